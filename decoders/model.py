@@ -1,0 +1,127 @@
+"""What decoding yields: Frame, Telegram, Reading (item P), SubReading and Fault; frozen, slotted, integers only.
+
+Item P is the minimum of interpretable near-real-time meter data in Regulation (EU) 2023/1162, annex, table III: time
+of collection, P+ and P- in W, A+ and A- in Wh. None means absent: never 0, never invented.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, NamedTuple, TypeAlias
+
+#: (OBIS code `A-B:C.D.E`, integer, exponent, unit): the value is integer * 10**exponent, exact as the meter sent it.
+Register: TypeAlias = tuple[str, int, int, str]
+
+Quality: TypeAlias = Literal["measured", "estimated", "substituted", "suspect"]
+Auth: TypeAlias = Literal["verified", "unverified", "plain"]
+Checksum: TypeAlias = Literal["ok", "absent"]
+Stage: TypeAlias = Literal["link", "unwrap", "grammar", "profile"]
+
+
+class Frame(NamedTuple):
+    """One whole frame as a link cut it from the stream; `checksum` is never "bad": that is a Fault."""
+
+    payload: bytes
+    checksum: Checksum
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class MeterTime:
+    """A time as the meter said it: a naive wall clock, and its daylight-saving flag (True = summer) where it has one."""
+
+    wall: datetime
+    summer: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SubTelegram:
+    """What one sub-meter channel said: M-Bus device type (EN 13757-3), raw identification, value and its time."""
+
+    channel: int
+    device_type: int | None
+    device: str | None
+    value: Register | None
+    time: MeterTime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Telegram:
+    """A telegram by its grammar, before a profile gives it meaning: numeric registers in wire order, texts apart."""
+
+    identification: str
+    time: MeterTime | None
+    registers: tuple[Register, ...]
+    #: times of single registers, by index into `registers` (month peaks)
+    register_times: Mapping[int, MeterTime]
+    #: objects that are no measurement: identifications, messages, event logs; value as sent, brackets included
+    texts: tuple[tuple[str, str], ...]
+    sub: tuple[SubTelegram, ...]
+    #: lines that are no data object (only where a checksum proves that the meter sent them so)
+    unread: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SubReading:
+    """A reading of gas, water, heat or a slave electricity meter on a channel of the main meter."""
+
+    channel: int
+    medium: str
+    #: identification as sent: personal data, replaced by a pseudonym before it leaves the gateway
+    device: str | None
+    t: datetime | None
+    t_meter: str | None
+    integer: int
+    exponent: int
+    unit: str
+    quality: Quality
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Item P of one telegram: W and Wh as integers cut toward zero, `t` in UTC or None when the meter gave no time."""
+
+    profile: str
+    interface: str
+    auth: Auth
+    quality: Quality
+    t: datetime | None
+    t_meter: str | None
+    p_import_w: int | None
+    p_export_w: int | None
+    p_net_w: int | None
+    a_import_wh: int | None
+    a_export_wh: int | None
+    #: time of the energy registers; None when it is unknown, or when they are absent
+    reg_t: datetime | None
+    registers: tuple[Register, ...]
+    register_times: tuple[tuple[int, str], ...]
+    sub: tuple[SubReading, ...]
+    #: identification of the meter as sent: tells a meter exchange; personal data, never published or logged
+    identity: str | None
+    #: seconds between telegrams, from the profile
+    interval_s: int
+    #: `clock_invalid` (the telegram has a time that is none), `zone_unknown` (a wall clock without a zone)
+    flags: tuple[str, ...]
+    #: octets of the frame
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A failure as data: stage and code from `errors.CODES`, size in octets; no payload and no key."""
+
+    stage: Stage
+    code: str
+    size: int
+
+
+Result: TypeAlias = Reading | Fault
+
+
+def decimal(integer: int, exponent: int) -> str:
+    """Show integer * 10**exponent as a decimal string without float: (2314, -1) is "231.4", (5, 3) is "5000"."""
+    if exponent >= 0:
+        return str(integer * 10**exponent)
+    digits = str(abs(integer)).rjust(1 - exponent, "0")
+    return f"{'-' if integer < 0 else ''}{digits[:exponent]}.{digits[exponent:]}"

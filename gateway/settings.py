@@ -1,0 +1,91 @@
+"""meterd.toml to frozen settings: unknown keys refused, every error at once with file, table and key."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,32}$")]
+Positive = Annotated[int, Meta(ge=1)]
+
+
+class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the configuration: frozen, and a key that it does not know is an error."""
+
+
+class MeterSettings(Strict):
+    """`[[meter]]`: one meter and its port."""
+
+    name: Name
+    #: serial device (`/dev/serial/by-id/...`) or `socket://host:port`
+    port: Annotated[str, Meta(min_length=1)]
+    profile: str = "auto"
+    #: line parameters; the profile's where absent, 115200 8N1 with profile = "auto"
+    baud: Annotated[int, Meta(ge=300, le=4_000_000)] | None = None
+    framing: Literal["8N1", "8E1", "7E1"] | None = None
+    timezone: str | None = None
+    min_auth: Literal["verified", "unverified", "plain"] | None = None
+    max_clock_offset_s: Annotated[int, Meta(ge=1, le=86_400)] = 3_600
+    #: seconds between telegrams; the profile's where absent
+    interval_s: Annotated[int, Meta(ge=1, le=3_600)] | None = None
+    enabled: bool = True
+
+
+class MqttSettings(Strict):
+    """`[mqtt]`: the broker, and what is published."""
+
+    host: Annotated[str, Meta(min_length=1)] = "localhost"
+    port: Annotated[int, Meta(ge=1, le=65_535)] | None = None
+    base: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$")] = "meterd"
+    client_id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
+    version: Literal["auto", "5", "3.1.1"] = "auto"
+    username: str | None = None
+    password_file: str | None = None
+    tls: bool = False
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    keepalive_s: Annotated[int, Meta(ge=5, le=120)] = 15
+    #: QoS of live topics: 1 is refused at connection unless MQTT 5 is in force
+    live_qos: Literal[0, 1] = 0
+    retain_energy: bool = False
+    #: the whole register list inside `reading`
+    reading_registers: bool = False
+    #: topics register/<name>: names of gateway.sinks.registers.NAMES
+    registers: tuple[str, ...] = ()
+    #: seconds between published readings of a meter (0: every one) and power change in W that is published at once
+    min_interval_s: Annotated[float, Meta(ge=0, le=900)] = 0
+    deadband_w: Annotated[int, Meta(ge=0)] = 0
+
+
+class JournalSettings(Strict):
+    """`[journal]`: the local store of every reading."""
+
+    path: str = "/var/lib/meterd/journal.db"
+    max_mib: Annotated[int, Meta(ge=8, le=65_536)] = 512
+    max_days: Positive = 400
+    #: `normal` commits every 10 s, `saver` every 60 s
+    mode: Literal["normal", "saver"] = "normal"
+
+
+class LogSettings(Strict):
+    """`[log]`: what goes to stderr."""
+
+    format: Literal["logfmt", "json"] = "logfmt"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class ControlSettings(Strict):
+    """`[control]`: the socket that `meterd status` asks."""
+
+    socket: str = "/run/meterd/control"
+
+
+class Settings(Strict):
+    """The whole of meterd.toml. Without `[mqtt]` nothing is published; without `[journal]` the default path holds."""
+
+    meter: Annotated[tuple[MeterSettings, ...], Meta(min_length=1)]
+    mqtt: MqttSettings | None = None
+    journal: JournalSettings = JournalSettings()
+    log: LogSettings = LogSettings()
+    control: ControlSettings = ControlSettings()

@@ -1,0 +1,41 @@
+"""Sinks: where readings go. A sink never delays reading, and never another sink.
+
+Lifecycle: `run()` connects and stays connected until it is cancelled; `deliver()` is synchronous and returns at once,
+because it only hands over (LATEST: a newer reading of the meter replaces one that is not sent yet).
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
+
+from gateway.item_p import ItemP
+
+
+class SinkError(Exception):
+    """A reading was not taken. `retryable` says whether the same reading may be taken later."""
+
+    def __init__(self, reason: str, *, retryable: bool) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retryable = retryable
+
+
+class Sink(Protocol):
+    """A consumer of readings and line states."""
+
+    delivery: Literal["LATEST", "EVERY"]
+
+    async def run(self) -> None:
+        """Connect, reconnect with back-off, and hand on until cancelled; on cancellation say good-bye and return."""
+        ...
+
+    def deliver(self, item: ItemP) -> None:
+        """Take one reading, at once and without waiting; raises SinkError."""
+        ...
+
+    def report(self, meter: str, state: Mapping[str, Any], *, available: bool) -> None:
+        """Take the line state of a meter (`line_state.LineState.as_dict()`) and whether it delivers readings."""
+        ...
+
+    def status(self) -> dict[str, Any]:
+        """What `meterd status` shows: connected, last error in a sentence, counters."""
+        ...
