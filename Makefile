@@ -1,0 +1,46 @@
+# The commands of a checkout. Needs git, make and Python >= 3.11 with venv; everything else is made from requirements/.
+
+PYTHON ?=
+ENV := .venv
+DEMO := .make/demo
+LOCK := .make/lock
+BIN := $(ENV)/bin
+MAKE_ENV = python="$$(tools/find-python $(PYTHON))" && "$$python" tools/env.py
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test lint types imports counts lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## a simulated meter, the daemon and a broker, live in the terminal; SECONDS=20 ends by itself
+	@$(MAKE_ENV) $(DEMO) requirements/demo.txt
+	@$(DEMO)/bin/meterd demo $(if $(SECONDS),--seconds $(SECONDS))
+
+test: env ## everything: format, lint, types, import contracts, tests against real servers, coverage
+	@$(BIN)/python tools/servers.py
+	@$(BIN)/python tools/check.py
+
+env: ## the environment of the tests, in .venv, from requirements/dev.txt
+	@$(MAKE_ENV) $(ENV) requirements/dev.txt
+
+lint: env ## format and lint only
+	@$(BIN)/python tools/check.py format lint
+
+types: env ## mypy --strict only
+	@$(BIN)/python tools/check.py types
+
+imports: env ## the import contracts only
+	@$(BIN)/python tools/check.py imports
+
+counts: env ## run everything, then raise the least numbers of tests/expected-counts.toml to what ran
+	@$(BIN)/python tools/servers.py
+	@$(BIN)/python tools/check.py --raise
+
+lock: ## write requirements/*.txt anew from pyproject.toml; UPGRADE=1 takes the newest versions
+	@$(MAKE_ENV) --bare $(LOCK) requirements/lock.txt
+	@$(LOCK)/bin/python tools/lock.py $(if $(UPGRADE),--upgrade)
+
+clean: ## remove the environments and everything else that make made
+	@rm -rf $(ENV) .make dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

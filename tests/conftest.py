@@ -1,0 +1,149 @@
+"""What every area shares: the checkout, the shared corpus, a real broker, and the record that `make test` counts."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Path:
+    """The folder that holds pyproject.toml."""
+    return CHECKOUT
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """The shared corpus beside the checkout, or where METERD_CORPUS says; a test that uses it has the mark `corpus`."""
+    named = os.environ.get("METERD_CORPUS")
+    folder = Path(named) if named else CHECKOUT.parent / "shared" / "corpus"
+    if named and not folder.is_dir():
+        pytest.fail(f"METERD_CORPUS names {folder}, which is no folder")
+    if not folder.is_dir():
+        pytest.skip("no shared corpus beside the checkout")
+    return folder
+
+
+class Broker:
+    """A mosquitto of one test on a loopback port of its own; `stop` and `start` play an outage on the same port."""
+
+    def __init__(self, folder: Path, *lines: str) -> None:
+        """Write its configuration: one plain listener, anonymous clients allowed, unless `lines` say otherwise."""
+        self.port = _free_port()
+        self.log = folder / "mosquitto.log"
+        self._config = folder / "mosquitto.conf"
+        listener = [] if any(line.startswith("listener ") for line in lines) else [f"listener {self.port} 127.0.0.1"]
+        access = [] if any(line.startswith("allow_anonymous") for line in lines) else ["allow_anonymous true"]
+        # As root it would drop to a user that cannot read the keys of the test.
+        user = ["user root"] if os.geteuid() == 0 else []
+        text = "\n".join([*user, *listener, *access, "persistence false", "log_type all", *lines, ""])
+        self._config.write_text(text.replace("{port}", str(self.port)))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it accepts connections."""
+        with self.log.open("ab") as log:
+            command = [_mosquitto(), "-c", str(self._config)]
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        deadline = time.monotonic() + 30
+        while not self._accepts():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"mosquitto did not start:\n{self.log.read_text()}")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """End it; a client sees its connection close."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def _accepts(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+
+@pytest.fixture
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Broker]]:
+    """Start brokers: `broker()` or `broker("line of mosquitto.conf with {port}", ...)`; all end with the test."""
+    started: list[Broker] = []
+
+    def start(*lines: str) -> Broker:
+        started.append(Broker(tmp_path_factory.mktemp("mosquitto"), *lines))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.stop()
+
+
+def _mosquitto() -> str:
+    found = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if found is None:
+        pytest.fail("mosquitto is not installed: apt-get install mosquitto (make test does it when root)")
+    return found
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--record", metavar="FILE", help="write one JSON object per outcome (tools/check.py counts them)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--record"):
+        config.pluginmanager.register(Recorder(Path(config.getoption("--record"))))
+
+
+class Recorder:
+    """One JSON line per outcome, written at once: what a crash leaves behind still says how far the run came."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._on_corpus: set[str] = set()
+        path.write_text("")
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        self._on_corpus = {item.nodeid for item in items if item.get_closest_marker("corpus")}
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.outcome != "passed":
+            self._write(report)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" or report.outcome != "passed":
+            self._write(report)
+
+    def _write(self, report: pytest.CollectReport | pytest.TestReport) -> None:
+        reason = report.longrepr[2] if report.skipped and isinstance(report.longrepr, tuple) else ""
+        reason = f"expected to fail: {report.wasxfail}" if hasattr(report, "wasxfail") else reason
+        suite = "shared corpus" if report.nodeid in self._on_corpus else "/".join(Path(report.nodeid).parts[:-1][:2])
+        row = {
+            "id": report.nodeid,
+            "suite": suite,
+            "outcome": report.outcome,
+            "reason": reason.removeprefix("Skipped: "),
+        }
+        with self._path.open("a") as out:
+            out.write(json.dumps(row) + "\n")

@@ -1,0 +1,47 @@
+"""Provide the servers that the tests run against: install them with apt when root, else say the one line to run."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+#: program that a test starts: the Debian package that brings it
+SERVERS: dict[str, str] = {
+    "mosquitto": "mosquitto",
+}
+
+
+def main() -> int:
+    """Install what is absent; 1 when something stays absent."""
+    packages = absent()
+    if not packages:
+        return 0
+    line = f"apt-get install --yes --no-install-recommends {' '.join(packages)}"
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        print(f"the tests run against real servers; install them once: sudo {line}", file=sys.stderr)
+        return 1
+    print(f"installing what the tests run against: {' '.join(packages)}", flush=True)
+    if not install(line) or absent():
+        print(f"apt-get could not install them; it says why above. Run it by hand: {line}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def absent() -> list[str]:
+    """List the packages whose program is not here; daemons stand in sbin, which is not on every PATH."""
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin"
+    return sorted({package for program, package in SERVERS.items() if shutil.which(program, path=path) is None})
+
+
+def install(line: str) -> bool:
+    """Run apt; a list of packages that is old or absent is fetched first."""
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    commands = ["apt-get update --quiet --quiet", line]
+    return all(
+        subprocess.run(command.split(), env=environment, stdin=subprocess.DEVNULL, timeout=900, check=False).returncode == 0
+        for command in commands
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
