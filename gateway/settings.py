@@ -1,11 +1,25 @@
 """meterd.toml to frozen settings: unknown keys refused, every error at once with file, table and key."""
 
-from typing import Annotated, Literal
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,32}$")]
+from gateway.toml_tables import Problems, SettingsError, convert, read, unknown
+
+__all__ = [
+    "ControlSettings",
+    "JournalSettings",
+    "LogSettings",
+    "MeterSettings",
+    "MqttSettings",
+    "Settings",
+    "SettingsError",
+]
+
+Name = Annotated[str, Meta(pattern=r"\A[a-z0-9_-]{1,32}\Z", description="1 to 32 of a-z, 0-9, _ and -")]
 Positive = Annotated[int, Meta(ge=1)]
 
 
@@ -13,7 +27,7 @@ class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """A table of the configuration: frozen, and a key that it does not know is an error."""
 
 
-class MeterSettings(Strict):
+class MeterSettings(Strict, frozen=True):
     """`[[meter]]`: one meter and its port."""
 
     name: Name
@@ -31,13 +45,21 @@ class MeterSettings(Strict):
     enabled: bool = True
 
 
-class MqttSettings(Strict):
+class MqttSettings(Strict, frozen=True):
     """`[mqtt]`: the broker, and what is published."""
 
     host: Annotated[str, Meta(min_length=1)] = "localhost"
     port: Annotated[int, Meta(ge=1, le=65_535)] | None = None
-    base: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$")] = "meterd"
-    client_id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
+    base: Annotated[
+        str,
+        Meta(
+            pattern=r"\A[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*\Z",
+            description="levels of A-Z, a-z, 0-9, _ and -, with / between them",
+        ),
+    ] = "meterd"
+    client_id: (
+        Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z", description="1 to 64 of A-Z, a-z, 0-9, _ and -")] | None
+    ) = None
     version: Literal["auto", "5", "3.1.1"] = "auto"
     username: str | None = None
     password_file: str | None = None
@@ -58,7 +80,7 @@ class MqttSettings(Strict):
     deadband_w: Annotated[int, Meta(ge=0)] = 0
 
 
-class JournalSettings(Strict):
+class JournalSettings(Strict, frozen=True):
     """`[journal]`: the local store of every reading."""
 
     path: str = "/var/lib/meterd/journal.db"
@@ -68,20 +90,20 @@ class JournalSettings(Strict):
     mode: Literal["normal", "saver"] = "normal"
 
 
-class LogSettings(Strict):
+class LogSettings(Strict, frozen=True):
     """`[log]`: what goes to stderr."""
 
     format: Literal["logfmt", "json"] = "logfmt"
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-class ControlSettings(Strict):
+class ControlSettings(Strict, frozen=True):
     """`[control]`: the socket that `meterd status` asks."""
 
     socket: str = "/run/meterd/control"
 
 
-class Settings(Strict):
+class Settings(Strict, frozen=True):
     """The whole of meterd.toml. Without `[mqtt]` nothing is published; without `[journal]` the default path holds."""
 
     meter: Annotated[tuple[MeterSettings, ...], Meta(min_length=1)]
@@ -89,3 +111,46 @@ class Settings(Strict):
     journal: JournalSettings = JournalSettings()
     log: LogSettings = LogSettings()
     control: ControlSettings = ControlSettings()
+
+
+#: tables of meterd.toml beside `[[meter]]`
+TABLES: dict[str, type[Strict]] = {
+    "mqtt": MqttSettings,
+    "journal": JournalSettings,
+    "log": LogSettings,
+    "control": ControlSettings,
+}
+#: keys that name files; a relative path starts at the folder of the configuration
+PATHS = {"mqtt": ("password_file", "ca_file", "cert_file", "key_file"), "journal": ("path",), "control": ("socket",)}
+
+
+def load(path: Path, known: Mapping[str, Collection[str]] | None = None) -> Settings:
+    """Read meterd.toml.
+
+    `known` holds the names that a key may take where another module owns them (`profile`, `registers`). Raises
+    SettingsError with every error of the file.
+    """
+    from gateway import settings_rules
+
+    raw, problems = read(path), Problems(path)
+    unknown(raw, ["meter", *TABLES], "", problems)
+    meters = _meters(raw.get("meter"), problems)
+    tables = {name: convert(raw[name], TABLES[name], f"[{name}]", problems) for name in TABLES if name in raw}
+    for name, keys in PATHS.items():
+        for key in keys & tables.get(name, {}).keys():
+            tables[name][key] = str(path.parent.joinpath(tables[name][key]))
+    settings_rules.check(meters, tables, known or {}, problems)
+    problems.check()
+    return Settings(
+        meter=tuple(MeterSettings(**values) for values in meters.values()),
+        **{name: TABLES[name](**values) for name, values in tables.items()},  # type: ignore[arg-type]
+    )
+
+
+def _meters(raw: Any, problems: Problems) -> dict[str, dict[str, Any]]:
+    """Convert the `[[meter]]` tables, by how a message names them."""
+    if not isinstance(raw, list) or not raw:
+        problems.add("[[meter]]", "no meter" if raw is None else "not a list of tables", "one [[meter]] for each meter")
+        return {}
+    wheres = [f"[[meter]] no. {number}" for number in range(1, len(raw) + 1)]
+    return {where: convert(table, MeterSettings, where, problems) for where, table in zip(wheres, raw, strict=True)}

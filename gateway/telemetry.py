@@ -1,5 +1,6 @@
-"""Every counter that meterd keeps of a meter, named once; plain integers, so that reading them costs nothing."""
+"""Every counter and log event of meterd, named once; counters are plain integers: reading them costs nothing."""
 
+import logging
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -15,6 +16,27 @@ COUNTERS: dict[str, str] = {
     "journal_lost": "readings that the journal could not take",
     "opens": "times the port was opened",
     "port_errors": "times the port failed or vanished",
+    "crashes": "times the task of the meter ended in an error and was started again",
+}
+
+#: name of a log event, with its level and its meaning
+EVENTS: dict[str, tuple[int, str]] = {
+    "started": (logging.INFO, "the daemon runs; its version, meters and outlets"),
+    "stopped": (logging.INFO, "the daemon ended in order"),
+    "line_state": (logging.INFO, "the state of a meter's line changed; evidence says why"),
+    "line_trouble": (logging.WARNING, "a line changed to a state in which it gives no readings; evidence says why"),
+    "profile": (logging.INFO, "a meter's telegrams are read by this profile"),
+    "clock": (logging.WARNING, "a meter's clock is not believed: the time of receipt is used"),
+    "fault": (logging.WARNING, "the first fault of its kind since the start: stage and code, never the octets"),
+    "meter_crashed": (logging.ERROR, "the task of a meter ended in an error; it starts again after a pause"),
+    "sink_ended": (logging.ERROR, "an outlet ended in an error; it starts again after a pause"),
+    "mqtt": (logging.INFO, "the connection to the broker changed"),
+    "mqtt_trouble": (logging.WARNING, "the broker is not reached or refused; reason says why"),
+    "journal_trouble": (logging.ERROR, "the journal cannot store; readings go on live"),
+    "journal": (logging.INFO, "the journal stores again"),
+    "control_trouble": (logging.WARNING, "the control socket cannot be opened; `meterd status` will not answer"),
+    "reload_refused": (logging.WARNING, "a reload was asked for by SIGHUP; restart the daemon instead"),
+    "stop_forced": (logging.ERROR, "a part did not end in time and was left behind"),
 }
 
 
