@@ -48,10 +48,9 @@ CODES: dict[tuple[str, str], str] = {
     ("grammar", "line"): "a line is not a data object of IEC 62056-21",
     ("grammar", "number"): "a measured value is not a decimal number",
     ("grammar", "elements"): "the telegram holds more objects than any meter sends",
-    ("grammar", "duplicate"): "one object occurs twice with different values",
     ("profile", "unknown_layout"): "no profile fits the identification and structure of this telegram",
     ("profile", "unit"): "a register of item P has no unit, or not the unit of its quantity",
     ("profile", "negative"): "a register that cannot be negative is negative",
-    ("profile", "range"): "a register is larger than its format can hold",
+    ("profile", "duplicate"): "a register of item P occurs twice with different values",
     ("profile", "no_values"): "the telegram holds no value of item P and no sub-meter value",
 }

@@ -28,7 +28,7 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MeterTime:
-    """A time as the meter said it: a naive wall clock, and its daylight-saving flag (True = summer) where it has one."""
+    """A time as the meter said it: a naive wall clock, and its summer flag (True = summer time) where it has one."""
 
     wall: datetime
     summer: bool | None = None

@@ -34,7 +34,7 @@ class ItemP:
     valid_for_s: int | None = None
 
 
-def stamp(
+def stamp(  # noqa: PLR0913
     reading: Reading, meter: str, *, seq: int, t_rx: datetime, max_clock_offset_s: int, interval_s: int | None = None
 ) -> ItemP:
     """Give a live reading its time: the meter's, or the time of receipt when the meter's is absent or not believable.
@@ -65,7 +65,7 @@ def is_zone_error(offset_s: float) -> bool:
 def to_dict(item: ItemP, *, registers: bool = False) -> dict[str, Any]:
     """Item P as the JSON object of docs/item-p.md; absent values are left out. `registers` adds every register."""
     reading = item.reading
-    known = {
+    known: dict[str, Any] = {
         "schema": SCHEMA,
         "meter": item.meter,
         "t": utc(item.t),

@@ -1,0 +1,1 @@
+"""Grammars: the plain octets of a frame to a telegram."""

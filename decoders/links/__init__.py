@@ -1,0 +1,1 @@
+"""Links: octets of a line to whole frames."""

@@ -1,0 +1,125 @@
+"""Profiles: a meter as data; `load` reads one, `fits` tells whether a telegram is of such a meter.
+
+A profile has no conditions and no expressions: names of objects, units, sums of tariffs, the zone of the clock. Its
+form is docs/profiles.md. Registers are matched by meaning (OBIS, IEC 62056-6-1), never by position.
+"""
+
+import tomllib
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from decoders.model import Telegram
+
+Text = Annotated[str, Meta(min_length=1)]
+Code = Annotated[str, Meta(pattern=r"^\d{1,3}-\d{1,3}:\d{1,3}\.\d{1,3}\.\d{1,3}(\*\d{1,3})?$")]
+
+
+class ProfileSyntaxError(ValueError):
+    """A profile that cannot be used; says which key of which profile, and what it may hold."""
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of a profile: a key that it does not know is an error."""
+
+
+class Line(_Strict, frozen=True):
+    """`[line]`: the port and how to open it."""
+
+    baud: Annotated[int, Meta(ge=300, le=4_000_000)]
+    framing: Literal["8N1", "8E1", "7E1"]
+    connector: str = ""
+    activation: str = ""
+
+
+class Match(_Strict, frozen=True):
+    """`[match]`: what `auto` asks of a telegram; all that is given must hold, the highest priority wins."""
+
+    priority: Annotated[int, Meta(ge=0, le=100)]
+    identification: tuple[Text, ...] = ()
+    has: tuple[Code, ...] = ()
+    has_not: tuple[Code, ...] = ()
+    texts: dict[Code, str] = {}
+
+
+class Clock(_Strict, frozen=True):
+    """`[clock]`: the object of the meter's time (or of date and time apart), and its zone where that is known."""
+
+    object: Code | None = None
+    date: Code | None = None
+    time: Code | None = None
+    zone: Text | None = None
+
+
+class ItemPMap(_Strict, frozen=True):
+    """`[item_p]`: the registers of item P. Tariffs are summed only when the total is absent, and only when complete."""
+
+    p_import: Code | None = None
+    p_export: Code | None = None
+    a_import: Code | None = None
+    a_export: Code | None = None
+    a_import_tariffs: tuple[Code, ...] = ()
+    a_export_tariffs: tuple[Code, ...] = ()
+    power: Literal["two registers", "signed", "import only"] = "two registers"
+
+
+class FrameNote(_Strict, frozen=True):
+    """`[[frame]]`: a telegram of this meter as a file beside the profiles, where it is from, and what it says."""
+
+    file: Text
+    provenance: Literal["captured", "constructed", "specification"]
+    source: Text
+    licence: Text
+    expect: dict[str, int | str]
+
+
+class Profile(_Strict, frozen=True):
+    """One profile file, whole."""
+
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9]+(-[a-z0-9]+)+$")]
+    title: Text
+    country: Annotated[str, Meta(pattern=r"^[A-Z]{2}$")]
+    operators: tuple[Text, ...]
+    meters: Annotated[tuple[Text, ...], Meta(min_length=1)]
+    interface: Literal["p1"]
+    link: Literal["p1"]
+    grammar: Literal["p1"]
+    checksum: Literal["required", "optional", "none"]
+    interval_s: Annotated[int, Meta(ge=1, le=3_600)]
+    min_auth: Literal["verified", "unverified", "plain"]
+    sources: Annotated[tuple[Text, ...], Meta(min_length=1)]
+    line: Line
+    match: Match
+    clock: Clock
+    item_p: ItemPMap
+    frame: Annotated[tuple[FrameNote, ...], Meta(min_length=1)]
+    units: dict[Code, Text] = {}
+    notes: tuple[Text, ...] = ()
+
+
+def load(text: str, name: str) -> Profile:
+    """Read a profile from the text of its TOML file; `name` is the file's stem. Raises ProfileSyntaxError."""
+    try:
+        profile = msgspec.convert(tomllib.loads(text), Profile)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ProfileSyntaxError(f"profile {name}: {error}") from None
+    if profile.name != name:
+        raise ProfileSyntaxError(f"profile {name}: name is {profile.name!r}, but its file is called {name}.toml")
+    return profile
+
+
+def fits(profile: Profile, telegram: Telegram) -> bool:
+    """Tell whether every condition of `[match]` holds for a telegram."""
+    match = profile.match
+    if match.identification and not telegram.identification.startswith(match.identification):
+        return False
+    if not (match.has or match.has_not or match.texts):
+        return True
+    texts = dict(telegram.texts)
+    codes = texts.keys() | {register[0] for register in telegram.registers}
+    return (
+        codes.issuperset(match.has)
+        and codes.isdisjoint(match.has_not)
+        and all(texts.get(code, "\n").startswith(start) for code, start in match.texts.items())
+    )

@@ -1,0 +1,42 @@
+"""The profiles that are shipped, and those that a person put beside them; read as text and handed to decoders."""
+
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from decoders.profile import Profile, ProfileSyntaxError
+from decoders.profile import load as load_text
+
+#: a profile here replaces a shipped one of the same name
+USER_FOLDER = Path("/etc/meterd/profiles")
+
+
+def names() -> list[str]:
+    """Names of all profiles, in order."""
+    return sorted(_all())
+
+
+def load(name: str) -> Profile:
+    """One profile by name; raises KeyError when there is none, ProfileSyntaxError when it cannot be used."""
+    return load_text(_all()[name].read_text(encoding="utf-8"), name)
+
+
+def load_auto(interface: str = "p1") -> list[Profile]:
+    """Every profile of an interface, for `profile = "auto"`; raises ProfileSyntaxError."""
+    return [profile for name in names() if (profile := load(name)).interface == interface]
+
+
+def shipped() -> Traversable:
+    """The folder of the shipped profiles: inside the wheel, or config/ of a checkout."""
+    packaged = files("gateway") / "data" / "profiles"
+    return packaged if packaged.is_dir() else files("gateway") / ".." / "config" / "profiles"
+
+
+def _all() -> dict[str, Traversable]:
+    found = {entry.name[:-5]: entry for entry in shipped().iterdir() if entry.name.endswith(".toml")}
+    if USER_FOLDER.is_dir():
+        found |= {entry.stem: entry for entry in sorted(USER_FOLDER.glob("*.toml"))}
+    return found
+
+
+__all__ = ["Profile", "ProfileSyntaxError", "load", "load_auto", "names", "shipped"]
