@@ -11,10 +11,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 UV = Path(sys.executable).with_name("uv")
-OPTIONS = (
-    "--quiet --universal --python-version 3.11 --generate-hashes --annotation-style line"
-    " --no-header --no-emit-index-url --no-emit-find-links"
-).split()
+OPTIONS = "--quiet --universal --python-version 3.11 --generate-hashes --annotation-style line --no-header"
+NO_ADDRESSES = "--no-emit-index-url --no-emit-find-links"
 
 #: lock: what it holds, in the words of `uv pip compile`; dev rules, the next three are parts of it
 LOCKS: dict[str, str] = {
@@ -30,12 +28,12 @@ def main(arguments: list[str]) -> int:
     """Write every lock; the first that has no solution ends it, after uv said why."""
     upgrade = [option for option in arguments if option == "--upgrade"]
     for name, inputs in LOCKS.items():
-        target = ROOT / "requirements" / f"{name}.txt"
-        output = ["-o", str(target.relative_to(ROOT))]
-        done = subprocess.run([UV, "pip", "compile", *OPTIONS, *upgrade, *inputs.split(), *output], cwd=ROOT, check=False)
+        lock = f"requirements/{name}.txt"
+        options = f"{OPTIONS} {NO_ADDRESSES} {inputs} -o {lock}".split()
+        done = subprocess.run([UV, "pip", "compile", *upgrade, *options], cwd=ROOT, check=False)
         if done.returncode:
             return done.returncode
-        print(f"{output[1]}: {len(re.findall('^[a-z].*==', target.read_text(), re.MULTILINE))} packages")
+        print(f"{lock}: {len(re.findall('^[a-z].*==', (ROOT / lock).read_text(), re.MULTILINE))} packages")
     return 0
 
 

@@ -38,7 +38,8 @@ def install(line: str) -> bool:
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     commands = ["apt-get update --quiet --quiet", line]
     return all(
-        subprocess.run(command.split(), env=environment, stdin=subprocess.DEVNULL, timeout=900, check=False).returncode == 0
+        subprocess.run(command.split(), env=environment, stdin=subprocess.DEVNULL, timeout=900, check=False).returncode
+        == 0
         for command in commands
     )
 
