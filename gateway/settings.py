@@ -1,17 +1,18 @@
 """meterd.toml to frozen settings: unknown keys refused, every error at once with file, table and key."""
 
-from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
+from gateway.settings_rules import Known, check
 from gateway.toml_tables import Problems, SettingsError, convert, read, unknown
 
 __all__ = [
     "ControlSettings",
     "JournalSettings",
+    "Known",
     "LogSettings",
     "MeterSettings",
     "MqttSettings",
@@ -124,14 +125,8 @@ TABLES: dict[str, type[Strict]] = {
 PATHS = {"mqtt": ("password_file", "ca_file", "cert_file", "key_file"), "journal": ("path",), "control": ("socket",)}
 
 
-def load(path: Path, known: Mapping[str, Collection[str]] | None = None) -> Settings:
-    """Read meterd.toml.
-
-    `known` holds the names that a key may take where another module owns them (`profile`, `registers`). Raises
-    SettingsError with every error of the file.
-    """
-    from gateway import settings_rules
-
+def load(path: Path, known: Known = Known()) -> Settings:  # noqa: B008  # an empty tuple
+    """Read meterd.toml; `known` brings what other modules know. Raises SettingsError with every error of the file."""
     raw, problems = read(path), Problems(path)
     unknown(raw, ["meter", *TABLES], "", problems)
     meters = _meters(raw.get("meter"), problems)
@@ -139,7 +134,7 @@ def load(path: Path, known: Mapping[str, Collection[str]] | None = None) -> Sett
     for name, keys in PATHS.items():
         for key in keys & tables.get(name, {}).keys():
             tables[name][key] = str(path.parent.joinpath(tables[name][key]))
-    settings_rules.check(meters, tables, known or {}, problems)
+    check(meters, tables, known, problems)
     problems.check()
     return Settings(
         meter=tuple(MeterSettings(**values) for values in meters.values()),

@@ -2,28 +2,36 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple, TypeAlias
 
 from gateway.toml_tables import Problems, near
 
 #: what is wrong with a value and what is allowed, or None
 Verdict: TypeAlias = tuple[str, str] | None
 
-PORT_FORMS = '"/dev/serial/by-id/..." or "socket://HOST:PORT"'
+
+class Known(NamedTuple):
+    """What only other modules know: names of profiles, names of register topics, the forms of a port."""
+
+    profiles: Collection[str] | None = None
+    registers: Collection[str] | None = None
+    #: says what is wrong with a port, or None
+    port_problem: Callable[[str], str | None] = lambda _: None
 
 
 def check(
     meters: Mapping[str, dict[str, Any]],
     tables: Mapping[str, dict[str, Any]],
-    known: Mapping[str, Collection[str]],
+    known: Known,
     problems: Problems,
 ) -> None:
     """Check values that passed their types; a key that did not is absent here and was reported already."""
     for where, values in meters.items():
         _check_keys(METER_RULES, values, where, problems)
-        if "profile" in known and values.get("profile", "auto") not in ("auto", *known["profile"]):
-            _name(f"{where} profile", values["profile"], known["profile"], problems)
+        if wrong := known.port_problem(values.get("port", "/")):
+            problems.add(f"{where} port", wrong)
+        if values.get("profile", "auto") != "auto":
+            _known_name(f"{where} profile", values["profile"], known.profiles, problems)
     _check_distinct(meters, "name", str, problems)
     _check_distinct(meters, "port", port_identity, problems)
     mqtt = tables.get("mqtt", {})
@@ -31,8 +39,7 @@ def check(
     for key, what, allowed in _mqtt_together(mqtt):
         problems.add(f"[mqtt] {key}", what, allowed)
     for name in mqtt.get("registers", ()):
-        if "registers" in known and name not in known["registers"]:
-            _name("[mqtt] registers", name, known["registers"], problems)
+        _known_name("[mqtt] registers", name, known.registers, problems)
 
 
 def port_identity(port: str) -> str:
@@ -58,19 +65,9 @@ def _check_distinct(
             problems.add(f"{where} {key}", f"{values[key]!r} is used by {other} too", f"each {key} once")
 
 
-def _name(where: str, name: str, names: Collection[str], problems: Problems) -> None:
-    problems.add(where, f"{name!r} is not known{near(name, names)}", ", ".join(sorted(names)))
-
-
-def _port(port: str) -> Verdict:
-    if port.startswith("/") and "\0" not in port:
-        return None
-    try:
-        url = urlsplit(port)
-        whole = url.scheme == "socket" and url.hostname and url.port and not (url.path or url.query or url.username)
-    except ValueError:
-        whole = False
-    return None if whole else (f"{port!r} is not a port", PORT_FORMS)
+def _known_name(where: str, name: str, names: Collection[str] | None, problems: Problems) -> None:
+    if names is not None and name not in names:
+        problems.add(where, f"{name!r} is not known{near(name, names)}", ", ".join(sorted(names)))
 
 
 def _timezone(name: str) -> Verdict:
@@ -109,7 +106,7 @@ def _mqtt_together(mqtt: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield "password_file", "a password needs a username", "username beside it"
 
 
-METER_RULES: dict[str, Callable[[str], Verdict]] = {"port": _port, "timezone": _timezone}
+METER_RULES: dict[str, Callable[[str], Verdict]] = {"timezone": _timezone}
 MQTT_RULES: dict[str, Callable[[str], Verdict]] = dict.fromkeys(
     ("password_file", "ca_file", "cert_file", "key_file"), _readable
 )

@@ -1,0 +1,212 @@
+"""The state of a meter's line: a pure function of facts, with its evidence in one sentence of plain words and numbers.
+
+One light for many causes is the commonest misdiagnosis of the field: a wrong baud rate, a dead cable and a strange
+meter each get their own name here. `STATES` is in order, and the first that applies is the state:
+
+- While the newest reading is younger than `limit_s`, the line is `ok`, whatever else came between.
+- A fault is named as soon as it is certain, so that a person at the meter does not wait: one telegram with a right
+  checksum that no profile reads, two damaged ones, or octets for `RUN_S` in which no telegram begins.
+- Silence is named only after `limit_s`. Until then, a port that was just opened is `stale`: "waiting for the first
+  telegram". A line that was `ok` and went silent is `stale`, too; the daemon then opens the port anew, and when that
+  brings no octet either it is `no_bytes`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from decoders.errors import CODES
+
+#: every state, in order; those between `bad_checksum` and `stale` come with encryption, identity and plausibility
+STATES: dict[str, str] = {
+    "disabled": "switched off in the configuration",
+    "no_port": "the port is not there, or cannot be opened",
+    "port_busy": "another program holds the port",
+    "no_bytes": "the port is open, and silent",
+    "no_frame": "octets arrive, and no telegram begins in them: wrong baud rate, parity or cable",
+    "bad_checksum": "telegrams arrive damaged",
+    "key_missing": "telegrams are encrypted, and there is no key",
+    "key_rejected": "the key does not fit",
+    "auth_key_rejected": "the authentication key does not fit",
+    "unauthenticated_refused": "telegrams are not authenticated as this meter requires",
+    "replayed": "telegrams repeat an invocation counter that was used",
+    "identity_changed": "another meter answers: held until a person confirms",
+    "unknown_layout": "telegrams arrive whole, and no profile reads them",
+    "implausible": "values contradict each other or the meter's limits",
+    "stale": "no reading lately",
+    "ok": "readings arrive",
+}
+#: beside a state: what is wrong with readings that arrive all the same
+FLAGS: dict[str, str] = {
+    "clock_invalid": "the meter's clock is not believed: readings carry the time of receipt",
+    "zone_unknown": "the meter says a wall clock without a zone: set `timezone`",
+    "pin_locked": "the meter holds values back until its PIN is entered",
+    "unverified": "readings are not authenticated",
+}
+#: octets must arrive for this long without a telegram: three times the interval, and at most this
+RUN_S = 20.0
+#: facts are counted over this time at least
+WINDOW_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What arrived over the last `seconds`."""
+
+    seconds: float = 0.0
+    octets: int = 0
+    #: octets with their top bit set: text has none, text with a parity bit read as 8N1 has about half
+    top_bit: int = 0
+    frames: int = 0
+    #: faults by `stage.code`
+    faults: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a line; ages in seconds, None where it did not happen since the port was opened."""
+
+    enabled: bool
+    #: "open", "no_port", "port_busy", "closed"
+    port: str
+    port_detail: str
+    #: line parameters as a person says them: "115200 8N1"
+    line: str
+    interval_s: int
+    valid_for_s: int
+    open_s: float
+    byte_s: float | None
+    #: age of the last whole frame, and of the newest reading (of all time)
+    frame_s: float | None
+    reading_s: float | None
+    #: for how long octets arrive without a frame
+    run_s: float
+    window: Window
+    flags: tuple[str, ...] = ()
+
+    @property
+    def limit_s(self) -> float:
+        """The silence that ends `ok`: a little before the last value expires, so that the news is there in time."""
+        return self.valid_for_s * 0.95
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the newest reading still holds."""
+        return self.reading_s is not None and self.reading_s < self.limit_s
+
+
+@dataclass(frozen=True, slots=True)
+class LineState:
+    """A state of STATES, flags of FLAGS and one sentence of evidence."""
+
+    state: str
+    flags: tuple[str, ...]
+    evidence: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The three as they stand in `<meter>/state` and `meterd status --json`."""
+        return {"state": self.state, "flags": list(self.flags), "evidence": self.evidence}
+
+
+def judge(facts: Facts) -> LineState:
+    """Name the first state that applies."""
+    for state, evidence_of in RULES:
+        evidence = evidence_of(facts)
+        if evidence is not None:
+            return LineState(state, facts.flags if state == "ok" else (), evidence)
+    return LineState("stale", (), _stale(facts))
+
+
+def _disabled(facts: Facts) -> str | None:
+    return None if facts.enabled else "enabled = false in the configuration"
+
+
+def _no_port(facts: Facts) -> str | None:
+    return facts.port_detail if facts.port == "no_port" else None
+
+
+def _port_busy(facts: Facts) -> str | None:
+    return facts.port_detail if facts.port == "port_busy" else None
+
+
+def _ok(facts: Facts) -> str | None:
+    if not facts.fresh or facts.reading_s is None:
+        return None
+    return f"the last reading is {_age(facts.reading_s)} old, one is expected every {facts.interval_s} s"
+
+
+def _no_bytes(facts: Facts) -> str | None:
+    if facts.port != "open" or facts.byte_s is not None or facts.open_s < facts.limit_s:
+        return None
+    return f"port is open, no byte for {facts.open_s:.0f} s: is the cable in the P1 port and Data Request asserted?"
+
+
+def _no_frame(facts: Facts) -> str | None:
+    window = facts.window
+    if not window.octets or window.frames or facts.run_s < min(RUN_S, 3.0 * facts.interval_s):
+        return None
+    share = 100 * window.top_bit // window.octets
+    count = f"{window.octets:,}".replace(",", " ")
+    what = f"{count} bytes in {window.seconds:.0f} s, none of them begins a telegram; {share} % have the top bit set"
+    return f"{what}: {_line_advice(share, facts.line)}"
+
+
+def _line_advice(share: int, line: str) -> str:
+    if not 20 <= share <= 80:
+        return f"the line is read at {line}; check baud rate and framing, and that the cable inverts the signal"
+    if line.endswith("8N1"):
+        return f"try framing 7E1 instead of {line} (DSMR 2.2 meters: 9600 7E1), or another baud rate"
+    return f"the line is read at {line}; try another baud rate"
+
+
+def _bad_checksum(facts: Facts) -> str | None:
+    damaged = sum(n for code, n in facts.window.faults.items() if code.startswith("link."))
+    if not damaged or (facts.frame_s is not None and facts.frame_s < facts.limit_s):
+        return None
+    if damaged < 2 and facts.open_s < facts.limit_s:
+        return None
+    return f"{damaged} telegrams in {facts.window.seconds:.0f} s, none whole ({_most(facts, 'link.')}): check the cable"
+
+
+def _unknown_layout(facts: Facts) -> str | None:
+    unread = sum(n for code, n in facts.window.faults.items() if not code.startswith("link."))
+    if not unread or facts.frame_s is None or facts.frame_s >= facts.limit_s:
+        return None
+    reason = _most(facts, "grammar.", "profile.", "unwrap.")
+    return f"{unread} whole telegrams in {facts.window.seconds:.0f} s gave no reading: {reason}"
+
+
+def _stale(facts: Facts) -> str:
+    heard = "no byte since" if facts.byte_s is None else f"the last byte came {_age(facts.byte_s)} ago"
+    if facts.port != "open":
+        return facts.port_detail or "opening the port"
+    if facts.reading_s is None or facts.open_s < facts.limit_s:
+        return f"waiting for the first telegram; the port was opened {_age(facts.open_s)} ago, {heard}"
+    return f"no reading for {_age(facts.reading_s)}, one is expected every {facts.interval_s} s; {heard}"
+
+
+def _most(facts: Facts, *stages: str) -> str:
+    """Say the commonest fault of these stages."""
+    found = {code: n for code, n in facts.window.faults.items() if code.startswith(stages)}
+    stage, _, code = max(found, key=lambda name: found[name]).partition(".")
+    return CODES.get((stage, code), f"{stage}.{code}")
+
+
+def _age(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3600:.0f} h"
+
+
+#: evidence, or None where the state does not apply. `ok` stands where a port that works is known: while a reading
+#: holds, none of the states below it can apply.
+RULES: tuple[tuple[str, Callable[[Facts], str | None]], ...] = (
+    ("disabled", _disabled),
+    ("no_port", _no_port),
+    ("port_busy", _port_busy),
+    ("ok", _ok),
+    ("no_bytes", _no_bytes),
+    ("no_frame", _no_frame),
+    ("bad_checksum", _bad_checksum),
+    ("unknown_layout", _unknown_layout),
+)
