@@ -29,6 +29,7 @@ def frame(text: bytes, *, checksum: bool = True) -> bytes:
 
 
 def main() -> int:
+    """Read the text, write the frame."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("source", type=Path, help="telegram as text, from / to !")
     parser.add_argument("frame", type=Path, help="frame file to write")

@@ -85,7 +85,7 @@ def by_area(record: Path) -> list[Suite]:
     """Count a record: a test that failed in any phase failed, whatever its other phases said."""
     last: dict[str, dict[str, str]] = {}
     for row in map(json.loads, record.read_text().splitlines() if record.is_file() else []):
-        if last.get(row["id"], row)["outcome"] != "failed":
+        if row["id"] not in last or row["outcome"] == "failed":
             last[row["id"]] = row
     areas: dict[str, Suite] = {}
     for row in last.values():
