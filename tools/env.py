@@ -59,16 +59,10 @@ def make(folder: Path, lock: Path, *, bare: bool) -> None:
 
 def pip(folder: Path, *arguments: str) -> None:
     """Run the environment's own pip; raises CalledProcessError."""
-    command = [
-        str(folder / "bin" / "python"),
-        "-m",
-        "pip",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-input",
-        "install",
-    ]
-    subprocess.run([*command, *arguments], check=True, stdin=subprocess.DEVNULL)
+    # Twice quiet: errors only. A machine's own index settings may warn once per package.
+    options = "--quiet --quiet --disable-pip-version-check --no-input".split()
+    command = [str(folder / "bin" / "python"), "-m", "pip", "install", *options, *arguments]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":
