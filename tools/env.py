@@ -60,7 +60,7 @@ def make(folder: Path, lock: Path, *, bare: bool) -> None:
 def pip(folder: Path, *arguments: str) -> None:
     """Run the environment's own pip; raises CalledProcessError."""
     # Twice quiet: errors only. A machine's own index settings may warn once per package.
-    options = "--quiet --quiet --disable-pip-version-check --no-input".split()
+    options = ["--quiet", "--quiet", "--disable-pip-version-check", "--no-input"]
     command = [str(folder / "bin" / "python"), "-m", "pip", "install", *options, *arguments]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
 
