@@ -28,8 +28,8 @@ class ReplaySource:
         """`baud` in bit/s is the speed of the line that is imitated; raises ValueError for a pace that is none."""
         if isinstance(pace, str) and pace not in ("line", "fast"):
             raise ValueError(f"pace {pace!r} is none of: line, fast, seconds from telegram to telegram")
-        if not isinstance(pace, str) and pace <= 0:
-            raise ValueError(f"pace {pace!r}: seconds from telegram to telegram are more than 0")
+        if not isinstance(pace, str) and not 0 < pace <= 86_400:
+            raise ValueError(f"pace {pace!r}: seconds from telegram to telegram are more than 0 and at most a day")
         self.name = str(path)
         self._path = path
         self._pace = pace

@@ -3,7 +3,9 @@
 import asyncio
 import errno
 import fcntl
+import grp
 import os
+import pwd
 import termios
 from collections.abc import Sequence
 from pathlib import Path
@@ -144,9 +146,6 @@ def _busy(path: str, holders: list[tuple[int, str]]) -> PortEvent:
 
 def _access_advice(path: str) -> str:
     """Name the user and the group that would help (dialout, uucp)."""
-    import grp
-    import pwd
-
     try:
         user = pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
