@@ -55,9 +55,9 @@ class Window:
 
     seconds: float = 0.0
     octets: int = 0
-    #: octets with their top bit set: text has none, text with a parity bit read as 8N1 has about half
+    #: octets that were looked at, and those with their top bit set: text has none, text with a parity bit about half
+    inspected: int = 0
     top_bit: int = 0
-    frames: int = 0
     #: faults by `stage.code`
     faults: Mapping[str, int] = field(default_factory=dict)
 
@@ -79,9 +79,10 @@ class Facts:
     #: age of the last whole frame, and of the newest reading (of all time)
     frame_s: float | None
     reading_s: float | None
-    #: for how long octets arrive without a frame
-    run_s: float
     window: Window
+    #: octets since the last frame, at most over the window, and for how long they came
+    run: Window | None
+    run_s: float
     flags: tuple[str, ...] = ()
 
     @property
@@ -130,9 +131,7 @@ def _port_busy(facts: Facts) -> str | None:
 
 
 def _ok(facts: Facts) -> str | None:
-    if not facts.fresh or facts.reading_s is None:
-        return None
-    return f"the last reading is {_age(facts.reading_s)} old, one is expected every {facts.interval_s} s"
+    return f"readings arrive, one is expected every {facts.interval_s} s" if facts.fresh else None
 
 
 def _no_bytes(facts: Facts) -> str | None:
@@ -142,12 +141,12 @@ def _no_bytes(facts: Facts) -> str | None:
 
 
 def _no_frame(facts: Facts) -> str | None:
-    window = facts.window
-    if not window.octets or window.frames or facts.run_s < min(RUN_S, 3.0 * facts.interval_s):
+    run = facts.run
+    if run is None or not run.inspected or facts.run_s < min(RUN_S, 3.0 * facts.interval_s):
         return None
-    share = 100 * window.top_bit // window.octets
-    count = f"{window.octets:,}".replace(",", " ")
-    what = f"{count} bytes in {window.seconds:.0f} s, none of them begins a telegram; {share} % have the top bit set"
+    share = 100 * run.top_bit // run.inspected
+    count = f"{run.octets:,}".replace(",", " ")
+    what = f"{count} bytes in {run.seconds:.0f} s, none of them begins a telegram; {share} % have the top bit set"
     return f"{what}: {_line_advice(share, facts.line)}"
 
 
@@ -168,11 +167,18 @@ def _bad_checksum(facts: Facts) -> str | None:
     return f"{damaged} telegrams in {facts.window.seconds:.0f} s, none whole ({_most(facts, 'link.')}): check the cable"
 
 
+def _unauthenticated_refused(facts: Facts) -> str | None:
+    refused = facts.window.faults.get("unwrap.unauthenticated", 0)
+    if not refused:
+        return None
+    return f"{refused} telegrams in {facts.window.seconds:.0f} s are less authentic than `min_auth` of this meter asks"
+
+
 def _unknown_layout(facts: Facts) -> str | None:
-    unread = sum(n for code, n in facts.window.faults.items() if not code.startswith("link."))
+    unread = sum(n for code, n in facts.window.faults.items() if code.startswith(("grammar.", "profile.")))
     if not unread or facts.frame_s is None or facts.frame_s >= facts.limit_s:
         return None
-    reason = _most(facts, "grammar.", "profile.", "unwrap.")
+    reason = _most(facts, "grammar.", "profile.")
     return f"{unread} whole telegrams in {facts.window.seconds:.0f} s gave no reading: {reason}"
 
 
@@ -208,5 +214,6 @@ RULES: tuple[tuple[str, Callable[[Facts], str | None]], ...] = (
     ("no_bytes", _no_bytes),
     ("no_frame", _no_frame),
     ("bad_checksum", _bad_checksum),
+    ("unauthenticated_refused", _unauthenticated_refused),
     ("unknown_layout", _unknown_layout),
 )

@@ -29,7 +29,8 @@ def setup(form: str, level: str, stream: TextIO | None = None) -> None:
     handler.addFilter(_Limiter())
     logging.getLogger().handlers[:] = [handler]
     logging.getLogger().setLevel(logging.WARNING)
-    _logger.setLevel(level.upper())
+    for name in ("meterd", "gateway"):
+        logging.getLogger(name).setLevel(level.upper())
     logging.raiseExceptions = False
 
 
@@ -49,16 +50,12 @@ class _Lines(logging.Formatter):
         fields = getattr(record, "fields", None)
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
         line = {"t": stamp, "level": record.levelname.lower()}
-        line |= (
-            {"event": "library", "logger": record.name, "msg": record.getMessage()}
-            if fields is None
-            else {
-                "event": record.msg,
-                **fields,
-            }
-        )
+        if fields is None:
+            line |= {"event": record.name.rpartition(".")[2], "msg": record.getMessage()}
+        else:
+            line |= {"event": record.msg} | fields
         if record.exc_info and record.exc_info[1]:
-            line["error"] = repr(record.exc_info[1])
+            line["error"] = type(record.exc_info[1]).__name__
         return self._render({key: value for key, value in line.items() if value is not None})
 
 

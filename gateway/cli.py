@@ -1,0 +1,81 @@
+"""The command line: parses arguments and starts one command, whose module is imported only then."""
+
+import argparse
+import importlib
+import os
+import re
+import sys
+from collections.abc import Sequence
+
+from gateway import __version__
+
+#: every command, with what it does; its module is gateway.commands.<name>
+COMMANDS: dict[str, str] = {
+    "run": "run the daemon: read meters, publish, keep a journal",
+    "check": "validate the configuration and everything that it names",
+    "status": "ask the running daemon for the state of its meters and outlets",
+    "decode": "turn the bytes of a file into item P",
+    "export": "print readings of the journal",
+    "simulate": "be a simulated meter on a pseudo-terminal or TCP port",
+    "replay": "be a meter that repeats a capture, on a pseudo-terminal or TCP port",
+    "demo": "show everything at work: simulated meter, daemon, broker, live readings",
+}
+KEY_ANSWER = "keys do not belong on a command line: use --key-file"
+_KEY = re.compile(r"--(auth-)?key(=.*)?", re.DOTALL)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command: 0 done, 1 the answer is no, 2 usage, 130 interrupted, 141 nobody reads the output."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if any(_KEY.fullmatch(argument) for argument in arguments):
+        print(f"meterd: {KEY_ANSWER}", file=sys.stderr)
+        return 2
+    name, rest = _command(arguments)
+    module = importlib.import_module(f"gateway.commands.{name}")
+    parser = argparse.ArgumentParser(
+        prog=f"meterd {name}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    try:
+        code: int = module.run(parser.parse_args(rest))
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # What is buffered must not raise again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"meterd {name}: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
+    return code
+
+
+def _command(arguments: list[str]) -> tuple[str, list[str]]:
+    parser = argparse.ArgumentParser(
+        prog="meterd",
+        usage="meterd COMMAND [options]",
+        description="Reads the customer interface of a smart meter and publishes item P over MQTT.",
+        epilog="commands:\n"
+        + "\n".join(f"  {name:<10} {does}" for name, does in COMMANDS.items())
+        + "\n\n`meterd COMMAND -h` explains a command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"meterd {__version__}")
+    if not arguments or arguments[0].startswith("-"):
+        parser.parse_args(arguments)
+        parser.error(f"a command is missing: {', '.join(COMMANDS)}")
+    if arguments[0] not in COMMANDS:
+        from gateway.toml_tables import near
+
+        parser.error(f"{arguments[0]!r} is no command{near(arguments[0], COMMANDS)}: {', '.join(COMMANDS)}")
+    return arguments[0], arguments[1:]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

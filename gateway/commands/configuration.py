@@ -1,0 +1,61 @@
+"""What commands share that need the configuration: its place, its errors, the profiles that it names."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.settings import Known, Settings, load
+
+if TYPE_CHECKING:
+    from decoders.profile import Profile
+
+SYSTEM = Path("/etc/meterd/meterd.toml")
+
+
+def add_option(parser: argparse.ArgumentParser) -> None:
+    """Add `-c FILE`."""
+    parser.add_argument(
+        "-c",
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help=f"the configuration (default: {SYSTEM}, else meterd/meterd.toml in $XDG_CONFIG_HOME)",
+    )
+
+
+def place(named: Path | None) -> Path:
+    """Find the configuration: as named, else the system's, else the user's; the system's where there is none."""
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "meterd" / "meterd.toml"
+    return named or (home if home.is_file() and not SYSTEM.is_file() else SYSTEM)
+
+
+def read(path: Path) -> Settings:
+    """Load the configuration and compare its names with what there is; raises SettingsError with every error."""
+    from gateway import profiles
+    from gateway.sinks.registers import NAMES
+    from gateway.sources import problem
+
+    return load(path, Known(profiles.names(), NAMES, problem))
+
+
+def named_profiles(settings: Settings) -> "tuple[dict[str, Profile], list[str]]":
+    """Load the profiles that meters name; the second half holds one sentence for each that cannot be used."""
+    from decoders.profile import ProfileSyntaxError
+    from gateway import profiles
+
+    found, problems = {}, []
+    for name in sorted({meter.profile for meter in settings.meter} - {"auto"}):
+        try:
+            found[name] = profiles.load(name)
+        except (ProfileSyntaxError, OSError, UnicodeDecodeError) as error:
+            problems.append(f"profile {name}: {error}")
+    return found, problems
+
+
+def complain(command: str, problems: list[str]) -> int:
+    """Print errors one per line and give the exit code."""
+    for problem in problems:
+        print(f"meterd {command}: {problem}", file=sys.stderr)
+    return 1

@@ -1,0 +1,102 @@
+"""Ask the running daemon why there is data, or why there is none.
+
+Exit code 0 when every meter that is switched on delivers and every outlet works, else 1.
+"""
+
+import argparse
+import json
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from gateway.commands import configuration
+from gateway.control import DEFAULT, ControlError, ask, socket_path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `meterd status`."""
+    configuration.add_option(parser)
+    parser.add_argument("--socket", type=Path, metavar="PATH", help="the control socket (default: as configured)")
+    parser.add_argument("--json", action="store_true", help="print the whole answer as one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the state of meters and outlets."""
+    try:
+        answer = ask(socket_path(args.socket or _configured(configuration.place(args.config))), "status")
+    except ControlError as error:
+        if args.json:
+            print(json.dumps({"error": str(error)}))
+        print(f"meterd status: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(answer) if args.json else "\n".join(lines(answer)))
+    return 0 if is_well(answer) else 1
+
+
+def is_well(answer: Mapping[str, Any]) -> bool:
+    """Tell whether every meter delivers and every outlet works."""
+    meters = all(meter["state"] in ("ok", "disabled") for meter in answer["meters"])
+    return meters and _mqtt_works(answer["mqtt"]) and _journal_works(answer["journal"])
+
+
+def lines(answer: Mapping[str, Any]) -> Iterator[str]:
+    """Say the answer in lines for a person."""
+    yield f"meterd {answer['version']}, running for {_duration(answer['uptime_s'])}, process {answer['pid']}"
+    width = max(len(meter["meter"]) for meter in answer["meters"])
+    for meter in answer["meters"]:
+        yield f"{meter['meter']:<{width}}  {' '.join([meter['state'], *meter['flags']])}: {meter['evidence']}"
+        yield f"{'':<{width}}  {_counts(meter)}"
+        if meter["last_error"] and meter["state"] != "ok":
+            yield f"{'':<{width}}  last error: {meter['last_error']['text']} ({meter['last_error']['t']})"
+    yield _mqtt_line(answer["mqtt"])
+    yield _journal_line(answer["journal"])
+
+
+def _counts(meter: Mapping[str, Any]) -> str:
+    counters = meter["counters"]
+    faults = sum(n for name, n in counters.items() if name.startswith("fault."))
+    last = "no reading yet" if meter["age_s"] is None else f"last reading {_duration(meter['age_s'])} ago"
+    return (
+        f"{last}; {meter['port']}, profile {meter['profile'] or 'not known yet'}; {counters['bytes']} bytes, "
+        f"{counters['frames']} telegrams, {counters['decoded']} decoded, {counters['stored']} stored, {faults} faults"
+    )
+
+
+def _mqtt_works(mqtt: Mapping[str, Any] | None) -> bool:
+    return mqtt is None or bool(mqtt["connected"])
+
+
+def _mqtt_line(mqtt: Mapping[str, Any] | None) -> str:
+    if mqtt is None:
+        return "MQTT     not configured: nothing is published"
+    if not mqtt["connected"]:
+        return f"MQTT     {mqtt['broker']}: not connected: {mqtt['last_error'] or 'connecting'}"
+    return f"MQTT     {mqtt['broker']}: connected with MQTT {mqtt['protocol']}, {mqtt['published']} readings published"
+
+
+def _journal_works(journal: Mapping[str, Any]) -> bool:
+    return journal["trouble"] is None
+
+
+def _journal_line(journal: Mapping[str, Any]) -> str:
+    if not _journal_works(journal):
+        return f"journal  does not store: {journal['trouble']}"
+    return f"journal  {journal['path']}: {journal['stored']} readings stored, {journal['queued']} wait"
+
+
+def _configured(path: Path) -> str | Path:
+    """Read the place of the socket from a configuration that may have errors elsewhere, or not be readable at all."""
+    try:
+        control = tomllib.loads(path.read_text(encoding="utf-8")).get("control", {})
+        return path.parent.joinpath(control["socket"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return DEFAULT
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 172_800), ("h", 7_200), ("min", 120)):
+        if seconds >= size:
+            return f"{seconds / {'days': 86_400, 'h': 3_600, 'min': 60}[unit]:.0f} {unit}"
+    return f"{seconds:.0f} s"

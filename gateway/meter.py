@@ -1,0 +1,217 @@
+"""One meter from its port to item P: source, decoder, stamp, hand over; with its counters and its line state.
+
+A meter knows neither sinks nor the journal: its host takes each item P. It reads in small bites and takes at most
+half of the loop's time, so that a flood on one line cannot starve the others; what it leaves unread waits in the
+kernel, and the sender with it.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from decoders.errors import CODES
+from decoders.model import Fault, Reading, Result
+from gateway import log
+from gateway.item_p import ItemP, stamp, utc
+from gateway.line_state import LineState, judge
+from gateway.line_watch import LineWatch
+from gateway.settings import MeterSettings
+from gateway.sources import Chunk, PortEvent, Source
+from gateway.telemetry import MeterCounters
+
+if TYPE_CHECKING:
+    from decoders.decoder import Decoder
+
+#: octets that are decoded without a look at the clock
+BITE = 8_192
+#: what one meter may take of the loop without a pause (s), and of each second
+TURN_S, SHARE = 0.005, 0.4
+#: until a profile says better: the slowest interval of P1 meters in the field
+INTERVAL_S = 10
+AUTH_RANK = {"plain": 0, "unverified": 1, "verified": 2}
+UNITS = {"p": "W", "a": "Wh"}
+_NOTHING = (0, 0, 0, 0)
+
+
+class Host(Protocol):
+    """What a meter asks of the daemon that it runs in."""
+
+    def make_decoder(self, settings: MeterSettings) -> "Decoder":
+        """Make the decoder of a meter, when its first octets are there."""
+        ...
+
+    def next_seq(self, meter: str) -> int:
+        """Give a number that this meter never had before, higher than every earlier one."""
+        ...
+
+    def hand_over(self, meter: "Meter", item: ItemP) -> None:
+        """Take a reading, at once and without waiting."""
+        ...
+
+
+class Meter:
+    """One meter of the configuration. Everything happens in the tasks of one event loop."""
+
+    def __init__(self, settings: MeterSettings, source: Source, watch: LineWatch, host: Host) -> None:
+        self.settings = settings
+        self.name = settings.name
+        self.counters = MeterCounters()
+        self.watch = watch
+        self.state = LineState("disabled" if not settings.enabled else "stale", (), "starting")
+        self.since = datetime.now(UTC)
+        self.last: ItemP | None = None
+        self.last_error: dict[str, str] | None = None
+        self._source = source
+        self._host = host
+        self._decoder: Decoder | None = None
+        self._seen = _NOTHING
+        self._budget = _Budget()
+
+    async def run(self, ready: asyncio.Event) -> None:
+        """Read until the source ends or this task is cancelled; octets wait for `ready` once the port is open."""
+        self._decoder, self._seen = None, _NOTHING
+        chunks = cast(AsyncGenerator[Chunk | PortEvent, None], self._source.chunks())
+        async with aclosing(chunks):
+            async for item in chunks:
+                if isinstance(item, PortEvent):
+                    self._take_event(item)
+                    continue
+                await ready.wait()
+                for start in range(0, len(item.data), BITE):
+                    began = time.monotonic()
+                    self._take(item.data[start : start + BITE], item)
+                    await self._budget.spend(began)
+
+    def judge(self, now: float) -> bool:
+        """Judge the line at `now` (monotonic, s); True when its state or flags are not what they were."""
+        if self.watch.wants_reopen(now):
+            self._source.reopen()
+        before, self.state = self.state, judge(self.watch.facts(now, self.flags()))
+        changed = (before.state, before.flags) != (self.state.state, self.state.flags)
+        if changed:
+            self.since = datetime.now(UTC)
+        return changed
+
+    @property
+    def available(self) -> bool:
+        """Whether the meter delivers readings that hold."""
+        return self.state.state == "ok"
+
+    @property
+    def profile(self) -> str | None:
+        """The profile that read the last telegram."""
+        return self.last.reading.profile if self.last else None
+
+    def age_s(self, now: float) -> float | None:
+        """Seconds since the last reading."""
+        return None if self.watch.last_reading is None else round(now - self.watch.last_reading, 1)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Show the meter as in `<meter>/state` and `meterd status --json`: its line, and no power."""
+        return {
+            "meter": self.name,
+            **self.state.as_dict(),
+            "since": utc(self.since, "seconds"),
+            "profile": self.profile,
+            "interface": self.last.reading.interface if self.last else None,
+            "units": UNITS,
+            "last_error": self.last_error,
+            "counters": self.counters.as_dict(),
+        }
+
+    def flags(self) -> tuple[str, ...]:
+        """What is wrong with the readings that arrive: names of line_state.FLAGS."""
+        if self.last is None:
+            return ()
+        flags = set(self.last.reading.flags)
+        if self.last.t_source == "gateway" and self.last.reading.t is not None:
+            flags.add("clock_invalid")
+        if self.last.reading.auth == "unverified":
+            flags.add("unverified")
+        return tuple(sorted(flags))
+
+    def _take_event(self, event: PortEvent) -> None:
+        if event.state != self.watch.port:
+            self.counters.add("opens" if event.state == "open" else "port_errors")
+        self.watch.take_event(event)
+        decoder, self._decoder, self._seen = self._decoder, None, _NOTHING
+        if decoder is not None and decoder.pending:
+            self._take_results(decoder.close(), Chunk.now(b""))
+
+    def _take(self, data: bytes, chunk: Chunk) -> None:
+        if self._decoder is None:
+            self._decoder = self._host.make_decoder(self.settings)
+        results = self._decoder.feed(data)
+        self._count(self._decoder, data, chunk)
+        self._take_results(results, chunk)
+
+    def _take_results(self, results: Iterable[Result], chunk: Chunk) -> None:
+        for result in results:
+            if isinstance(result, Fault):
+                self._take_fault(result, chunk)
+            else:
+                self._take_reading(result, chunk)
+
+    def _count(self, decoder: "Decoder", data: bytes, chunk: Chunk) -> None:
+        now = (decoder.noise, decoder.frames, decoder.checksum_ok, decoder.checksum_absent)
+        noise, frames, ok, absent = (new - old for new, old in zip(now, self._seen, strict=True))
+        self._seen = now
+        values = self.counters.values
+        values["bytes"] += len(data)
+        values["noise"] += noise
+        values["frames"] += frames
+        values["checksum_ok"] += ok
+        values["checksum_absent"] += absent
+        self.watch.take_octets(data, chunk.monotonic, frames)
+        if ok or absent:
+            self.watch.take_whole_frame(chunk.monotonic)
+
+    def _take_fault(self, fault: Fault, chunk: Chunk) -> None:
+        name = f"{fault.stage}.{fault.code}"
+        self.watch.take_fault(name)
+        text = CODES.get((fault.stage, fault.code), name)
+        self.last_error = {"code": name, "text": text, "t": str(utc(chunk.received_at, "seconds"))}
+        if not self.counters.faults[name]:
+            log.event("fault", meter=self.name, code=name, reason=text)
+        self.counters.faults[name] += 1
+
+    def _take_reading(self, reading: Reading, chunk: Chunk) -> None:
+        if AUTH_RANK[reading.auth] < AUTH_RANK[self.settings.min_auth or "plain"]:
+            self._take_fault(Fault("unwrap", "unauthenticated", reading.size), chunk)
+            return
+        self.counters.add("decoded")
+        self.watch.take_reading(chunk.monotonic, self.settings.interval_s or reading.interval_s)
+        item = stamp(
+            reading,
+            self.name,
+            seq=self._host.next_seq(self.name),
+            t_rx=chunk.received_at,
+            max_clock_offset_s=self.settings.max_clock_offset_s,
+            interval_s=self.settings.interval_s,
+        )
+        self.last = item
+        self._host.hand_over(self, item)
+
+
+class _Budget:
+    """What a meter may take of the loop: it pauses after a turn, and rests when it took its share of a second."""
+
+    def __init__(self) -> None:
+        self._second = time.monotonic()
+        self._spent = self._turn = 0.0
+
+    async def spend(self, began: float) -> None:
+        """Account for work that began at `began` and ended now."""
+        now = time.monotonic()
+        if now - self._second >= 1:
+            self._second, self._spent = now, 0.0
+        self._spent += now - began
+        self._turn += now - began
+        if self._spent >= SHARE:
+            await asyncio.sleep(self._second + 1 - now)
+        elif self._turn >= TURN_S:
+            self._turn = 0.0
+            await asyncio.sleep(0)

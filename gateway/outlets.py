@@ -1,0 +1,152 @@
+"""Where readings go: the live sinks and the journal, behind one face; a failure of one never reaches another."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gateway import log
+from gateway.item_p import ItemP
+from gateway.meter import Meter
+from gateway.settings import Settings
+from gateway.sinks import Sink, SinkError
+from gateway.supervisor import keep, where
+
+if TYPE_CHECKING:
+    from gateway.stores.journal import Journal
+
+GROUP_S = {"normal": 10.0, "saver": 60.0}
+MIB = 1 << 20
+DAY_S = 86_400
+STOP_S = 2.5
+
+
+class Outlets:
+    """The sinks and the journal of a configuration, from `start` to `stop`."""
+
+    def __init__(self, settings: Settings, counters: Callable[[], Mapping[str, Mapping[str, int]]]) -> None:
+        """`counters` gives those of every meter: the journal keeps them with each group that it commits."""
+        self._settings = settings
+        self._counters = counters
+        self._sinks: dict[str, Sink] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._journal: Journal | None = None
+        self._trouble: str | None = None
+        self._notices: list[str] = []
+        self._seq: dict[str, int] = {}
+
+    async def start(self, meters: Iterable[Meter]) -> None:
+        """Open the journal, take up the counters that it kept, and connect the sinks."""
+        self._open_journal()
+        for meter in meters:
+            if self._journal:
+                meter.counters.restore(self._journal.counters(meter.name))
+        if self._settings.mqtt:
+            from gateway.sinks.mqtt import MqttSink
+
+            self._sinks["mqtt"] = MqttSink(
+                self._settings.mqtt, [meter.name for meter in self._settings.meter], salt=self._salt()
+            )
+        self._tasks = [asyncio.create_task(self._keep(name, sink)) for name, sink in self._sinks.items()]
+
+    async def stop(self) -> None:
+        """Say good-bye at every sink while the journal commits what it holds, each within STOP_S."""
+        for task in self._tasks:
+            task.cancel()
+        closing = [asyncio.get_running_loop().run_in_executor(None, self._journal.close)] if self._journal else []
+        ending: list[asyncio.Future[Any]] = [*self._tasks, *closing]
+        if ending:
+            await asyncio.wait(ending, timeout=STOP_S)
+
+    def deliver(self, meter: Meter, item: ItemP) -> None:
+        """Give a reading to each sink at once, then to the journal."""
+        for name, sink in self._sinks.items():
+            try:
+                sink.deliver(item)
+            except SinkError as error:
+                log.event("sink_refused", sink=name, meter=meter.name, reason=error.reason)
+        if self._journal:
+            self._journal.append(item)
+        else:
+            meter.counters.add("journal_lost")
+
+    def next_seq(self, meter: str) -> int:
+        """Give a number that the meter never had; without a journal that remembers, milliseconds of the clock do."""
+        if self._journal:
+            return self._journal.next_seq(meter)
+        self._seq[meter] = seq = max(self._seq.get(meter, 0) + 1, time.time_ns() // 1_000_000)
+        return seq
+
+    def report(self, meter: Meter) -> None:
+        """Give the line state of a meter to each sink."""
+        state = self.with_stored(meter)
+        for sink in self._sinks.values():
+            sink.report(meter.name, state, available=meter.available)
+
+    def with_stored(self, meter: Meter) -> dict[str, Any]:
+        """Show a meter with the counters that only the journal knows."""
+        if self._journal:
+            meter.counters.values |= {
+                "stored": self._journal.stored(meter.name),
+                "journal_lost": self._journal.lost(meter.name),
+                "journal_evicted": self._journal.evicted(meter.name),
+            }
+        return meter.as_dict()
+
+    def status(self) -> dict[str, Any]:
+        """Show each outlet as `meterd status --json` does; None where it is not configured."""
+        journal = (
+            self._journal.status()
+            if self._journal
+            else {"path": self._settings.journal.path, "state": "off", "trouble": self._trouble}
+        )
+        return {"mqtt": None} | {name: sink.status() for name, sink in self._sinks.items()} | {"journal": journal}
+
+    def describe(self) -> str:
+        """Name the outlets, for the log."""
+        return ",".join([*self._sinks, *(["journal"] if self._journal else [])]) or "none"
+
+    def look(self) -> None:
+        """Log what happened to the journal since the last look."""
+        if self._journal is None:
+            return
+        status = self._journal.status()
+        if status["trouble"] != self._trouble:
+            self._trouble = status["trouble"]
+            log.event("journal_trouble" if self._trouble else "journal_stores", reason=self._trouble)
+        for notice in status["notices"]:
+            if notice not in self._notices:
+                log.event("journal_notice", reason=notice)
+        self._notices = status["notices"]
+
+    def _open_journal(self) -> None:
+        from gateway.stores.journal import Journal, JournalError
+
+        settings = self._settings.journal
+        journal = Journal(
+            Path(settings.path),
+            max_bytes=settings.max_mib * MIB,
+            max_age_s=settings.max_days * DAY_S,
+            group_s=GROUP_S[settings.mode],
+            meters=[meter.name for meter in self._settings.meter],
+            save_counters=self._counters,
+        )
+        try:
+            journal.start()
+        except JournalError as error:
+            self._trouble = str(error)
+            log.event("journal_trouble", reason=self._trouble)
+        else:
+            self._journal = journal
+
+    def _salt(self) -> bytes:
+        """Give the random octets of this installation; without a journal that keeps them, others at each start."""
+        return self._journal.salt if self._journal else secrets.token_bytes(16)
+
+    async def _keep(self, name: str, sink: Sink) -> None:
+        def told(error: BaseException, pause: float) -> None:
+            log.event("sink_ended", sink=name, error=where(error), again_in_s=pause)
+
+        await keep(sink.run, told, ends=False)

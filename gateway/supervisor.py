@@ -1,0 +1,52 @@
+"""Keeps a part of the daemon running: an error ends its task, is told, and the task starts again after a pause."""
+
+import asyncio
+import traceback
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+BACK_OFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
+#: a task that ran for this long starts over with the shortest pause
+HEALTHY_S = 60.0
+STOP_S = 2.0
+
+
+async def keep(
+    start: Callable[[], Coroutine[Any, Any, None]], told: Callable[[BaseException, float], None], *, ends: bool = True
+) -> None:
+    """Run `start()` again after every error, which `told` gets with the seconds of the pause.
+
+    Returns when it ends without an error, unless it is not meant to (`ends`): then that counts as one. Cancellation
+    cancels it and waits STOP_S for it.
+    """
+    attempt = 0
+    while True:
+        began = asyncio.get_running_loop().time()
+        error = await _outcome(asyncio.ensure_future(start()))
+        if error is None and ends:
+            return
+        if asyncio.get_running_loop().time() - began > HEALTHY_S:
+            attempt = 0
+        pause = BACK_OFF_S[min(attempt, len(BACK_OFF_S) - 1)]
+        attempt += 1
+        told(error or RuntimeError(), pause)
+        await asyncio.sleep(pause)
+
+
+async def _outcome(task: asyncio.Future[None]) -> BaseException | None:
+    """Wait for a task and give its error; when we are cancelled, so is the task."""
+    try:
+        await asyncio.wait((task,))
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait((task,), timeout=STOP_S)
+    return None if task.cancelled() else task.exception()
+
+
+def where(error: BaseException) -> str:
+    """Name an error by type and place. Never by its text: that may quote what a meter sent."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}"
