@@ -1,0 +1,339 @@
+"""The open journal file: commit a group, keep the quota, give back the state. Used by one thread at a time."""
+
+import glob
+import os
+import sqlite3
+import time
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
+from pathlib import Path
+from typing import NamedTuple
+
+from gateway.stores.rows import Corrupt, Ref, seal
+from gateway.stores.schema import (
+    COUNTERS,
+    PAGE_SIZE,
+    SALT,
+    STORE,
+    WAL_LIMIT,
+    Damaged,
+    StorageFault,
+    configure,
+    connect,
+    migrate,
+    told,
+)
+from gateway.stores.state import Meter, State, encode_counters, encode_meter, read_meters, read_state
+
+#: sequence numbers reserved at once: a day at one reading per second, so that a failing medium does not run them out
+SEQ_BLOCK = 100_000
+EVICT_ROWS = 256
+#: chunks that are evicted for their age in one transaction
+EVICT_ROUNDS = 16
+#: room for what a group brings along beside its rows
+MARGIN_PAGES = 64
+AGE_CHECK_S = 3_600
+FILE_MODE = 0o600
+
+
+class Packed(NamedTuple):
+    """A row on its way into table `record`: meter, time in whole seconds since 1970, `rows.pack` of the reading."""
+
+    meter: str
+    t: int
+    data: bytes
+
+
+@dataclass(slots=True)
+class Group:
+    """What one transaction takes: rows, and the counters that were true after the last of them."""
+
+    rows: list[Packed] = field(default_factory=list)
+    lost: dict[str, int] = field(default_factory=dict)
+    counters: dict[str, tuple[Ref, tuple[int, ...]]] = field(default_factory=dict)
+    #: highest sequence number given out per meter when the group was cut
+    given: dict[str, int] = field(default_factory=dict)
+    size: int = 0
+
+    def extend(self, later: "Group") -> None:
+        """Take a later group into the same transaction."""
+        self.rows += later.rows
+        for meter, n in later.lost.items():
+            self.lost[meter] = self.lost.get(meter, 0) + n
+        self.counters, self.given = later.counters, later.given
+        self.size += later.size
+
+
+class Database:
+    """A journal file, open for writing.
+
+    Every method raises Damaged or StorageFault and nothing else of SQLite; what failed is rolled back.
+    """
+
+    def __init__(self, path: Path, *, max_bytes: int, max_age_s: int) -> None:
+        """Open or create the file, which is private to its owner. Raises JournalError too."""
+        self.path = path
+        self._max_age_s = max_age_s
+        self._limit_pages = max(64, (max_bytes - WAL_LIMIT) // PAGE_SIZE)
+        self._age_check_due = 0.0
+        self._numbers: dict[str, int] = {}
+        self._layouts: set[int] = set()
+        fresh = create_private(path)
+        found = path.stat()
+        if not fresh and not found.st_size:
+            raise Damaged(f"{path}: it is empty")
+        self._identity = (found.st_dev, found.st_ino)
+        try:
+            self.db = connect(path)
+        except sqlite3.Error as error:
+            raise told(error, path) from error
+        try:
+            self._prepare()
+        except BaseException:
+            self.db.close()
+            raise
+
+    def _prepare(self) -> None:
+        try:
+            configure(self.db, self.path)
+            migrate(self.db, self.path)
+            self.db.execute(f"PRAGMA max_page_count = {self._limit_pages}")
+            self._numbers = {meter.name: number for number, meter in read_meters(self.db).items()}
+            self._layouts = {number for (number,) in self.db.execute("SELECT id FROM layout")}
+        except sqlite3.Error as error:
+            raise told(error, self.path) from error
+        except Corrupt as error:
+            raise Damaged(f"{self.path}: {error}") from error
+
+    def state(self) -> State:
+        """Read what a restart goes on from; not `complete` in a new file that follows one which was set aside."""
+        try:
+            state = read_state(self.db)
+            begun = self.db.execute("SELECT count(*) FROM meta WHERE id = ?", (SALT,)).fetchone()[0]
+        except sqlite3.Error as error:
+            raise told(error, self.path) from error
+        except Corrupt as error:
+            raise Damaged(f"{self.path}: {error}") from error
+        state.complete = bool(begun) or not set_aside_before(self.path)
+        return state
+
+    def check(self) -> None:
+        """Read the whole file and its structure (PRAGMA quick_check); raises Damaged. `db.interrupt` ends it early."""
+        try:
+            found = self.db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        except sqlite3.Error as error:
+            raise told(error, self.path) from error
+        if found != "ok":
+            raise Damaged(f"{self.path}: {' '.join(found.split())}")
+
+    def commit(self, group: Group, state: State) -> dict[str, int]:
+        """Commit a group with its counters, and sequence numbers ahead of it; returns what is reserved by meter.
+
+        `state.tallies` counts the rows of the group from the moment on at which they are in the file.
+        """
+        before = {meter: replace(tally) for meter, tally in state.tallies.items()}
+        if not self._in_place():
+            raise StorageFault(f"journal {self.path}: the file was removed or replaced")
+        try:
+            with self._transaction():
+                reserved = self._write(group, state)
+        except BaseException:
+            state.tallies.clear()
+            state.tallies.update(before)
+            raise
+        if reserved:
+            self._fold()
+        return reserved
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        known = dict(self._numbers), set(self._layouts)
+        try:
+            self.db.execute("BEGIN IMMEDIATE")
+            yield
+            self.db.execute("COMMIT")
+        except BaseException as error:
+            self._numbers, self._layouts = known
+            with suppress(sqlite3.Error):
+                self.db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise told(error, self.path) from error
+            raise
+
+    def _fold(self) -> None:
+        """Fold the log into the file: a log that is damaged later takes readings with it, but no reservation."""
+        with suppress(sqlite3.Error):
+            self.db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+
+    def _in_place(self) -> bool:
+        try:
+            found = self.path.stat()
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == self._identity
+
+    def _write(self, group: Group, state: State) -> dict[str, int]:
+        self._evict(group, state)
+        self._introduce(group, state)
+        reserved = self._reserve(group.given, state)
+        self._insert(group.rows)
+        for row in group.rows:
+            state.tally(row.meter).stored += 1
+        for meter, n in group.lost.items():
+            state.tally(meter).lost += n
+        self._write_counters(group, state)
+        return reserved
+
+    def _insert(self, rows: Collection[Packed]) -> None:
+        self.db.executemany(
+            "INSERT INTO record VALUES (NULL, ?, ?, ?)",
+            ((self._numbers[row.meter], row.t, seal(row.data, row.meter, row.t)) for row in rows),
+        )
+
+    def _introduce(self, group: Group, state: State) -> None:
+        """Write what rows refer to: meters, layouts, and in a new file the salt."""
+        for meter in sorted({*group.given, *group.counters, *(row.meter for row in group.rows)} - set(self._numbers)):
+            number = max(self._numbers.values(), default=COUNTERS) + 1
+            data = encode_meter(number, Meter(meter, state.reserved.get(meter, 0)))
+            self.db.execute("INSERT INTO meter VALUES (?, ?)", (number, data))
+            self._numbers[meter] = number
+        # A copy: the loop's thread goes on adding layouts.
+        layouts = dict(state.layouts)
+        missing = layouts.keys() - self._layouts
+        self.db.executemany(
+            "INSERT INTO layout VALUES (?, ?)", [(n, seal(layouts[n], "layout", n)) for n in sorted(missing)]
+        )
+        self._layouts |= missing
+        self.db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (SALT, seal(state.salt, SALT)))
+        self.db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (STORE, seal(os.urandom(8), STORE)))
+
+    def _reserve(self, given: dict[str, int], state: State) -> dict[str, int]:
+        """Reserve the next block of numbers for each meter that has used up half of its last one."""
+        ahead = {
+            meter: seq + SEQ_BLOCK
+            for meter, seq in given.items()
+            if state.reserved.get(meter, 0) - seq < SEQ_BLOCK // 2
+        }
+        for meter, reserved in ahead.items():
+            self._set_reserved(meter, reserved)
+        return ahead
+
+    def _set_reserved(self, meter: str, reserved: int) -> None:
+        number = self._numbers[meter]
+        data = encode_meter(number, Meter(meter, reserved))
+        self.db.execute("UPDATE meter SET data = ? WHERE id = ?", (data, number))
+
+    def _write_counters(self, group: Group, state: State) -> None:
+        if not group.counters:
+            return
+        if not group.rows:
+            # Without readings the last counters are replaced, so that a noisy line does not evict history.
+            self.db.execute("DELETE FROM record WHERE id = (SELECT max(id) FROM record) AND meter = ?", (COUNTERS,))
+        data = encode_counters(self._numbers, group.counters, state)
+        self.db.execute("INSERT INTO record VALUES (NULL, ?, ?, ?)", (COUNTERS, int(time.time()), data))
+
+    def _evict(self, group: Group, state: State) -> None:
+        """Remove the oldest rows: by age now and then, by size as long as the group does not fit."""
+        now = time.monotonic()
+        if now >= self._age_check_due and self._evict_old(state):
+            self._age_check_due = now + AGE_CHECK_S
+        needed = group.size * 3 // 2 // PAGE_SIZE + MARGIN_PAGES
+        while self.pages() + needed > self._limit_pages and self._delete(None, state):
+            pass
+
+    def _evict_old(self, state: State) -> bool:
+        """Evict by age; False where more is left to do.
+
+        The newest row decides together with the host's clock what is old: a host that wakes up in 2040 deletes nothing.
+        """
+        newest = self.db.execute("SELECT t FROM record ORDER BY id DESC LIMIT 1").fetchone()
+        if newest is None:
+            return True
+        cutoff = min(newest[0], int(time.time())) - self._max_age_s
+        return not all(self._delete(cutoff, state) for _ in range(EVICT_ROUNDS))
+
+    def _delete(self, cutoff: int | None, state: State) -> bool:
+        """Delete a chunk of the oldest rows, never the newest of all; False when there was nothing to delete."""
+        oldest = self.db.execute(
+            "SELECT id, meter, t FROM record WHERE id < (SELECT max(id) FROM record) ORDER BY id LIMIT ?",
+            (EVICT_ROWS,),
+        ).fetchall()
+        evicted = list(takewhile(lambda row: cutoff is None or row[2] < cutoff, oldest))
+        if not evicted:
+            return False
+        names = {number: name for name, number in self._numbers.items()}
+        for _, number, _ in evicted:
+            if number in names:
+                state.tally(names[number]).evicted += 1
+        self.db.execute("DELETE FROM record WHERE id <= ?", (evicted[-1][0],))
+        return True
+
+    def pages(self) -> int:
+        """Count the pages in use."""
+        total: int = self.db.execute("PRAGMA page_count").fetchone()[0]
+        free: int = self.db.execute("PRAGMA freelist_count").fetchone()[0]
+        return total - free
+
+    def shrink(self, state: State) -> None:
+        """Bring a file that is larger than its quota (it was lowered) back under it: evict, then rebuild the file."""
+        try:
+            if self.db.execute("PRAGMA page_count").fetchone()[0] <= self._limit_pages:
+                return
+            while self.pages() + MARGIN_PAGES > self._limit_pages and self._delete(None, state):
+                pass
+            self.db.execute("VACUUM")
+            self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            self.db.execute(f"PRAGMA max_page_count = {self._limit_pages}")
+        except sqlite3.Error as error:
+            raise told(error, self.path) from error
+
+    def adopt(self, rows: Collection[Packed], layouts: Mapping[int, bytes], state: State) -> None:
+        """Commit rows of another file as they are, and what they refer to (salvage.py)."""
+        with self._transaction():
+            self._introduce(Group(rows=list(rows)), replace(state, layouts={**state.layouts, **layouts}))
+            self._insert(rows)
+
+    def release(self, given: dict[str, int]) -> None:
+        """Give back the sequence numbers that were not used: after a clean end the next start leaves no gap."""
+        with self._transaction():
+            for meter, seq in given.items():
+                if meter in self._numbers:
+                    self._set_reserved(meter, seq)
+
+    def close(self) -> None:
+        """Close the file; SQLite folds the log into it."""
+        with suppress(sqlite3.Error):
+            self.db.close()
+
+
+def create_private(path: Path) -> bool:
+    """Create the file, mode 0600 whatever the umask, and make its name outlive a power cut; False where it exists."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+        try:
+            os.fchmod(handle, FILE_MODE)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        sync_folder(path.parent)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise StorageFault(f"journal {path}: {error.strerror}") from error
+    return True
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder outlive a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def set_aside_before(path: Path) -> list[Path]:
+    """Damaged files that were set aside (salvage.set_aside), oldest first."""
+    return sorted(path.parent.glob(f"{glob.escape(path.name)}.damaged-*Z"))

@@ -1,0 +1,123 @@
+"""Reading the journal while the daemon writes it: read-only, a page of rows at a time, in the order of receipt."""
+
+import sqlite3
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from gateway.item_p import ItemP
+from gateway.stores.rows import Corrupt, unpack, unseal
+from gateway.stores.schema import APPLICATION_ID, SALT, STEPS, JournalError, connect_readonly
+from gateway.stores.state import read_layout, read_meters
+
+PAGE_ROWS = 500
+KEPT_LAYOUTS = 256
+
+
+class Reader:
+    """The readings of a journal, of one meter or all, with since <= t < until (aware, or None: open).
+
+    Iterating never holds a transaction open while the caller works, so that the log of the daemon stays bounded.
+    Raises JournalError at construction (no such file, not a journal) and while iterating (it cannot be read).
+    """
+
+    def __init__(
+        self, path: Path, meter: str | None = None, since: datetime | None = None, until: datetime | None = None
+    ) -> None:
+        #: rows that are not what was written, and were left out
+        self.damaged = 0
+        self.path = path
+        self._since, self._until = since, until
+        self._layouts: dict[int, bytes] = {}
+        self._db = _open(path)
+        try:
+            self._names, self.salt = self._head()
+        except BaseException:
+            self._db.close()
+            raise
+        self._wanted = [number for number, name in self._names.items() if meter in (None, name)]
+
+    @property
+    def meters(self) -> list[str]:
+        """Names of the meters that the journal knows."""
+        return sorted(self._names.values())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def __iter__(self) -> Iterator[ItemP]:
+        """Yield readings in the order in which they were received."""
+        last = 0
+        while rows := self._page(last):
+            last = rows[-1][0]
+            for _, number, t, data in rows:
+                item = self._item(number, t, data)
+                if item is not None and self._in_time(item):
+                    yield item
+
+    def _head(self) -> tuple[dict[int, str], bytes]:
+        try:
+            ours = self._db.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if not ours:
+                raise JournalError(f"{self.path} is not a journal of meterd")
+            if version > len(STEPS):
+                raise JournalError(
+                    f"{self.path} was written by a newer meterd (schema {version}, this one knows {len(STEPS)})"
+                )
+            salt = self._db.execute("SELECT data FROM meta WHERE id = ?", (SALT,)).fetchone()
+            meters = {number: meter.name for number, meter in read_meters(self._db).items()}
+            return meters, b"" if salt is None else unseal(salt[0], SALT)
+        except (sqlite3.Error, Corrupt) as error:
+            raise _unreadable(self.path, error) from error
+
+    def _page(self, last: int) -> list[tuple[int, int, int, bytes]]:
+        """A page of rows; the time in whole seconds is a first sieve, `_in_time` the exact one."""
+        marks = ",".join("?" * len(self._wanted))
+        since = 0 if self._since is None else int(self._since.timestamp()) - 1
+        until = 1 << 60 if self._until is None else int(self._until.timestamp()) + 1
+        try:
+            return self._db.execute(
+                f"SELECT id, meter, t, data FROM record WHERE id > ? AND meter IN ({marks})"  # noqa: S608 - only marks
+                " AND t BETWEEN ? AND ? ORDER BY id LIMIT ?",
+                (last, *self._wanted, since, until, PAGE_ROWS),
+            ).fetchall()
+        except sqlite3.Error as error:
+            raise _unreadable(self.path, error) from error
+
+    def _item(self, number: int, t: int, sealed: bytes) -> ItemP | None:
+        meter = self._names[number]
+        try:
+            return unpack(unseal(sealed, meter, t), meter, self._layout)
+        except Corrupt:
+            self.damaged += 1
+            return None
+
+    def _layout(self, number: int) -> bytes:
+        if number not in self._layouts:
+            if len(self._layouts) == KEPT_LAYOUTS:
+                self._layouts.clear()
+            try:
+                self._layouts[number] = read_layout(self._db, number)
+            except sqlite3.Error as error:
+                raise Corrupt("its layout cannot be read") from error
+        return self._layouts[number]
+
+    def _in_time(self, item: ItemP) -> bool:
+        if item.t is None:
+            return self._since is None and self._until is None
+        return (self._since is None or item.t >= self._since) and (self._until is None or item.t < self._until)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    if not path.is_file():
+        raise JournalError(f"there is no journal at {path}: name it with --journal, or the configuration with -c")
+    try:
+        return connect_readonly(path)
+    except sqlite3.Error as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> JournalError:
+    return JournalError(f"the journal {path} cannot be read: {error}")

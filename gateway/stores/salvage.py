@@ -1,0 +1,116 @@
+"""A damaged journal: set the file aside, and carry over from it every row that is still what was written."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from gateway.stores.database import Database, Packed, set_aside_before, sync_folder
+from gateway.stores.rows import Corrupt, Row, unseal
+from gateway.stores.schema import COUNTERS, connect_readonly
+from gateway.stores.state import State, decode_meter, read_layout
+
+#: damaged files that are kept for a person to look at; older ones are removed
+KEPT = 2
+CHUNK = 256
+ROWS = "SELECT id, meter, t, data FROM record WHERE id > ? ORDER BY id LIMIT ?"
+#: no journal has more rows: where the search for readable rows ends
+LAST_ID = 1 << 40
+
+_row = msgspec.msgpack.Decoder(Row).decode
+
+
+def set_aside(path: Path) -> Path:
+    """Rename the file and its log to `<name>.damaged-<UTC>`; raises OSError. The log first: alone it is harmless."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    aside = path.with_name(f"{path.name}.damaged-{stamp}")
+    for suffix in ("-wal", ""):
+        with suppress(FileNotFoundError):
+            Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
+    Path(f"{path}-shm").unlink(missing_ok=True)
+    sync_folder(path.parent)
+    _forget_older(path)
+    return aside
+
+
+def salvage(aside: Path, target: Database, state: State, stopped: Callable[[], bool]) -> int:
+    """Copy the readable rows of a file that was set aside, in order; returns how many. Ends early when `stopped`.
+
+    Raises Damaged and StorageFault of the target; whatever the damaged file does is no error.
+    """
+    try:
+        db = connect_readonly(aside)
+    except sqlite3.Error:
+        return 0
+    copied = 0
+    try:
+        meters = dict(_meters(db))
+        for chunk in _chunks(db, stopped):
+            layouts: dict[int, bytes] = {}
+            rows = [row for found in chunk if (row := _readable(db, meters, layouts, found)) is not None]
+            target.adopt(rows, layouts, state)
+            copied += len(rows)
+    except sqlite3.Error:
+        pass
+    finally:
+        db.close()
+        Path(f"{aside}-shm").unlink(missing_ok=True)
+    return copied
+
+
+def _meters(db: sqlite3.Connection) -> Iterator[tuple[int, str]]:
+    """Meters that can be read, one by one."""
+    for number in range(1, 1 << 16):
+        with suppress(sqlite3.Error, Corrupt, msgspec.DecodeError):
+            found = db.execute("SELECT data FROM meter WHERE id = ?", (number,)).fetchone()
+            if found is None:
+                return
+            yield number, decode_meter(unseal(found[0], "meter", number)).name
+
+
+def _chunks(db: sqlite3.Connection, stopped: Callable[[], bool]) -> Iterator[list[tuple[object, ...]]]:
+    """Rows in order of their ids; where pages cannot be read, in leaps that double until something can be again."""
+    last, leap = 0, 0
+    while last < LAST_ID and not stopped():
+        rows: list[tuple[object, ...]] = []
+        whole = False
+        with suppress(sqlite3.Error):
+            # One by one: what came before the page that cannot be read is kept.
+            for row in db.execute(ROWS, (last, CHUNK)):
+                rows += (row,)
+            whole = True
+        ids = [row[0] for row in rows if isinstance(row[0], int) and row[0] > last]
+        if whole and not ids:
+            return
+        leap = 0 if ids else max(32, leap * 2)
+        last = max(ids, default=last) + leap
+        yield rows
+
+
+def _readable(
+    db: sqlite3.Connection, meters: dict[int, str], layouts: dict[int, bytes], found: tuple[object, ...]
+) -> Packed | None:
+    """One row, with the layouts it needs, or None: damaged, of an unknown meter, or no reading."""
+    _, number, t, sealed = found
+    if not isinstance(number, int) or not isinstance(t, int) or number == COUNTERS or number not in meters:
+        return None
+    try:
+        data = unseal(sealed, meters[number], t)
+        row = _row(data)
+        for ref in (row.layout, row.times):
+            if isinstance(ref, int) and ref not in layouts:
+                layouts[ref] = read_layout(db, ref)
+    except (sqlite3.Error, Corrupt, msgspec.DecodeError):
+        return None
+    return Packed(meters[number], t, data)
+
+
+def _forget_older(path: Path) -> None:
+    """Keep the newest few damaged files: a failing card must not fill itself with them."""
+    for old in set_aside_before(path)[:-KEPT]:
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(OSError):
+                Path(f"{old}{suffix}").unlink()
