@@ -2,35 +2,37 @@
 
 import asyncio
 import time
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 
 class Clock:
-    """Simulated time that starts at `start` when it is made and runs `speed` times as fast as real time."""
+    """Simulated time: `start` is `delay_s` after this clock is made, then it runs `speed` times as fast as real time.
 
-    def __init__(self, start: datetime, speed: float = 1.0) -> None:
+    A speed of infinity waits for nothing.
+    """
+
+    def __init__(self, start: datetime, speed: float = 1.0, *, delay_s: float = 0.0) -> None:
         if start.tzinfo is None:
             raise ValueError("the start of a simulation needs a zone")
         if not speed > 0:
             raise ValueError("the speed of a simulation is a factor above 0")
         self.start = start.astimezone(UTC)
         self.speed = speed
-        self._began = time.monotonic()
+        self._began = time.monotonic() + delay_s
 
-    def now(self) -> datetime:
-        """Simulated time in UTC."""
-        return self.start + timedelta(seconds=(time.monotonic() - self._began) * self.speed)
+    @classmethod
+    def from_now(cls, speed: float = 1.0) -> "Clock":
+        """Start at the next whole second of real time, in step with it."""
+        now = time.time_ns()
+        start = -(-now // 1_000_000_000)
+        return cls(datetime.fromtimestamp(start, UTC), speed, delay_s=start - now / 1e9)
 
     async def wait_until(self, t: datetime) -> None:
-        """Sleep until simulated time `t`; at once when it is past, but other tasks get their turn."""
-        await asyncio.sleep(max(0.0, (t - self.now()).total_seconds() / self.speed))
-
-
-def next_second() -> datetime:
-    """The first whole second of real time that is not past, in UTC."""
-    return datetime.fromtimestamp(-(-time.time_ns() // 1_000_000_000), UTC)
+        """Sleep until simulated time `t`; when it is past, other tasks get their turn all the same."""
+        due = self._began + (t - self.start).total_seconds() / self.speed
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
 
 
 @lru_cache(maxsize=32)
