@@ -8,7 +8,7 @@ BIN := $(ENV)/bin
 MAKE_ENV = python="$$(tools/find-python $(PYTHON))" && "$$python" tools/env.py
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint types imports counts lock clean
+.PHONY: help env demo test lint types imports counts meters lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ imports: env ## the import contracts only
 counts: env ## run everything, then raise the least numbers of tests/expected-counts.toml to what ran
 	@$(BIN)/python tools/servers.py
 	@$(BIN)/python tools/check.py --raise
+
+meters: ## write the README's table of meters and docs/meters anew from config/profiles
+	@"$$(tools/find-python $(PYTHON))" tools/meters_table.py
 
 lock: ## write requirements/*.txt anew from pyproject.toml; UPGRADE=1 takes the newest versions
 	@$(MAKE_ENV) --bare $(LOCK) requirements/lock.txt
