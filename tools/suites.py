@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -16,6 +17,7 @@ SCRATCH = ROOT / ".make"
 CORPUS = "shared corpus"
 #: seconds after which a tool hangs; single tests end long before (pyproject.toml, timeout)
 HANGS_AFTER_S = 3_600
+LINGERS_S = 10
 
 
 @dataclass
@@ -131,14 +133,26 @@ def verdict(name: str, ran: int, code: int, failed: list[str]) -> Suite:
 
 def run(tool: str, *arguments: str, show: bool = True) -> tuple[int, str]:
     """Run a tool of this environment to its end, showing what it prints; a tool that hangs is killed, its code -9."""
-    command = [str(BIN / tool), *arguments]
+    process = subprocess.Popen(
+        [BIN / tool, *arguments], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    )
     lines: list[str] = []
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
-        timer = threading.Timer(HANGS_AFTER_S, process.kill)
-        timer.start()
-        for line in process.stdout or ():
+    reader = threading.Thread(target=forward, args=(process.stdout, lines, show), daemon=True)
+    reader.start()
+    try:
+        process.wait(HANGS_AFTER_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    # What the tool left running may hold its output open for ever: that is not waited for.
+    reader.join(LINGERS_S)
+    return process.returncode, "".join(lines)
+
+
+def forward(stream: TextIO, lines: list[str], show: bool) -> None:
+    """Collect lines as they come, and print them."""
+    with stream:
+        for line in stream:
             lines.append(line)
             if show:
                 print(line, end="", flush=True)
-        timer.cancel()
-    return process.returncode, "".join(lines)

@@ -1,6 +1,8 @@
 """`make test` itself: what did not run, was skipped without a reason or fell below its number is a failure."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -149,3 +151,22 @@ def test_a_run_that_crashed_leaves_what_it_did(tmp_path: Path) -> None:
     assert area == Suite("tests/area", 1)
     assert suites.last_of(record) == row["id"]
     assert suites.by_area(tmp_path / "none.jsonl") == []
+
+
+def test_a_tool_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suites, "HANGS_AFTER_S", 1)
+    code, out = suites.run("python", "-c", "print('begun', flush=True)\nwhile True: pass")
+    assert (code, out) == (-9, "begun\n")
+
+
+def test_what_a_tool_leaves_running_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suites, "LINGERS_S", 1)
+    leaves = "import subprocess; print(subprocess.Popen(['sleep', '60']).pid, flush=True)"
+    code, out = suites.run("python", "-c", leaves)
+    assert code == 0
+    os.kill(int(out), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("code", "failed"), [(0, []), (1, ["ended with 1; what it said stands above"])])
+def test_a_tool_that_fails_without_a_name_failed(code: int, failed: list[str]) -> None:
+    assert suites.verdict("types", 5, code, []) == Suite("types", 5, failed)

@@ -59,11 +59,16 @@ PERMISSIVE = re.compile(
 
 
 @pytest.fixture(scope="module")
-def committed(checkout: Path) -> list[str]:
-    """Every path that git tracks."""
-    done = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=checkout, capture_output=True, text=True, timeout=60, check=True
-    )
+def committed(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Every path that git tracks; in an unpacked archive, every path that git would not ignore."""
+    git = ["git", "-c", "safe.directory=*"]
+    listing = [*git, "ls-files", "-z"]
+    if not (checkout / ".git").exists():
+        empty = tmp_path_factory.mktemp("git")
+        subprocess.run([*git, "init", "--quiet", "--bare", empty], timeout=60, check=True)
+        work = [f"--git-dir={empty}", f"--work-tree={checkout}"]
+        listing = [*git, *work, "ls-files", "-z", "--others", "--exclude-standard"]
+    done = subprocess.run(listing, cwd=checkout, capture_output=True, text=True, timeout=60, check=True)
     return [path for path in done.stdout.split("\0") if path and (checkout / path).is_file()]
 
 
