@@ -68,7 +68,7 @@ class SerialSource(ReconnectingSource):
         return Link(
             port.fileno(),
             lambda: loop.run_in_executor(None, port.close),
-            detail=f"{self.name} is open ({Path(self.name).resolve().name}, {self._baud} Bd, {self._framing})",
+            detail=f"{self.name} is open ({Path(self.name).resolve()}, {self._baud} Bd, {self._framing})",
             lost=f"{self.name} vanished: it was unplugged, or its adapter was reset",
         )
 

@@ -81,6 +81,21 @@ def test_who_waits_is_told_of_the_end() -> None:
     asyncio.run(main())
 
 
+def test_the_number_of_a_closed_descriptor_can_be_used_again() -> None:
+    async def main() -> None:
+        async with piped() as (first, _writer):
+            waiting = asyncio.create_task(first.receive())
+            await asyncio.sleep(0)
+            waiting.cancel()
+            used = first._fd
+        async with piped() as (second, writer):
+            assert second._fd == used
+            os.write(writer, b"x")
+            assert await data(second) == b"x"
+
+    asyncio.run(main())
+
+
 def test_end_of_file_is_the_end() -> None:
     async def main() -> None:
         reader, writer = os.pipe()
