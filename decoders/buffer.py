@@ -19,15 +19,13 @@ class Buffer:
     def __len__(self) -> int:
         return len(self.data)
 
-    def cut(self, n: int) -> bytes:
-        """Take the first n octets out."""
-        taken = bytes(self.data[:n])
+    def cut(self, n: int) -> None:
+        """Drop the first n octets, which a frame held."""
         del self.data[:n]
         self.searched = max(0, self.searched - n)
-        return taken
 
     def skip(self, n: int) -> None:
-        """Forget the first n octets and count those that are noise."""
+        """Drop the first n octets, which no frame held, and count those that are noise."""
         if n:
-            gone = self.cut(n)
-            self.noise += len(gone) - sum(gone.count(octet) for octet in _GAP)
+            self.noise += n - sum(self.data.count(octet, 0, n) for octet in _GAP)
+            self.cut(n)

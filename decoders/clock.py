@@ -5,28 +5,26 @@ The flag decides, not the calendar: Nordic meters send W (standard time) all yea
 
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
 
 from decoders.model import MeterTime
 
-_TIME = re.compile(rb"(\d{12})([SWsw]?)")
 _LONG_TIME = re.compile(rb"(\d{4})-?(\d{2})-?(\d{2})[ T](\d{2}):?(\d{2}):?(\d{2})")
+_SUMMER = {b"S": True, b"s": True, b"W": False, b"w": False, b"": None}
 
 
 def parse_time(value: bytes) -> MeterTime | None:
     """`YYMMDDhhmmss` with S or W (summer, winter) or nothing, or `YYYYMMDD hh:mm:ss`; None when it is no time."""
-    short = _TIME.fullmatch(value)
-    long = None if short else _LONG_TIME.fullmatch(value)
+    digits, flag = value[:12], value[12:]
     try:
-        if short:
-            digits = short[1]
-            pairs = [int(digits[i : i + 2]) for i in range(0, 12, 2)]
-            wall = datetime(2000 + pairs[0], *pairs[1:])  # type: ignore[arg-type]  # noqa: DTZ001
-            return MeterTime(wall, {b"S": True, b"W": False, b"": None}[short[2].upper()])
-        if long:
-            return MeterTime(datetime(*(int(group) for group in long.groups())))  # type: ignore[arg-type]  # noqa: DTZ001
+        if len(digits) == 12 and digits.isdigit() and flag in _SUMMER:
+            year, month, day, hour, minute, second = (int(digits[i : i + 2]) for i in range(0, 12, 2))
+            wall = datetime(2000 + year, month, day, hour, minute, second)  # noqa: DTZ001
+            return MeterTime(wall, _SUMMER[flag])
+        long = _LONG_TIME.fullmatch(value)
+        return MeterTime(datetime(*map(int, long.groups()))) if long else None  # type: ignore[arg-type]  # noqa: DTZ001
     except ValueError:
         return None
-    return None
 
 
 class Zone:
@@ -37,13 +35,13 @@ class Zone:
         self._year = 0
         self._standard = self._summer = timedelta()
 
-    def utc(self, time: MeterTime) -> datetime | None:
-        """The instant in UTC; None when the wall clock occurs twice or never in this zone and no flag tells."""
+    def offset(self, time: MeterTime) -> timedelta | None:
+        """Offset from UTC; None when the wall clock occurs twice or never in this zone and no flag tells."""
         if time.summer is None:
             return self._unflagged(time.wall)
         if time.wall.year != self._year:
             self._learn(time.wall.year)
-        return (time.wall - (self._summer if time.summer else self._standard)).replace(tzinfo=UTC)
+        return self._summer if time.summer else self._standard
 
     def _learn(self, year: int) -> None:
         """Standard time is the smaller of January's and July's offsets; a zone without summer time adds an hour."""
@@ -52,16 +50,22 @@ class Zone:
         self._summer = max(january, july) if january != july else self._standard + timedelta(hours=1)
         self._year = year
 
-    def _unflagged(self, wall: datetime) -> datetime | None:
-        first, second = (wall.replace(tzinfo=self._zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    def _unflagged(self, wall: datetime) -> timedelta | None:
+        first, second = (wall.replace(tzinfo=self._zone, fold=fold).utcoffset() for fold in (0, 1))
         return first if first == second else None
 
 
-def shown(time: MeterTime, t: datetime | None) -> str:
-    """What the meter said in ISO 8601, with its offset from UTC where `t`, the same instant, is known."""
-    wall = time.wall.isoformat()
-    if t is None:
-        return wall
-    minutes = round((time.wall.replace(tzinfo=UTC) - t).total_seconds() / 60)
-    sign = "-" if minutes < 0 else "+"
-    return f"{wall}{sign}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}"
+def instant(time: MeterTime, offset: timedelta | None) -> datetime | None:
+    """The meter's time in UTC; None without an offset."""
+    return None if offset is None else (time.wall - offset).replace(tzinfo=UTC)
+
+
+def shown(time: MeterTime, offset: timedelta | None) -> str:
+    """What the meter said in ISO 8601, with its offset from UTC where that is known."""
+    return time.wall.isoformat() + ("" if offset is None else _suffix(offset))
+
+
+@lru_cache(maxsize=64)
+def _suffix(offset: timedelta) -> str:
+    minutes = round(offset.total_seconds() / 60)
+    return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}"

@@ -5,7 +5,7 @@ from datetime import tzinfo
 from typing import Protocol, cast
 
 from decoders.errors import DecodeError, LinkError, ProfileError
-from decoders.grammars import p1 as p1_grammar
+from decoders.grammars.p1 import P1Grammar
 from decoders.links.p1 import P1Link
 from decoders.model import Fault, Frame, Result, Stage, Telegram
 from decoders.profile import Profile, fits
@@ -34,9 +34,17 @@ class Link(Protocol):
         ...
 
 
+class Grammar(Protocol):
+    """Reads the frames of one meter."""
+
+    def parse(self, frame: Frame) -> Telegram:
+        """The telegram in a frame; raises GrammarError."""
+        ...
+
+
 #: every link and grammar by the name that profiles use
 LINKS: dict[str, Callable[[], Link]] = {"p1": P1Link}
-GRAMMARS: dict[str, Callable[[Frame], Telegram]] = {"p1": p1_grammar.parse}
+GRAMMARS: dict[str, Callable[[], Grammar]] = {"p1": P1Grammar}
 
 
 class Decoder:
@@ -51,8 +59,10 @@ class Decoder:
         self._zone_of = zone_of
         self._tz = tz
         self._link = LINKS[self._profiles[0].link]()
-        self._parse = GRAMMARS[self._profiles[0].grammar]
+        self._grammar = GRAMMARS[self._profiles[0].grammar]()
         self._readers: dict[str, Reader] = {}
+        self._layout: object = None
+        self._reader: Reader | None = None
         self.frames = 0
         self.checksum_ok = 0
         self.checksum_absent = 0
@@ -91,21 +101,20 @@ class Decoder:
     def _read(self, outcome: Frame | LinkError) -> Result:
         if isinstance(outcome, LinkError):
             raise outcome
-        self._count(outcome)
-        telegram = self._parse(outcome)
-        reader = self._reader(telegram, outcome.size)
-        expected = reader.profile.checksum
-        if outcome.checksum == "absent" and expected == "required":
-            raise LinkError("checksum_missing", outcome.size)
-        return reader.read(telegram, auth="plain", size=outcome.size)
-
-    def _count(self, frame: Frame) -> None:
-        if frame.checksum == "ok":
+        if outcome.checksum == "ok":
             self.checksum_ok += 1
         else:
             self.checksum_absent += 1
+        telegram = self._grammar.parse(outcome)
+        reader = self._reader
+        if reader is None or telegram.layout is not self._layout:
+            reader = self._reader = self._choose(telegram, outcome.size)
+            self._layout = telegram.layout
+        if outcome.checksum == "absent" and reader.profile.checksum == "required":
+            raise LinkError("checksum_missing", outcome.size)
+        return reader.read(telegram, auth="plain", size=outcome.size)
 
-    def _reader(self, telegram: Telegram, size: int) -> Reader:
+    def _choose(self, telegram: Telegram, size: int) -> Reader:
         """The reader of the best fitting profile; a profile that was named needs no fit."""
         if len(self._profiles) == 1:
             return self._reader_of(self._profiles[0])

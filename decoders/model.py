@@ -26,16 +26,14 @@ class Frame(NamedTuple):
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class MeterTime:
+class MeterTime(NamedTuple):
     """A time as the meter said it: a naive wall clock, and its summer flag (True = summer time) where it has one."""
 
     wall: datetime
     summer: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SubTelegram:
+class SubTelegram(NamedTuple):
     """What one sub-meter channel said: M-Bus device type (EN 13757-3), raw identification, value and its time."""
 
     channel: int
@@ -50,15 +48,19 @@ class Telegram:
     """A telegram by its grammar, before a profile gives it meaning: numeric registers in wire order, texts apart."""
 
     identification: str
+    #: the clock object 0-0:1.0.0, and as sent: None where the telegram has none
     time: MeterTime | None
+    clock: str | None
     registers: tuple[Register, ...]
     #: times of single registers, by index into `registers` (month peaks)
     register_times: Mapping[int, MeterTime]
-    #: objects that are no measurement: identifications, messages, event logs; value as sent, brackets included
-    texts: tuple[tuple[str, str], ...]
+    #: objects that are no measurement (identifications, messages, event logs): value as sent, inner brackets included
+    texts: Mapping[str, str]
     sub: tuple[SubTelegram, ...]
     #: lines that are no data object (only where a checksum proves that the meter sent them so)
     unread: int = 0
+    #: the same object as that of another telegram only if both have the same objects in the same places
+    layout: object = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,10 @@ MEDIA: dict[int, str] = {
 }
 
 
+#: clock of the meter
+CLOCK = "0-0:1.0.0"
+
+
 class Kind(Enum):
     """What an object of a P1 telegram holds."""
 
@@ -94,6 +98,6 @@ def _kind(a: int | None, b: int | None, c: int | None, d: int | None, e: int | N
         return Kind.CLOCK
     if a == 0 and b and 1 <= b <= 4 and (c == 24 or (c == 96 and d == 1)):
         return Kind.SUB_METER
-    if c in (42, 97, 98, 99) or (c == 0 and d != 4) or (c == 96 and d in (1, 2, 4, 5, 13)):
+    if c in (97, 98, 99) or (c == 0 and d != 4) or (a == 0 and (c == 42 or (c == 96 and d in (1, 2, 4, 5, 13)))):
         return Kind.TEXT
     return Kind.NUMBER

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from decoders.model import Telegram
+from decoders.obis import CLOCK
 
 Text = Annotated[str, Meta(min_length=1)]
 Code = Annotated[str, Meta(pattern=r"^\d{1,3}-\d{1,3}:\d{1,3}\.\d{1,3}\.\d{1,3}(\*\d{1,3})?$")]
@@ -116,8 +117,10 @@ def fits(profile: Profile, telegram: Telegram) -> bool:
         return False
     if not (match.has or match.has_not or match.texts):
         return True
-    texts = dict(telegram.texts)
+    texts = telegram.texts
     codes = texts.keys() | {register[0] for register in telegram.registers}
+    if telegram.clock is not None:
+        codes.add(CLOCK)
     return (
         codes.issuperset(match.has)
         and codes.isdisjoint(match.has_not)

@@ -5,9 +5,10 @@ filled in: what the telegram does not say is None, and what it says in a way tha
 """
 
 from collections.abc import Mapping
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
+from typing import NamedTuple
 
-from decoders.clock import Zone, parse_time, shown
+from decoders.clock import Zone, instant, parse_time, shown
 from decoders.errors import ProfileError
 from decoders.model import Auth, MeterTime, Quality, Reading, Register, SubReading, SubTelegram, Telegram
 from decoders.obis import ENERGY_SCALE, MEDIA, POWER_SCALE
@@ -16,32 +17,55 @@ from decoders.profile import Profile
 #: where meters print their own identification, the most telling first
 _IDENTITIES = ("0-0:96.1.1", "0-0:42.0.0", "0-0:96.1.0", "1-0:0.0.0", "0-0:96.1.255")
 
-_Index = Mapping[str, Register]
+_Scale = Mapping[str, int]
+
+
+class Term(NamedTuple):
+    """One register of a quantity: its place in the telegram, and the power of ten from its unit to W or Wh."""
+
+    place: int
+    power_of_ten: int
+
+
+#: registers that add up to a quantity; empty when it is absent
+Terms = tuple[Term, ...]
+
+
+class Plan(NamedTuple):
+    """Where the quantities of item P stand in every telegram of one layout."""
+
+    p_import: Terms
+    p_export: Terms
+    a_import: Terms
+    a_export: Terms
 
 
 class Reader:
-    """Reads telegrams of one meter by one profile; keeps nothing of them."""
+    """Reads telegrams of one meter by one profile."""
 
     def __init__(self, profile: Profile, zone: tzinfo | None) -> None:
         self.profile = profile
         self._zone = Zone(zone) if zone else None
-        map_ = profile.item_p
-        self._power_codes = {code for code in (map_.p_import, map_.p_export) if code}
-        self._energies = ((map_.a_import, map_.a_import_tariffs), (map_.a_export, map_.a_export_tariffs))
+        self._signed = profile.item_p.power == "signed"
+        self._layout: object = None
+        self._plan = Plan((), (), (), ())
+        self._channels: tuple[SubTelegram, ...] = ()
+        self._sub_readings: tuple[SubReading, ...] = ()
 
     def read(self, telegram: Telegram, *, auth: Auth, size: int) -> Reading:
         """Item P of a telegram of `size` octets; raises ProfileError where a register of item P cannot be trusted."""
         registers = telegram.registers
-        index = {register[0]: register for register in registers}
         try:
-            if len(index) != len(registers):
-                self._refuse_contradictions(index, registers)
-            p_import, p_export = self._powers(index)
-            a_import, a_export = (self._energy(total, tariffs, index) for total, tariffs in self._energies)
+            plan = self._plan_for(telegram)
+            p_import = _sum(plan.p_import, registers, signed=self._signed)
+            p_export = _sum(plan.p_export, registers)
+            a_import, a_export = _sum(plan.a_import, registers), _sum(plan.a_export, registers)
         except ProfileError as error:
             error.size = size
             raise
-        sub = tuple(reading for channel in telegram.sub if (reading := self._sub(channel)))
+        if p_import is not None and p_import < 0:
+            p_export, p_import = -p_import, None
+        sub = self._subs(telegram.sub)
         if not sub and p_import is None and p_export is None and a_import is None and a_export is None:
             raise ProfileError("no_values", size)
         t, t_meter, flags = self._time(telegram)
@@ -59,7 +83,7 @@ class Reader:
             a_export_wh=a_export,
             reg_t=None if a_import is None and a_export is None else t,
             registers=registers,
-            register_times=tuple((i, shown(time, self._utc(time))) for i, time in telegram.register_times.items()),
+            register_times=self._register_times(telegram),
             sub=sub,
             identity=_identity(telegram),
             interval_s=self.profile.interval_s,
@@ -67,21 +91,41 @@ class Reader:
             size=size,
         )
 
-    def _refuse_contradictions(self, index: _Index, registers: tuple[Register, ...]) -> None:
-        """One object twice with different values: harmless outside item P, not to be believed inside."""
-        stems = tuple(total.rpartition(".")[0] + "." for total, _ in self._energies if total)
-        for register in registers:
-            code = register[0]
-            if index[code] != register and (code in self._power_codes or code.startswith(stems)):
-                raise ProfileError("duplicate")
+    def _plan_for(self, telegram: Telegram) -> Plan:
+        """The plan of the telegram's layout, made anew when the layout is another."""
+        if telegram.layout is not self._layout:
+            map_, registers = self.profile.item_p, telegram.registers
+            self._layout = None
+            self._plan = Plan(
+                self._terms(map_.p_import, (), registers, POWER_SCALE),
+                self._terms(map_.p_export, (), registers, POWER_SCALE),
+                self._terms(map_.a_import, map_.a_import_tariffs, registers, ENERGY_SCALE),
+                self._terms(map_.a_export, map_.a_export_tariffs, registers, ENERGY_SCALE),
+            )
+            self._layout = telegram.layout
+        return self._plan
 
-    def _powers(self, index: _Index) -> tuple[int | None, int | None]:
-        map_ = self.profile.item_p
-        signed = map_.power == "signed"
-        power = self._scaled(map_.p_import, index, POWER_SCALE, signed=signed)
-        if power is not None and power < 0:
-            return None, -power
-        return power, self._scaled(map_.p_export, index, POWER_SCALE)
+    def _terms(
+        self, total: str | None, tariffs: tuple[str, ...], registers: tuple[Register, ...], scale: _Scale
+    ) -> Terms:
+        """The total where the meter sends it, else all tariffs of its direction if the expected ones are there."""
+        if total is None:
+            return ()
+        places = _places(total, registers)
+        if not places and tariffs:
+            stem = total.rpartition(".")[0] + "."
+            codes = {register[0] for register in registers if register[0].startswith(stem)}
+            if codes.issuperset(tariffs):
+                places = [place for code in sorted(codes) for place in _places(code, registers)]
+        return tuple(Term(place, self._power_of_ten(registers[place], scale)) for place in places)
+
+    def _power_of_ten(self, register: Register, scale: _Scale) -> int:
+        """By the register's own unit, else by the one that the profile states."""
+        code, _, _, unit = register
+        power_of_ten = scale.get(unit or self.profile.units.get(code, ""))
+        if power_of_ten is None:
+            raise ProfileError("unit")
+        return power_of_ten
 
     def _net(self, p_import: int | None, p_export: int | None) -> int | None:
         """Import minus export when both are known, or when the meter's one register is all there is."""
@@ -91,53 +135,34 @@ class Reader:
             return None
         return p_import if p_export is None else -p_export
 
-    def _energy(self, total: str | None, tariffs: tuple[str, ...], index: _Index) -> int | None:
-        """The total where the meter sends it, else the sum of all its tariffs, exact before it is cut to Wh."""
-        if total is None:
-            return None
-        if total in index or not tariffs:
-            return self._scaled(total, index, ENERGY_SCALE)
-        stem = total.rpartition(".")[0] + "."
-        present = [code for code in index if code.startswith(stem)]
-        if not set(tariffs).issubset(present):
-            return None
-        exact = [self._exact(index[code], ENERGY_SCALE) for code in present]
-        lowest = min(exponent for _, exponent in exact)
-        return _cut(sum(integer * 10 ** (exponent - lowest) for integer, exponent in exact), lowest)
-
-    def _scaled(self, code: str | None, index: _Index, scale: Mapping[str, int], *, signed: bool = False) -> int | None:
-        """A register in W or Wh; None when it is absent."""
-        if code is None or code not in index:
-            return None
-        return _cut(*self._exact(index[code], scale, signed=signed))
-
-    def _exact(self, register: Register, scale: Mapping[str, int], *, signed: bool = False) -> tuple[int, int]:
-        """A register as (integer, power of ten) in W or Wh, by its own unit, else by the profile's."""
-        code, integer, exponent, unit = register
-        power_of_ten = scale.get(unit or self.profile.units.get(code, ""))
-        if power_of_ten is None:
-            raise ProfileError("unit")
-        if integer < 0 and not signed:
-            raise ProfileError("negative")
-        return integer, exponent + power_of_ten
-
     def _time(self, telegram: Telegram) -> tuple[datetime | None, str | None, tuple[str, ...]]:
         """UTC and ISO form of the meter's time, with the flag that says why one of them is missing."""
-        clock, texts = self.profile.clock, dict(telegram.texts)
+        clock, texts = self.profile.clock, telegram.texts
         if clock.date and clock.time:
             said = clock.date in texts or clock.time in texts
             time = parse_time((texts.get(clock.date, "") + texts.get(clock.time, "")).encode())
         else:
-            said, time = "0-0:1.0.0" in texts, telegram.time
+            said, time = telegram.clock is not None, telegram.time
         if time is None:
             return None, None, ("clock_invalid",) if said else ()
-        t = self._utc(time)
-        if t is None:
-            return None, shown(time, None), ("clock_invalid" if self._zone else "zone_unknown",)
-        return t, shown(time, t), ()
+        offset = self._offset(time)
+        flags = () if offset is not None else ("clock_invalid" if self._zone else "zone_unknown",)
+        return instant(time, offset), shown(time, offset), flags
 
-    def _utc(self, time: MeterTime | None) -> datetime | None:
-        return self._zone.utc(time) if self._zone and time else None
+    def _register_times(self, telegram: Telegram) -> tuple[tuple[int, str], ...]:
+        if not telegram.register_times:
+            return ()
+        return tuple((i, shown(time, self._offset(time))) for i, time in telegram.register_times.items())
+
+    def _offset(self, time: MeterTime) -> timedelta | None:
+        return self._zone.offset(time) if self._zone else None
+
+    def _subs(self, channels: tuple[SubTelegram, ...]) -> tuple[SubReading, ...]:
+        """Readings of the sub-meters; they change every five minutes at most, so the last ones are remembered."""
+        if channels != self._channels:
+            self._sub_readings = tuple(reading for channel in channels if (reading := self._sub(channel)))
+            self._channels = channels
+        return self._sub_readings
 
     def _sub(self, channel: SubTelegram) -> SubReading | None:
         """A sub-meter's reading; a channel without value, unit or known device type has none."""
@@ -146,16 +171,17 @@ class Reader:
             return None
         code, integer, exponent, unit = channel.value
         unit = unit or self.profile.units.get(code, "")
-        t = self._utc(channel.time)
-        quality: Quality = "suspect" if integer < 0 or (channel.time is None) else "measured"
-        if not unit or (channel.device is None and channel.time is None):
+        time = channel.time
+        offset = self._offset(time) if time else None
+        quality: Quality = "suspect" if integer < 0 or time is None else "measured"
+        if not unit or (channel.device is None and time is None):
             return None
         return SubReading(
             channel=channel.channel,
             medium=medium,
             device=channel.device,
-            t=t,
-            t_meter=shown(channel.time, t) if channel.time else None,
+            t=instant(time, offset) if time else None,
+            t_meter=shown(time, offset) if time else None,
             integer=integer,
             exponent=exponent,
             unit=unit,
@@ -163,15 +189,34 @@ class Reader:
         )
 
 
-def _cut(integer: int, exponent: int) -> int:
-    """integer * 10**exponent without its fraction, cut toward zero."""
-    if exponent >= 0:
-        return int(integer * 10**exponent)
-    whole = int(abs(integer) // 10**-exponent)
-    return -whole if integer < 0 else whole
+def _places(code: str, registers: tuple[Register, ...]) -> list[int]:
+    """Where an object of item P stands: once. Twice is damage or a layout that nobody described."""
+    places = [place for place, register in enumerate(registers) if register[0] == code]
+    if len(places) > 1:
+        raise ProfileError("duplicate")
+    return places
+
+
+def _sum(terms: Terms, registers: tuple[Register, ...], *, signed: bool = False) -> int | None:
+    """The sum of some registers in W or Wh, exact before it is cut toward zero; None for none."""
+    if not terms:
+        return None
+    exact = []
+    for place, power_of_ten in terms:
+        _, integer, exponent, _ = registers[place]
+        if integer < 0 and not signed:
+            raise ProfileError("negative")
+        exact.append((integer, exponent + power_of_ten))
+    lowest = min([exponent for _, exponent in exact])
+    integer = sum([integer * 10 ** (exponent - lowest) for integer, exponent in exact])
+    if lowest >= 0:
+        return int(integer * 10**lowest)
+    return int(integer // 10**-lowest if integer >= 0 else -(-integer // 10**-lowest))
 
 
 def _identity(telegram: Telegram) -> str | None:
     """The meter's identification as sent, or None where it sends none; the sub-meters' never count."""
-    texts = dict(telegram.texts)
-    return next((texts[code] for code in _IDENTITIES if texts.get(code)), None)
+    for code in _IDENTITIES:
+        if telegram.texts.get(code):
+            return telegram.texts[code]
+    return None

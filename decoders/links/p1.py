@@ -11,7 +11,6 @@ was cut into pieces, and each octet is searched once.
 """
 
 import re
-from collections.abc import Iterator
 
 from fastcrc.crc16 import arc
 
@@ -23,11 +22,13 @@ from decoders.model import Frame
 LIMIT = 16_384
 #: starts inside a damaged telegram that are tried, the latest first
 RETRIES = 16
+#: octets that a start can have, and that an end can have before its line end
 _HEAD = 80
+_END_LENGTH = 8
 
 _START = re.compile(rb"/[A-Za-z]{3}[^\r\n\x00-\x08\x0e-\x1f/!]{0,72}\r?\n")
 _END = re.compile(rb"(?<=[\n)])!(?:([0-9A-Fa-f]{4})|([0-9A-Fa-f]{0,3})[ \t]{0,4}(?=[\r\n]))")
-_END_OF_INPUT = re.compile(rb"(?<=[\n)])!([0-9A-Fa-f]{0,3})\Z")
+_END_OF_INPUT = re.compile(rb"(?<=[\n)])!([0-9A-Fa-f]{4})?([0-9A-Fa-f]{0,3})\Z")
 
 
 class P1Link:
@@ -35,6 +36,7 @@ class P1Link:
 
     def __init__(self) -> None:
         self._buffer = Buffer()
+        self._aligned = False
 
     @property
     def noise(self) -> int:
@@ -48,66 +50,76 @@ class P1Link:
 
     def feed(self, data: bytes) -> list[Frame | LinkError]:
         """Take the next octets of the stream and give every telegram that they complete."""
-        self._buffer.data += data
-        return list(self._results())
+        buffer = self._buffer
+        buffer.data += data
+        results: list[Frame | LinkError] = []
+        while buffer.data and self._align():
+            end = self._end()
+            if end:
+                results += self._telegram(end)
+            elif len(buffer) >= LIMIT:
+                results.append(LinkError("oversized", LIMIT))
+                self._drop(1)
+            else:
+                buffer.searched = len(buffer)
+                break
+        return results
 
     def close(self) -> list[Frame | LinkError]:
         """End of input: a telegram whose end is there counts although no line end follows; the rest is cut off."""
-        results = list(self._results())
-        buffer = self._buffer
-        if not buffer.data:
-            return results
+        buffer, results = self._buffer, list[Frame | LinkError]()
         end = _END_OF_INPUT.search(buffer.data)
         if end:
-            results += self._telegram(end.end(), end[1])
-        elif buffer.data.startswith(b"/"):
+            results += self._telegram(end)
+        elif self._aligned:
             results.append(LinkError("truncated", len(buffer)))
-        buffer.skip(len(buffer))
+        self._drop(len(buffer))
         return results
 
-    def _results(self) -> Iterator[Frame | LinkError]:
-        buffer = self._buffer
-        while self._align():
-            end = _END.search(buffer.data, max(0, buffer.searched - 8), LIMIT)
-            if end:
-                yield from self._telegram(end.end(), end[1] or end[2])
-            elif len(buffer) >= LIMIT:
-                yield LinkError("oversized", LIMIT)
-                buffer.skip(1)
-            else:
-                buffer.searched = len(buffer)
-                return
-
     def _align(self) -> bool:
-        """Skip to the next octet that can begin a telegram; False when more octets are needed to tell."""
+        """Skip to the next octet that begins a telegram; False when more octets are needed to tell."""
         buffer = self._buffer
-        while True:
+        while not self._aligned and buffer.data:
             start = buffer.data.find(b"/")
-            buffer.skip(len(buffer) if start < 0 else start)
-            if not buffer.data:
-                return False
-            if buffer.searched or _START.match(buffer.data):
-                return True
-            if len(buffer) < _HEAD and b"\n" not in buffer.data[:_HEAD]:
-                return False
-            buffer.skip(1)
+            if start:
+                buffer.skip(len(buffer) if start < 0 else start)
+            self._aligned = _START.match(buffer.data) is not None
+            if not self._aligned:
+                if len(buffer) < _HEAD and b"\n" not in buffer.data:
+                    break
+                buffer.skip(1)
+        return self._aligned
 
-    def _telegram(self, length: int, digits: bytes) -> Iterator[Frame | LinkError]:
-        """Judge the telegram in the first octets of the buffer, and drop it."""
-        data = self._buffer.cut(length)
-        start = _first_good_start(data, digits)
-        if start:
-            yield LinkError("truncated", start)
+    def _end(self) -> re.Match[bytes] | None:
+        """The first end of a telegram among the octets that were not searched yet."""
+        data = self._buffer.data
+        mark = data.find(b"!", max(0, self._buffer.searched - _END_LENGTH), LIMIT)
+        while mark >= 0:
+            end = _END.match(data, mark, LIMIT)
+            if end:
+                return end
+            mark = data.find(b"!", mark + 1, LIMIT)
+        return None
+
+    def _telegram(self, end: re.Match[bytes]) -> list[Frame | LinkError]:
+        """Judge the telegram from the start of the buffer to `end`, and drop it."""
+        mark, length, digits = end.start(), end.end(), end[1] or end[2]
+        body = bytes(self._buffer.data[: mark + 1])
+        self._buffer.cut(length)
+        self._aligned = False
+        start = _first_good_start(body, digits)
         if start is None:
-            yield LinkError("checksum", length)
-        else:
-            end = data.rindex(b"!")
-            yield Frame(data[start:end], "ok" if digits else "absent", length - start)
+            return [LinkError("checksum", length)]
+        frame = Frame(body[start:mark], "ok" if digits else "absent", length - start)
+        return [LinkError("truncated", start), frame] if start else [frame]
+
+    def _drop(self, n: int) -> None:
+        self._buffer.skip(n)
+        self._aligned = False
 
 
-def _first_good_start(data: bytes, digits: bytes) -> int | None:
-    """Where the telegram that ends in `data` begins: at its first octet, or later where it ran into a torn one."""
-    body = data[: data.rindex(b"!") + 1]
+def _first_good_start(body: bytes, digits: bytes) -> int | None:
+    """Where the telegram in `body` begins: at its first octet, or later where a torn one ran into it."""
     if digits and checksum_matches(body, digits):
         return 0
     later = [match.start() for match in _START.finditer(body, 1)][-RETRIES:]
