@@ -1,0 +1,237 @@
+"""Show everything at work, without root and without any hardware: simulated meter, daemon, broker, live readings.
+
+A simulated house with solar panels stands on a pseudo-terminal, `meterd run` reads it, publishes to a broker of its
+own and keeps a journal; what arrives over MQTT is printed and compared with what the simulator says is true. All files
+are in a temporary folder. Ctrl-C ends it; exit code 0 means that readings arrived and that all of them were right.
+"""
+
+import argparse
+import json
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import gateway
+from gateway.commands import demo_broker
+
+#: seconds for a part to come up, and to end
+UP_S, DOWN_S = 20.0, 6.0
+CONFIG = """\
+[[meter]]
+name = "main"
+port = "{folder}/meter"
+
+[mqtt]
+host = "127.0.0.1"
+port = {port}
+version = "{version}"
+
+[journal]
+path = "{folder}/journal.db"
+
+[control]
+socket = "{folder}/control"
+"""
+
+
+class DemoError(Exception):
+    """A part of the demo did not come up: one sentence."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `meterd demo`."""
+    parser.add_argument("--seconds", metavar="N", type=_seconds, help="end by itself after N seconds")
+    parser.add_argument("--port", metavar="P", type=_port, help="TCP port of the broker (a free one)")
+    parser.add_argument("--broker", choices=["auto", "mosquitto", "amqtt"], default="auto", help="which broker to use")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo; 0 when readings arrived over MQTT and were all right."""
+    try:
+        with ExitStack() as stack:
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                stack.callback(signal.signal, number, signal.signal(number, _interrupt))
+            demo = Demo(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="meterd-demo-"))), stack)
+            with suppress(KeyboardInterrupt):
+                demo.start(args.broker, args.port or _free_port())
+                demo.show(args.seconds)
+            return demo.verdict()
+    except DemoError as error:
+        print(f"meterd demo: {error}", file=sys.stderr)
+        return 1
+
+
+@dataclass
+class Demo:
+    """The parts of the demo in one temporary folder; `stack` ends them in reverse order, each by its own process id."""
+
+    folder: Path
+    stack: ExitStack
+    arrived: "queue.SimpleQueue[bytes]" = field(default_factory=queue.SimpleQueue)
+    right: int = 0
+    wrong: int = 0
+
+    def start(self, kind: str, port: int) -> None:
+        """Start broker, simulator, daemon and subscriber."""
+        found = demo_broker.command(kind, port, self.folder)
+        if found is None:
+            raise DemoError(
+                "no broker: install mosquitto (apt install mosquitto) or amqtt (pip install 'meterd[demo]')"
+            )
+        name, command = found
+        self._child("broker", command, lambda: _answers(port))
+        simulate = _meterd("simulate", "--link", f"{self.folder}/meter", "--truth", f"{self.folder}/truth.jsonl")
+        self._child("simulator", simulate, (self.folder / "meter").exists)
+        config = self.folder / "meterd.toml"
+        config.write_text(CONFIG.format(folder=self.folder, port=port, version=demo_broker.VERSION[name]))
+        self._subscribe(port)
+        self._child("daemon", _meterd("run", "-c", str(config)), (self.folder / "control").exists)
+        print(
+            f"A simulated house, its meter on {self.folder}/meter, read by `meterd run`.\n"
+            f"broker   {name} on 127.0.0.1:{port}; listen: mosquitto_sub -h 127.0.0.1 -p {port} -v -t 'meterd/#'\n"
+            f"status   {_shown()} status --socket {self.folder}/control\n"
+            f"journal  {self.folder}/journal.db; config, logs and truth are beside it\n",
+            flush=True,
+        )
+
+    def show(self, seconds: float | None) -> None:
+        """Print readings until the time is over; without one, until Ctrl-C."""
+        end = time.monotonic() + seconds if seconds else float("inf")
+        silent_since = time.monotonic()
+        while (now := time.monotonic()) < end:
+            with suppress(queue.Empty):
+                self._take(json.loads(self.arrived.get(timeout=min(1.0, end - now))))
+                silent_since = now
+            if now - silent_since > UP_S:
+                raise DemoError(f"no reading for {UP_S:.0f} s\n{self._log('daemon')}")
+
+    def verdict(self) -> int:
+        """Say how it went, as an exit code."""
+        print(f"\n{self.right} readings arrived over MQTT and were right, {self.wrong} were not", flush=True)
+        return 0 if self.right and not self.wrong else 1
+
+    def _take(self, item: dict[str, Any]) -> None:
+        truth = self._truth(item["t"])
+        is_right = truth is not None and all(item.get(key) == truth[key] for key in truth if key != "sub")
+        self.right += is_right
+        self.wrong += not is_right
+        print(_line(item) + ("" if is_right else f"   WRONG: the simulator says {truth}"), flush=True)
+
+    def _truth(self, t: str) -> dict[str, Any] | None:
+        """What the simulator says of a second; its file is written after the telegram, so wait a moment for it."""
+        deadline = time.monotonic() + 2
+        while time.monotonic() < deadline:
+            for line in reversed((self.folder / "truth.jsonl").read_text().splitlines()[-60:]):
+                with suppress(ValueError):
+                    truth: dict[str, Any] = json.loads(line)["item_p"]
+                    if truth["t"] == t:
+                        return truth
+            time.sleep(0.02)
+        return None
+
+    def _subscribe(self, port: int) -> None:
+        from paho.mqtt.client import Client
+        from paho.mqtt.enums import CallbackAPIVersion
+
+        client = Client(CallbackAPIVersion.VERSION2)
+        client.on_connect = lambda *_: client.subscribe("meterd/main/reading")
+        client.on_message = lambda _client, _data, message: self.arrived.put(bytes(message.payload))
+        client.connect("127.0.0.1", port)
+        client.loop_start()
+        self.stack.callback(client.loop_stop)
+        self.stack.callback(client.disconnect)
+
+    def _child(self, name: str, command: list[str], is_up: Any) -> None:
+        """Start a part in a session of its own, so that Ctrl-C reaches only us, and wait until it is up."""
+        with (self.folder / f"{name}.log").open("wb") as log:
+            child = subprocess.Popen(  # noqa: S603  # our own commands
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=os.environ | {"PYTHONPATH": str(Path(gateway.__file__).parents[1])},
+            )
+        self.stack.callback(_end, child)
+        deadline = time.monotonic() + UP_S
+        while not is_up():
+            if child.poll() is not None or time.monotonic() > deadline:
+                raise DemoError(f"the {name} did not start: {self._log(name)}")
+            time.sleep(0.02)
+
+    def _log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text(errors="replace")[-2_000:].strip()
+
+
+def _line(item: dict[str, Any]) -> str:
+    """One reading for a person: local time, both powers, both counters; a dash where the meter says nothing."""
+    t = datetime.fromisoformat(item["t"]).astimezone()
+    power = [f"{item.get(key, '-'):>6} W" for key in ("p_import_w", "p_export_w")]
+    energy = [_kwh(item.get(key)) for key in ("a_import_wh", "a_export_wh")]
+    return f"{t:%H:%M:%S}   P+ {power[0]}   P- {power[1]}   A+ {energy[0]} kWh   A- {energy[1]} kWh"
+
+
+def _kwh(wh: int | None) -> str:
+    return f"{'-':>10}" if wh is None else f"{wh // 1000:>6}.{wh % 1000:03d}"
+
+
+def _meterd(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "gateway.cli", *arguments]
+
+
+def _shown() -> str:
+    """How the person who started the demo calls meterd."""
+    return sys.argv[0] if Path(sys.argv[0]).name == "meterd" else f"{sys.executable} -m gateway.cli"
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    child.terminate()
+    try:
+        child.wait(DOWN_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return seconds
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no TCP port from 1 to 65535")
+    return int(text)
