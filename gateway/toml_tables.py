@@ -29,7 +29,8 @@ class Problems:
 
     def add(self, where: str, what: str, allowed: str = "") -> None:
         """Note one error: `FILE: [table] key: what is wrong; allowed: ...`."""
-        self.lines.append(f"{self.file}: {where}: {what}" + (f"; allowed: {allowed}" if allowed else ""))
+        line = f"{self.file}: {where}: {what}" + (f"; allowed: {allowed}" if allowed else "")
+        self.lines.append("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line))
 
     def check(self) -> None:
         """Raise SettingsError when there is any."""
