@@ -8,4 +8,4 @@ def pseudonym(salt: bytes, device: str) -> str:
 
     Keyed BLAKE2b (RFC 7693): without the salt nobody can try out the short list of possible meter numbers.
     """
-    return blake2b(device.encode("utf-8", "surrogateescape"), key=salt, digest_size=8).hexdigest()
+    return blake2b(device.encode("utf-8", "surrogatepass"), key=salt, digest_size=8).hexdigest()

@@ -27,7 +27,7 @@ from gateway.stores.place import accessible, lock
 from gateway.stores.rows import EPOCH, Interner, Ref, pack
 from gateway.stores.salvage import salvage, set_aside
 from gateway.stores.schema import Damaged, JournalError, StorageFault
-from gateway.stores.state import State, after_damage, encode_names, salvage_state
+from gateway.stores.state import TALLIES, State, after_damage, encode_names, salvage_state
 
 __all__ = ["Journal", "JournalError"]
 
@@ -139,6 +139,8 @@ class Journal:
 
         To be called where the counters have counted exactly the readings that were appended.
         """
+        if self._stopping.is_set():
+            return
         counters = self._counters_now()
         with self._wake:
             if not self._open.rows and not self._open.lost and counters == self._cut_counters:
@@ -256,13 +258,17 @@ class Journal:
 
     def _tick(self) -> None:
         self.cut()
-        self._arm()
+        if not self._stopping.is_set():
+            self._arm()
 
     def _counters_now(self) -> dict[str, tuple[Ref, tuple[int, ...]]]:
-        return {
-            meter: (self._interner.ref(meter, "counters", encode_names(tuple(values))), tuple(values.values()))
-            for meter, values in self._save_counters().items()
-        }
+        """The counters of every meter, but for the tallies, which are the journal's own."""
+        result = {}
+        for meter, values in self._save_counters().items():
+            names = tuple(name for name in values if name not in TALLIES)
+            ref = self._interner.ref(meter, "counters", encode_names(names))
+            result[meter] = (ref, tuple(values[name] for name in names))
+        return result
 
     def _drop_oldest(self) -> None:
         """Drop the oldest quarter of the queue at once; each group keeps account of what it lost."""

@@ -26,6 +26,10 @@ class Tally:
         return {"stored": self.stored, "journal_lost": self.lost, "journal_evicted": self.evicted}
 
 
+#: telemetry.COUNTERS that the journal counts itself
+TALLIES = frozenset(Tally().as_dict())
+
+
 @dataclass(slots=True)
 class State:
     """In memory this is the truth; the file has a copy that every commit brings up to date."""

@@ -1,0 +1,203 @@
+"""Print readings of the journal as JSON lines or CSV, in the order in which they were received.
+
+Works beside a running daemon. What is not committed yet (the last 10 s, 60 s in mode saver) is not in it. Times are
+ISO 8601 with a zone: 2026-11-21T22:20:05Z; --from is included, --to is not. Identifications of sub-meters are
+pseudonyms, the same as over MQTT. Exit code 0 with readings, 1 when none matched, 2 for wrong options.
+
+jsonl: one object per reading as in docs/item-p.md, `sub` beside it where the telegram had sub-meter readings.
+csv: one column per attribute, empty where absent; `sub` and, with --registers, `registers` hold JSON.
+"""
+
+import argparse
+import csv
+import io
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from gateway.commands import configuration
+from gateway.item_p import ItemP, sub_to_dict, to_dict, utc
+from gateway.pseudonym import pseudonym
+from gateway.settings import SettingsError
+from gateway.stores.reader import Reader
+from gateway.stores.schema import JournalError
+
+#: the header of CSV, fixed: attributes of item P by their JSON names, `src` as its two parts
+COLUMNS = (
+    "meter", "t", "t_source", "t_meter", "t_rx", "clock_offset_s",
+    "p_import_w", "p_export_w", "p_net_w", "a_import_wh", "a_export_wh", "reg_t",
+    "quality", "auth", "seq", "valid_for_s", "interface", "profile", "sub", "registers",
+)  # fmt: skip
+#: seconds between two signs of life on a terminal
+PROGRESS_S = 0.5
+
+_encode = msgspec.json.Encoder().encode
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `meterd export`."""
+    configuration.add_option(parser)
+    parser.add_argument("--journal", type=Path, metavar="PATH", help="the journal, instead of the configuration's")
+    parser.add_argument("--format", choices=FORMATS, default="jsonl", help="default: jsonl")
+    parser.add_argument("--json", action="store_const", const="jsonl", dest="format", help="the same as --format jsonl")
+    parser.add_argument("--meter", metavar="NAME", help="readings of this meter only")
+    parser.add_argument("--from", type=moment, metavar="ISO", dest="since", help="readings from this time on")
+    parser.add_argument("--to", type=moment, metavar="ISO", dest="until", help="readings before this time")
+    parser.add_argument("--registers", action="store_true", help="every register of the telegram, not only item P")
+    parser.add_argument(
+        "-o", "--output", default="-", metavar="FILE", help="write to FILE, which appears when complete"
+    )
+    parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
+
+
+def moment(text: str) -> datetime:
+    """Read a time with a zone; raises argparse.ArgumentTypeError, which says what is expected."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time: write ISO 8601 with a zone, such as 2026-11-21T22:20:05Z"
+        ) from None
+    if found.tzinfo is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} has no zone, and none is guessed: add Z for UTC or an offset such as +01:00"
+        )
+    return found
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export; 0 with readings, 1 without or when the journal cannot be read, 2 for options that contradict."""
+    if args.since and args.until and args.since >= args.until:
+        return _complain("--from must be before --to", 2)
+    if args.output != "-" and Path(args.output).exists() and not args.force:
+        return _complain(f"{args.output} exists: name another file, or add --force", 2)
+    try:
+        reader = Reader(_journal(args), args.meter, args.since, args.until)
+    except SettingsError as error:
+        return configuration.complain("export", error.problems)
+    except JournalError as error:
+        return _complain(str(error), 1)
+    try:
+        return _export(reader, args)
+    except JournalError as error:
+        return _complain(str(error), 1)
+    finally:
+        reader.close()
+
+
+def _journal(args: argparse.Namespace) -> Path:
+    if args.journal:
+        return Path(args.journal)
+    return Path(configuration.read(configuration.place(args.config)).journal.path)
+
+
+def _export(reader: Reader, args: argparse.Namespace) -> int:
+    if args.meter and args.meter not in reader.meters:
+        return _complain(f"{reader.path} knows no meter {args.meter!r}: it has {', '.join(reader.meters) or 'none'}", 1)
+    render = FORMATS[args.format]
+    items = _with_progress(iter(reader))
+    first = next(items, None)
+    if first is None:
+        _mention_damage(reader)
+        return _complain("no reading matches", 1)
+    with _output(args.output) as out:
+        if render is _csv:
+            out.write(_line(COLUMNS))
+        out.write(render(first, reader.salt, registers=args.registers))
+        for item in items:
+            out.write(render(item, reader.salt, registers=args.registers))
+    _mention_damage(reader)
+    return 0
+
+
+def _jsonl(item: ItemP, salt: bytes, *, registers: bool) -> bytes:
+    return _encode(_object(item, salt, registers=registers)) + b"\n"
+
+
+def _csv(item: ItemP, salt: bytes, *, registers: bool) -> bytes:
+    found = _object(item, salt, registers=registers)
+    found |= found["src"]
+    for name in ("sub", "registers"):
+        if name in found:
+            found[name] = _encode(found[name]).decode()
+    return _line(found.get(column, "") for column in COLUMNS)
+
+
+def _object(item: ItemP, salt: bytes, *, registers: bool) -> dict[str, Any]:
+    found = to_dict(item, registers=registers)
+    if item.reading.sub:
+        found["sub"] = [
+            sub_to_dict(
+                sub,
+                meter=item.meter,
+                device=None if sub.device is None else pseudonym(salt, sub.device),
+                auth=item.reading.auth,
+                seq=item.seq,
+            )
+            for sub in item.reading.sub
+        ]
+    return found
+
+
+#: a row as octets: (item, salt, registers=) -> line
+FORMATS: dict[str, Callable[..., bytes]] = {"jsonl": _jsonl, "csv": _csv}
+
+
+def _line(values: Any) -> bytes:
+    """One CSV line (RFC 4180)."""
+    text = io.StringIO()
+    csv.writer(text).writerow(values)
+    return text.getvalue().encode()
+
+
+@contextmanager
+def _output(name: str) -> Iterator[BinaryIO]:
+    """Give stdout, or a file that takes its name, private to its owner, only when it is complete."""
+    if name == "-":
+        sys.stdout.flush()
+        yield sys.stdout.buffer
+        return
+    path = Path(name)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        Path(temporary).rename(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(temporary).unlink()
+        raise
+
+
+def _with_progress(items: Iterator[ItemP]) -> Iterator[ItemP]:
+    """Hand readings on and say on a terminal now and then how far it came."""
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    shown, count = time.monotonic(), 0
+    for count, item in enumerate(items, 1):
+        if time.monotonic() - shown >= PROGRESS_S:
+            shown = time.monotonic()
+            print(f"\r{count} readings, to {utc(item.t, 'seconds')}", end="", file=sys.stderr, flush=True)
+        yield item
+    print(f"\r{count} readings\x1b[K", file=sys.stderr)
+
+
+def _mention_damage(reader: Reader) -> None:
+    if reader.damaged:
+        print(f"meterd export: {reader.damaged} rows are damaged and were left out", file=sys.stderr)
+
+
+def _complain(problem: str, code: int) -> int:
+    print(f"meterd export: {problem}", file=sys.stderr)
+    return code
