@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from fastcrc.crc16 import arc
 
 from decoders.model import Reading, Result
 from decoders.profile import FrameNote, Profile
@@ -73,6 +74,21 @@ def test_a_telegram_without_its_checksum_gives_no_reading(
         assert not isinstance(result, Reading)
 
 
+FAMILIES = [(profile, note) for profile, note in CHECKED if not profile.match.identification]
+
+
+@pytest.mark.parametrize(("profile", "note"), FAMILIES, ids=[note.file for _, note in FAMILIES])
+def test_a_family_is_known_by_its_structure_whoever_made_the_meter(
+    profile: Profile, note: FrameNote, auto: list[Profile], frame_of: FrameOf, decode: Decode
+) -> None:
+    data = frame_of(note.file)
+    body = b"/QQQ5\\ANOTHER-1" + data[data.index(b"\r\n") : data.rindex(b"!") + 1]
+    (result,) = decode(auto, body + f"{arc(body):04X}\r\n".encode())
+    assert isinstance(result, Reading)
+    assert result.profile == profile.name
+    assert said(result) == note.expect
+
+
 def test_no_two_profiles_ship_the_same_telegram(frame_of: FrameOf) -> None:
     telegrams = [frame_of(note.file) for _, note in FRAMES]
     assert len(set(telegrams)) == len(telegrams)
@@ -102,7 +118,7 @@ def test_standard_time_all_year_stays_standard_time(auto: list[Profile], frame_o
         "frames/dk-nes-83335.p1",
         "frames/fi-aidon-74xx-7442.p1",
         "frames/p1-generic-unknown.p1",
-        "frames/se-iskra-am550-m550t.p1",
+        "frames/si-iskra-am550-m551t.p1",
     ],
 )
 def test_a_clock_without_a_known_zone_is_not_guessed(
