@@ -1,4 +1,4 @@
-"""Real telegrams through `auto`: those shipped in tests/corpus, and those of the shared corpus that may not be copied."""
+"""Real telegrams through `auto`: those in tests/corpus, and those of the shared corpus that may not be copied."""
 
 import json
 from collections.abc import Callable
