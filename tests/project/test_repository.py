@@ -26,7 +26,6 @@ EXPECTED_TOP_LEVEL = {
     "gateway",
     "pyproject.toml",
     "requirements",
-    "systemd",
     "tests",
     "tools",
 }
@@ -134,6 +133,13 @@ def test_top_level_holds_what_is_expected(committed: list[str]) -> None:
 @pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE"])
 def test_a_stranger_finds_what_projects_have(checkout: Path, name: str) -> None:
     assert len((checkout / name).read_text().split()) > 100
+
+
+def test_links_between_pages_lead_somewhere(checkout: Path, texts: dict[str, str]) -> None:
+    pages = {path: text for path, text in texts.items() if path.endswith(".md")}
+    links = [(path, link) for path, text in pages.items() for link in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text)]
+    assert links, "no page links to another: this test looks at nothing"
+    assert [f"{path}: {link}" for path, link in links if not (checkout / path).parent.joinpath(link).exists()] == []
 
 
 def test_changelog_knows_this_version(checkout: Path) -> None:

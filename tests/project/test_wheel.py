@@ -14,6 +14,9 @@ import pytest
 
 PROFILE = "nl-dsmr5"
 
+# Two environments are made, from a registry that may be slow.
+pytestmark = pytest.mark.timeout(600)
+
 
 def run(command: list[str | Path], folder: Path) -> str:
     """Run a command outside the checkout, with nothing of the test's environment on its path; gives stdout."""
