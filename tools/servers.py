@@ -34,14 +34,16 @@ def absent() -> list[str]:
 
 
 def install(line: str) -> bool:
-    """Run apt; a list of packages that is old or absent is fetched first."""
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    commands = ["apt-get update --quiet --quiet", line]
-    return all(
-        subprocess.run(command.split(), env=environment, stdin=subprocess.DEVNULL, timeout=900, check=False).returncode
-        == 0
-        for command in commands
-    )
+    """Run apt. Its lists are fetched first; where that fails, those that are there may do."""
+    for command in ("apt-get update --quiet --quiet", line):
+        done = subprocess.run(
+            command.split(),
+            env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
+            stdin=subprocess.DEVNULL,
+            timeout=900,
+            check=False,
+        )
+    return done.returncode == 0
 
 
 if __name__ == "__main__":
