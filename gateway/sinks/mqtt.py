@@ -1,0 +1,338 @@
+"""The MQTT sink: says what is published when; newest wins, nothing old is ever published as new (docs/mqtt.md)."""
+
+import asyncio
+import logging
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from paho.mqtt.enums import MQTTProtocolVersion
+
+from gateway.item_p import ItemP, utc
+from gateway.settings import MqttSettings
+from gateway.sinks import SinkError, topics
+from gateway.sinks.mqtt_dial import warn_of_exposed_password
+from gateway.sinks.mqtt_errors import (
+    ClosedEarlyError,
+    ClosedError,
+    ConnectionFailedError,
+    UnsupportedVersionError,
+    place,
+    taken_over,
+)
+from gateway.sinks.mqtt_link import Link
+from gateway.sinks.pace import Pace
+from gateway.sinks.registers import NAMES, RegisterChanges
+
+_FIVE, _THREE = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
+_TICK_S = 0.5
+#: evidence changes with every telegram: without a change of state or flags it is published this often at most
+_STATE_INTERVAL_S = 10.0
+_FAREWELL_S = 2.0
+#: a connection that lived so long was a good one: the pause before the next attempt starts small again
+_GOOD_AFTER_S = 30.0
+#: connections in a row that the broker closed, without saying why, within _GOOD_AFTER_S
+_SUSPICIOUS_CLOSES = 3
+_MIN_SALT = 16
+
+_log = logging.getLogger(__name__)
+
+
+def backoff_s(attempt: int, cap_s: int) -> float:
+    """Pause in s after `attempt` failures in a row (0, 1 ...): full jitter up to 1, 2, 4 ... `cap_s`."""
+    return random.uniform(0, min(cap_s, 2 ** min(attempt, 7)))  # noqa: S311 - spreads load, guards no secret
+
+
+@dataclass(slots=True)
+class _Meter:
+    """What one meter has to say, and what the broker has been told of it in this connection."""
+
+    topics: topics.MeterTopics
+    pace: Pace
+    changes: RegisterChanges
+    newest: ItemP | None = None
+    received: float = 0.0
+    #: `newest` has not been published yet
+    waiting: bool = False
+    available: bool = False
+    state: bytes | None = None
+    #: state and flags: what is published at once when it changes
+    marks: tuple[Any, ...] = ()
+    told_available: bool | None = None
+    told_state: bytes | None = None
+    told_marks: tuple[Any, ...] = ()
+    told_at: float = -math.inf
+    #: message ids of the last live reading with QoS 1
+    unacked: list[int] = field(default_factory=list)
+
+    def reconnected(self, now: float) -> None:
+        """Forget what the broker was told: it may be another one, or have lost its memory."""
+        self.told_available = self.told_state = None
+        self.told_at = -math.inf
+        self.unacked = []
+        self.changes.forget()
+        self.waiting = self.waiting or self.left_s(now) > 0
+
+    def left_s(self, now: float) -> int:
+        """Whole seconds for which the newest reading is still valid; <= 0 when it is not."""
+        if self.newest is None or self.newest.valid_for_s is None:
+            return 0
+        return self.newest.valid_for_s - math.ceil(now - self.received)
+
+
+class MqttSink:
+    """Sink of live readings: LATEST, so that a slow or absent broker costs readings and never memory or time.
+
+    A reading proves that its meter delivers: `deliver` makes the meter available, `report` may say otherwise. While
+    there is no connection the newest reading of each meter is kept, and published after the reconnection if it is still
+    valid. Readings that come faster than `min_interval_s` are dropped, see `pace.Pace`.
+    """
+
+    delivery: Literal["LATEST", "EVERY"] = "LATEST"
+
+    def __init__(
+        self,
+        settings: MqttSettings,
+        meters: Sequence[str],
+        *,
+        salt: bytes,
+        backoff: Callable[[int, int], float] = backoff_s,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take the names of all meters, and the random salt (>= 16 octets) of this installation; raises ValueError.
+
+        The salt makes the pseudonyms of sub-meters and, without `client_id`, the client id. `backoff(attempt, cap_s)`
+        gives the pause in s before the next attempt to connect.
+        """
+        if not _MIN_SALT <= len(salt) <= 64:
+            raise ValueError("the salt of this installation must have 16 to 64 octets")
+        unknown = sorted(set(settings.registers) - NAMES.keys())
+        if unknown:
+            raise ValueError(f"mqtt.registers: unknown names {', '.join(unknown)}")
+        self._settings = settings
+        self._salt = salt
+        self._backoff = backoff
+        self._monotonic = monotonic
+        self._client_id = settings.client_id or topics.client_id(salt)
+        self._status_topic = topics.status_topic(settings.base)
+        self._meters = {name: self._meter(name) for name in meters}
+        self._link: Link | None = None
+        self._no_live: str | None = None
+        self._only_three = settings.version == "3.1.1"
+        self._said_three = False
+        self._connections = 0
+        self._last_error: str | None = None
+        self._last_error_t: datetime | None = None
+        self._counters = dict.fromkeys(("published", "dropped", "suppressed", "reconnects"), 0)
+
+    def _meter(self, name: str) -> _Meter:
+        settings = self._settings
+        return _Meter(
+            topics.meter_topics(settings.base, name),
+            Pace(settings.min_interval_s, settings.deadband_w),
+            RegisterChanges(settings.registers),
+        )
+
+    # -- Sink --------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Connect, and connect again whenever the connection is lost, until cancelled; then say good-bye (<= 3 s)."""
+        warn_of_exposed_password(self._settings)
+        attempt = closes = 0
+        while True:
+            began = self._monotonic()
+            try:
+                await self._session()
+            except ConnectionFailedError as failure:
+                good = self._monotonic() - began >= _GOOD_AFTER_S
+                attempt = 0 if good else attempt + 1
+                closes = closes + 1 if isinstance(failure, ClosedError) and not good else 0
+                if closes >= _SUSPICIOUS_CLOSES:
+                    failure = taken_over(self._settings, self._client_id)
+                self._fail(failure.reason)
+                await asyncio.sleep(self._backoff(attempt, failure.cap_s))
+
+    def deliver(self, item: ItemP) -> None:
+        """Publish a reading at once, or keep it as the newest of its meter while the broker takes nothing."""
+        meter = self._meters.get(item.meter)
+        if meter is None or item.valid_for_s is None:
+            raise SinkError(f"no live reading of a configured meter: {item.meter}", retryable=False)
+        if self._no_live:
+            raise SinkError(self._no_live, retryable=False)
+        now = self._monotonic()
+        meter.newest, meter.received = item, now
+        if not meter.waiting and not meter.pace.is_due(item, item.valid_for_s, now):
+            self._counters["suppressed"] += 1
+            return
+        self._counters["dropped"] += meter.waiting
+        meter.waiting = meter.available = True
+        self._serve(meter, now)
+
+    def report(self, meter: str, state: Mapping[str, Any], *, available: bool) -> None:
+        """Publish availability and line state, both retained, when they changed."""
+        known = self._meters.get(meter)
+        if known is None:
+            raise SinkError(f"no configured meter: {meter}", retryable=False)
+        known.available = available
+        if not available:
+            self._counters["dropped"] += known.waiting
+            known.newest, known.waiting = None, False
+            known.pace.forget()
+        known.state = topics.state_json(state)
+        known.marks = (state.get("state"), state.get("flags"))
+        self._serve(known, self._monotonic())
+
+    def status(self) -> dict[str, Any]:
+        """What `meterd status` shows of the broker: connection, protocol, last error in a sentence, counters."""
+        link = self._link
+        return {
+            "broker": place(self._settings),
+            "client_id": self._client_id,
+            "connected": link is not None,
+            "protocol": None if link is None else link.protocol,
+            "last_error": self._last_error,
+            "last_error_t": utc(self._last_error_t, "seconds"),
+            **self._counters,
+        }
+
+    # -- connection --------------------------------------------------------------------------------------------------
+
+    async def _session(self) -> None:
+        """One connection from its beginning to its loss (ConnectionFailedError) or to cancellation."""
+        link = await self._connect()
+        try:
+            self._greet(link)
+            while True:
+                await link.wait(_TICK_S)
+                self._serve_all()
+        except asyncio.CancelledError:
+            await self._farewell(link)
+            raise
+        finally:
+            self._link = None
+            link.close()
+
+    async def _connect(self) -> Link:
+        """Offer MQTT 5, then 3.1.1 to a broker that refuses it by name (remembered) or by closing the connection."""
+        if self._only_three:
+            return await self._open(_THREE)
+        try:
+            return await self._open(_FIVE)
+        except (UnsupportedVersionError, ClosedEarlyError) as failure:
+            if self._settings.version == "5":
+                raise
+            link = await self._open(_THREE)
+            self._only_three = isinstance(failure, UnsupportedVersionError)
+            self._say_three()
+            return link
+
+    async def _open(self, version: MQTTProtocolVersion) -> Link:
+        return await Link.open(self._settings, self._client_id, version)
+
+    def _say_three(self) -> None:
+        if not self._said_three:
+            self._said_three = True
+            _log.warning(
+                "broker %s does not speak MQTT 5: 3.1.1 is used, without message expiry", place(self._settings)
+            )
+
+    def _greet(self, link: Link) -> None:
+        """Tell a new connection everything: status, availability and state of each meter, valid readings."""
+        _log.info("connected to broker %s with MQTT %s", place(self._settings), link.protocol)
+        self._counters["reconnects"] += self._connections > 0
+        self._connections += 1
+        self._refuse_live_qos(link)
+        for meter in self._meters.values():
+            meter.reconnected(self._monotonic())
+        link.on_free = self._serve_all
+        link.on_refused = self._refused
+        self._link = link
+        link.publish([self._status(topics.ONLINE)])
+        self._serve_all()
+
+    def _refuse_live_qos(self, link: Link) -> None:
+        self._no_live = None
+        if self._settings.live_qos and not link.is_five:
+            self._no_live = (
+                "mqtt.live_qos = 1 needs MQTT 5, which this broker does not speak: without expiry a persistent session "
+                "would be handed old power; set live_qos = 0"
+            )
+            self._fail(self._no_live)
+
+    async def _farewell(self, link: Link) -> None:
+        """Say that nothing more comes, so that no will is needed."""
+        offline = [topics.availability(meter.topics, available=False) for meter in self._meters.values()]
+        link.publish([*offline, self._status(topics.OFFLINE)])
+        await link.disconnect(_FAREWELL_S)
+
+    def _status(self, payload: bytes) -> topics.Message:
+        return topics.Message(self._status_topic, payload, qos=1, retain=True)
+
+    def _refused(self, topic: str) -> None:
+        self._fail(
+            f"broker {place(self._settings)} does not let this user publish {topic}: "
+            f"allow it to write {self._settings.base}/# in the broker's access list"
+        )
+
+    def _fail(self, reason: str) -> None:
+        """Remember an error; it is logged when it is another one than before, and not again with every attempt."""
+        if reason != self._last_error:
+            _log.warning("%s", reason)
+        self._last_error = reason
+        self._last_error_t = datetime.now(UTC)
+
+    # -- meters ------------------------------------------------------------------------------------------------------
+
+    def _serve_all(self) -> None:
+        now = self._monotonic()
+        for meter in self._meters.values():
+            self._serve(meter, now)
+
+    def _serve(self, meter: _Meter, now: float) -> None:
+        """Publish what the broker does not know of a meter yet: availability, state, then the newest reading."""
+        link = self._link
+        if link is None or not link.writable:
+            return
+        news = list(self._news(meter, now))
+        if news:
+            link.publish(news)
+        if meter.waiting and link.writable and not any(mid in link.unacked for mid in meter.unacked):
+            self._publish(link, meter, now)
+
+    def _news(self, meter: _Meter, now: float) -> Iterator[topics.Message]:
+        available = meter.available and self._no_live is None
+        if available != meter.told_available:
+            meter.told_available = available
+            yield topics.availability(meter.topics, available=available)
+        if meter.state is None or meter.state == meter.told_state:
+            return
+        if meter.marks != meter.told_marks or now - meter.told_at >= _STATE_INTERVAL_S:
+            meter.told_state, meter.told_marks, meter.told_at = meter.state, meter.marks, now
+            yield topics.state(meter.topics, meter.state)
+
+    def _publish(self, link: Link, meter: _Meter, now: float) -> None:
+        meter.waiting = False
+        item, left_s = meter.newest, meter.left_s(now)
+        if item is None or left_s <= 0:
+            self._counters["dropped"] += 1
+            return
+        meter.unacked = link.publish(self._messages(meter, item), left_s)
+        meter.pace.published(item, now)
+        self._counters["published"] += 1
+
+    def _messages(self, meter: _Meter, item: ItemP) -> list[topics.Message]:
+        settings = self._settings
+        messages = topics.reading(
+            meter.topics,
+            item,
+            qos=settings.live_qos,
+            retain_energy=settings.retain_energy,
+            registers=settings.reading_registers,
+        )
+        if settings.registers:
+            messages += topics.register(meter.topics, meter.changes.take(item.reading.registers))
+        return messages + topics.sub_readings(meter.topics, item, self._salt)

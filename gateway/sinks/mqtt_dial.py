@@ -1,0 +1,154 @@
+"""Opens a connection to the broker in a thread of its own, so that name resolution, TCP and TLS never hold the loop."""
+
+import asyncio
+import logging
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from gateway.settings import MqttSettings
+from gateway.sinks import topics
+from gateway.sinks.mqtt_errors import NEEDS_PERSON_S, ConnectionFailedError, explain, port
+
+CONNECT_TIMEOUT_S = 5.0
+#: longest a thread is waited for: resolvers try several servers, and a name can have several addresses
+_DIAL_TIMEOUT_S = 30.0
+_MAX_PASSWORD = 65_535
+
+_log = logging.getLogger(__name__)
+
+
+async def dial(settings: MqttSettings, client_id: str, version: MQTTProtocolVersion, *, max_queued: int) -> Client:
+    """Return a client that has sent its CONNECT; raises ConnectionFailedError. When cancelled, the socket is closed."""
+    try:
+        async with asyncio.timeout(_DIAL_TIMEOUT_S):
+            return await _in_thread(lambda: _open(settings, client_id, version, max_queued))
+    except TimeoutError as error:
+        raise explain(error, settings) from None
+
+
+def warn_of_exposed_password(settings: MqttSettings) -> None:
+    """Log once that others can read the password file; whether it can be read at all is seen when connecting."""
+    path = Path(settings.password_file or "")
+    if path.is_file() and path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        _log.warning("mqtt.password_file %s can be read by other users: chmod 600 it", path)
+
+
+def discard(client: Client) -> None:
+    """Close the socket of a client that nobody reads from, without a DISCONNECT."""
+    sock = client.socket()
+    if sock is not None:
+        sock.close()
+
+
+async def _in_thread(work: Callable[[], Client]) -> Client:
+    """Run `work` in a daemon thread: unlike an executor's, it does not hold up the end of the process."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Client] = loop.create_future()
+
+    def main() -> None:
+        try:
+            outcome: Client | ConnectionFailedError = work()
+        except ConnectionFailedError as error:
+            outcome = error
+        try:
+            loop.call_soon_threadsafe(_settle, future, outcome)
+        except RuntimeError:  # the loop has ended meanwhile
+            if isinstance(outcome, Client):
+                discard(outcome)
+
+    threading.Thread(target=main, name="mqtt-dial", daemon=True).start()
+    try:
+        return await future
+    except asyncio.CancelledError:
+        if not future.cancelled() and future.exception() is None:
+            discard(future.result())
+        raise
+
+
+def _settle(future: asyncio.Future[Client], outcome: Client | ConnectionFailedError) -> None:
+    if isinstance(outcome, Client) and future.done():
+        discard(outcome)
+    elif isinstance(outcome, Client):
+        future.set_result(outcome)
+    elif not future.done():
+        future.set_exception(outcome)
+
+
+def _open(settings: MqttSettings, client_id: str, version: MQTTProtocolVersion, max_queued: int) -> Client:
+    five = version == MQTTProtocolVersion.MQTTv5
+    client = Client(
+        CallbackAPIVersion.VERSION2,
+        client_id,
+        clean_session=None if five else True,
+        protocol=version,
+        reconnect_on_failure=False,
+    )
+    client.connect_timeout = CONNECT_TIMEOUT_S
+    client.max_queued_messages_set(max_queued)
+    client.will_set(topics.status_topic(settings.base), topics.OFFLINE, qos=1, retain=True)
+    if settings.username is not None:
+        client.username_pw_set(settings.username, _password(settings))
+    if five:
+        client.connect_async(settings.host, port(settings), settings.keepalive_s, clean_start=True)
+    else:
+        client.connect_async(settings.host, port(settings), settings.keepalive_s)
+    _reconnect(client, settings)
+    return client
+
+
+def _reconnect(client: Client, settings: MqttSettings) -> None:
+    if settings.tls:
+        _reconnect_tls(client, settings)
+        return
+    try:
+        client.reconnect()
+    except (OSError, ValueError) as error:
+        raise explain(error, settings) from None
+
+
+def _reconnect_tls(client: Client, settings: MqttSettings) -> None:
+    import ssl
+
+    from gateway.sinks import mqtt_tls
+
+    client.tls_set_context(mqtt_tls.create(settings))
+    try:
+        client.reconnect()
+    except ssl.SSLError as error:
+        raise mqtt_tls.explain(error, settings) from None
+    except ConnectionResetError:
+        raise mqtt_tls.no_tls(settings) from None
+    except (OSError, ValueError) as error:
+        raise explain(error, settings) from None
+
+
+def _password(settings: MqttSettings) -> str | None:
+    """Read the password anew for each connection, so that a changed file needs no restart."""
+    if settings.password_file is None:
+        return None
+    path = Path(settings.password_file)
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_PASSWORD + 1)
+    except OSError as error:
+        raise ConnectionFailedError(
+            f"mqtt.password_file {path} cannot be read: {error.strerror}", NEEDS_PERSON_S
+        ) from None
+    return _text(content, path)
+
+
+def _text(content: bytes, path: Path) -> str:
+    try:
+        text = content.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise ConnectionFailedError(f"mqtt.password_file {path} is not UTF-8 text", NEEDS_PERSON_S) from None
+    if not 0 < len(content) <= _MAX_PASSWORD or not text:
+        raise ConnectionFailedError(
+            f"mqtt.password_file {path} is empty or too long: it holds the password on one line", NEEDS_PERSON_S
+        )
+    return text

@@ -1,0 +1,256 @@
+"""One connection to the broker, from CONNECT to its loss: a paho client that the event loop drives, without a thread.
+
+paho's own queue stays small: while the socket takes no more, `writable` is False and the sink holds its readings back.
+"""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.reasoncodes import ReasonCode
+
+from gateway.settings import MqttSettings
+from gateway.sinks import mqtt_packet
+from gateway.sinks.mqtt_dial import CONNECT_TIMEOUT_S, dial, discard
+from gateway.sinks.mqtt_errors import ConnectionFailedError, closed, closed_early, place, refused
+from gateway.sinks.topics import Message
+
+#: acknowledgements outstanding at most before the sink holds back
+MAX_UNACKED = 1_000
+#: paho sends a ping after `keepalive` s without a word from the broker; so long it may take to answer
+_PING_ANSWER_S = 5.0
+_TCP_USER_TIMEOUT_MS = 15_000
+_SEND_BUFFER = 65_536
+
+
+class Link:
+    """A connected client. `lost` becomes a ConnectionFailedError; `on_free()` is called when writing is possible again.
+
+    `on_refused(topic)` is called for the first message that the broker acknowledges as not accepted (MQTT 5 only).
+    """
+
+    def __init__(self, settings: MqttSettings, client_id: str, client: Client) -> None:
+        self._settings = settings
+        self._client_id = client_id
+        self._client = client
+        self._loop = asyncio.get_running_loop()
+        self._would_block = _would_block(tls=settings.tls)
+        #: packets that go before all that paho has in its queue; the first may be sent in part
+        self._unsent = b""
+        self._refused = False
+        self._heard = time.monotonic()
+        self._accepted: asyncio.Future[None] = self._loop.create_future()
+        self.lost: asyncio.Future[ConnectionFailedError] = self._loop.create_future()
+        #: message id -> topic of what the broker has not acknowledged yet
+        self.unacked: dict[int, str] = {}
+        self.on_free: Callable[[], None] = lambda: None
+        self.on_refused: Callable[[str], None] = lambda _topic: None
+
+    @classmethod
+    async def open(cls, settings: MqttSettings, client_id: str, version: MQTTProtocolVersion) -> "Link":
+        """Connect and wait for CONNACK; raises ConnectionFailedError."""
+        link = cls(settings, client_id, await dial(settings, client_id, version, max_queued=2 * MAX_UNACKED))
+        try:
+            link._attach()
+            await link._acknowledged()
+        except (ConnectionFailedError, asyncio.CancelledError):
+            link.close()
+            raise
+        return link
+
+    @property
+    def is_five(self) -> bool:
+        """Whether MQTT 5 is in force, with its message expiry."""
+        return self._client.protocol == MQTTProtocolVersion.MQTTv5
+
+    @property
+    def protocol(self) -> str:
+        """The version in force as a person writes it."""
+        return "5" if self.is_five else "3.1.1"
+
+    @property
+    def writable(self) -> bool:
+        """Whether a message would leave at once."""
+        busy = self._unsent or self._client.want_write() or len(self.unacked) >= MAX_UNACKED
+        return not busy and not self.lost.done()
+
+    def publish(self, messages: Iterable[Message], valid_s: int = 0) -> list[int]:
+        """Publish together; `valid_s` is the expiry of those that expire. Returns the ids that will be acknowledged."""
+        packets: list[bytes] = []
+        ids: list[int] = []
+        for message in messages:
+            expiry_s = valid_s if message.expires else 0
+            if message.qos or self._client.want_write():
+                ids += self._publish(message, expiry_s)
+            else:
+                packets.append(self._packet(message, expiry_s))
+        self._unsent += b"".join(packets)
+        self._flush()
+        return ids
+
+    async def wait(self, timeout_s: float) -> None:
+        """Keep the connection alive for a while; raises ConnectionFailedError as soon as it is lost."""
+        await asyncio.wait([self.lost], timeout=timeout_s)
+        self._client.loop_misc()
+        if time.monotonic() - self._heard > self._client.keepalive + _PING_ANSWER_S:
+            self._lose(ConnectionFailedError(f"broker {place(self._settings)} is silent: it does not answer pings"))
+        if self.lost.done():
+            raise self.lost.result()
+
+    async def disconnect(self, timeout_s: float) -> None:
+        """Wait for what is not acknowledged yet, then say DISCONNECT, so that the broker drops the will."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while (self.unacked or self._unsent or self._client.want_write()) and not self.lost.done():
+                    await asyncio.sleep(0.01)
+        self._client.disconnect()
+        self._flush()
+
+    def close(self) -> None:
+        """Close the socket; without `disconnect` the broker publishes the will."""
+        client = self._client
+        sock = client.socket()
+        if sock is not None:
+            self._forget_socket(client, None, sock)
+        client.on_socket_close = client.on_socket_register_write = None
+        client.on_connect = client.on_disconnect = client.on_publish = None
+        discard(client)
+
+    # -- what paho and the event loop call ---------------------------------------------------------------------------
+
+    def _attach(self) -> None:
+        """Hand the socket, on which CONNECT is already on its way, to the event loop."""
+        client = self._client
+        sock = client.socket()
+        if sock is None:
+            raise closed_early(self._settings)
+        _tune(cast(socket.socket, sock))
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_socket_close = self._forget_socket
+        client.on_socket_register_write = self._want_write
+        self._loop.add_reader(sock, self._readable)
+        if client.want_write():
+            self._loop.add_writer(sock, self._writable)
+
+    async def _acknowledged(self) -> None:
+        either: list[asyncio.Future[Any]] = [self._accepted, self.lost]
+        await asyncio.wait(either, timeout=CONNECT_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+        if self._accepted.done():
+            return
+        if self.lost.done():
+            raise self.lost.result()
+        raise ConnectionFailedError(f"broker {place(self._settings)} did not answer CONNECT: check that it speaks MQTT")
+
+    def _readable(self) -> None:
+        self._heard = time.monotonic()
+        self._client.loop_read()
+        # TLS may have decrypted more than one packet: what it holds does not wake the loop again
+        while (sock := self._client.socket()) is not None and getattr(sock, "pending", int)() > 0:
+            self._client.loop_read()
+
+    def _writable(self) -> None:
+        self._flush()
+        if self.writable:
+            self.on_free()
+
+    def _flush(self) -> None:
+        """Write at once, not in the next turn of the loop; what the socket does not take is left to the loop."""
+        self._send()
+        if not self._unsent:
+            self._client.loop_write()
+        sock = self._client.socket()
+        if sock is not None and (self._unsent or self._client.want_write()):
+            self._loop.add_writer(sock, self._writable)
+        elif sock is not None:
+            self._loop.remove_writer(sock)
+
+    def _send(self) -> None:
+        sock = self._client.socket()
+        if not self._unsent or sock is None:
+            return
+        try:
+            self._unsent = self._unsent[sock.send(self._unsent) :]
+        except self._would_block:
+            return
+        except OSError:
+            self._lose(closed(self._settings))
+
+    def _packet(self, message: Message, expiry_s: int) -> bytes:
+        octets = mqtt_packet.packed(expiry_s, message.content_type) if self.is_five else b""
+        return mqtt_packet.publish(message.topic, message.payload, retain=message.retain, properties=octets)
+
+    def _publish(self, message: Message, expiry_s: int) -> list[int]:
+        """Let paho publish what is acknowledged, and what has to go behind it."""
+        properties = mqtt_packet.properties(expiry_s, message.content_type) if self.is_five else None
+        info = self._client.publish(message.topic, message.payload, message.qos, message.retain, properties)
+        if message.qos == 0 or info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            return []
+        # only while something is due: otherwise paho builds two objects for each packet of QoS 0
+        self._client.on_publish = self._on_publish
+        self.unacked[info.mid] = message.topic
+        return [info.mid]
+
+    def _on_connect(self, _client: Client, _data: Any, _flags: ConnectFlags, code: ReasonCode, _props: Any) -> None:
+        if code.is_failure:
+            self._lose(refused(code.value, code.getName(), self._settings, self._client_id))
+        elif not self._accepted.done():
+            self._accepted.set_result(None)
+
+    def _on_disconnect(
+        self, _client: Client, _data: Any, flags: DisconnectFlags, code: ReasonCode, _props: Any
+    ) -> None:
+        if flags.is_disconnect_packet_from_server:
+            self._lose(refused(code.value, code.getName(), self._settings, self._client_id))
+        elif not self._accepted.done():
+            self._lose(closed_early(self._settings))
+        else:
+            self._lose(closed(self._settings))
+
+    def _on_publish(self, _client: Client, _data: Any, mid: int, code: ReasonCode, _props: Any) -> None:
+        topic = self.unacked.pop(mid, None)
+        if topic is None:
+            return
+        if not self.unacked:
+            self._client.on_publish = None
+        if code.is_failure and not self._refused:
+            self._refused = True
+            self.on_refused(topic)
+        # not from here: paho holds a lock while it calls back
+        self._loop.call_soon(self._acked)
+
+    def _acked(self) -> None:
+        if self.writable:
+            self.on_free()
+
+    def _want_write(self, _client: Client, _data: Any, sock: Any) -> None:
+        self._loop.add_writer(sock, self._writable)
+
+    def _forget_socket(self, _client: Client, _data: Any, sock: Any) -> None:
+        self._loop.remove_reader(sock)
+        self._loop.remove_writer(sock)
+
+    def _lose(self, failure: ConnectionFailedError) -> None:
+        if not self.lost.done():
+            self.lost.set_result(failure)
+
+
+def _tune(sock: socket.socket) -> None:
+    """Send at once, notice a dead peer, and let the kernel keep few readings of a broker that stands still."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _TCP_USER_TIMEOUT_MS)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+
+
+def _would_block(*, tls: bool) -> tuple[type[OSError], ...]:
+    """What `send` raises when it cannot take anything now."""
+    if not tls:
+        return (BlockingIOError,)
+    import ssl
+
+    return (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError)

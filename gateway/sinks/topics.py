@@ -1,0 +1,153 @@
+"""Topics and payloads of MQTT, without any connection: an item P in, messages out (docs/mqtt.md).
+
+A topic is made of the base and the meter's name from the settings, and of the fixed words below. Nothing that a meter
+sends becomes part of a topic, but the number of a sub-meter channel.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import msgspec
+
+from decoders.model import Reading, decimal
+from gateway.item_p import ItemP, sub_to_dict, to_json
+
+ONLINE = b"online"
+OFFLINE = b"offline"
+JSON = "application/json"
+
+POWER = ("p_import_w", "p_export_w", "p_net_w")
+ENERGY = ("a_import_wh", "a_export_wh")
+ENERGY_KWH = {"a_import_kwh": "a_import_wh", "a_export_kwh": "a_export_wh"}
+
+#: channels of sub-meters: M-Bus primary addresses are octets (EN 13757-2)
+MAX_CHANNEL = 255
+
+_BASE = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
+_METER = re.compile(r"[a-z0-9_-]{1,32}")
+
+
+class Message(NamedTuple):
+    """One PUBLISH. `expires`: with MQTT 5 the broker forgets it when its reading is no longer valid."""
+
+    topic: str
+    payload: bytes
+    qos: int = 0
+    retain: bool = False
+    expires: bool = False
+    content_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MeterTopics:
+    """Every topic of one meter, built once."""
+
+    availability: str
+    state: str
+    reading: str
+    #: by name of the quantity: item P in W, Wh and kWh
+    quantity: Mapping[str, str]
+    #: prefixes that end in a slash
+    register: str
+    sub: str
+
+
+def status_topic(base: str) -> str:
+    """`<base>/status`; raises ValueError for a base that is no topic prefix."""
+    if not _BASE.fullmatch(base):
+        raise ValueError(f"mqtt.base {base!r} is no topic: use letters, digits, - and _, in levels parted by /")
+    return f"{base}/status"
+
+
+def meter_topics(base: str, meter: str) -> MeterTopics:
+    """Build the topics of a meter; raises ValueError for a name that is not one of `[a-z0-9_-]{1,32}`."""
+    if not _METER.fullmatch(meter):
+        raise ValueError(f"meter name {meter!r} cannot be a topic level: use 1 to 32 of a-z, 0-9, - and _")
+    prefix = status_topic(base).removesuffix("status") + meter
+    return MeterTopics(
+        availability=f"{prefix}/availability",
+        state=f"{prefix}/state",
+        reading=f"{prefix}/reading",
+        quantity={name: f"{prefix}/{name}" for name in (*POWER, *ENERGY, *ENERGY_KWH)},
+        register=f"{prefix}/register/",
+        sub=f"{prefix}/sub/",
+    )
+
+
+def availability(topics: MeterTopics, *, available: bool) -> Message:
+    """Whether the meter delivers readings; retained."""
+    return Message(topics.availability, ONLINE if available else OFFLINE, qos=1, retain=True)
+
+
+def state(topics: MeterTopics, payload: bytes) -> Message:
+    """The line state of the meter; retained, so it must hold no power."""
+    return Message(topics.state, payload, qos=1, retain=True, content_type=JSON)
+
+
+def state_json(line_state: Mapping[str, Any]) -> bytes:
+    """A line state (`line_state.LineState.as_dict()`) as JSON on one line."""
+    return msgspec.json.encode(line_state)
+
+
+def reading(
+    topics: MeterTopics, item: ItemP, *, qos: int = 0, retain_energy: bool = False, registers: bool = False
+) -> list[Message]:
+    """Item P: first the whole as JSON, then each quantity that the meter sent as a plain number.
+
+    Power is never retained: a number that outlives its time steers batteries and chargers wrongly.
+    """
+    messages = [Message(topics.reading, to_json(item, registers=registers), qos, expires=True, content_type=JSON)]
+    quantity = topics.quantity
+    messages += [Message(quantity[name], value, qos, expires=True) for name, value in _numbers(item.reading, POWER)]
+    messages += [
+        Message(quantity[name], value, qos, retain=retain_energy) for name, value in _numbers(item.reading, ENERGY)
+    ]
+    messages += [Message(quantity[name], value, qos, retain=retain_energy) for name, value in _kwh(item.reading)]
+    return messages
+
+
+def register(topics: MeterTopics, changes: Iterable[tuple[str, str]]) -> list[Message]:
+    """Single registers by their names in `registers.NAMES`, as plain numbers."""
+    return [Message(topics.register + name, value.encode(), expires=True) for name, value in changes]
+
+
+def sub_readings(topics: MeterTopics, item: ItemP, salt: bytes) -> list[Message]:
+    """Sub-meters by channel as JSON `meterd.sub/1`; a channel that is no octet has no topic and is left out."""
+    return [
+        Message(f"{topics.sub}{sub.channel:d}/reading", msgspec.json.encode(payload), content_type=JSON)
+        for sub, payload in _subs(item, salt)
+    ]
+
+
+def pseudonym(salt: bytes, identification: str) -> str:
+    """16 hexadecimal digits that stand for an identification: stable for one installation, useless without its salt."""
+    return hashlib.blake2b(identification.encode("utf-8", "surrogatepass"), key=salt, digest_size=8).hexdigest()
+
+
+def client_id(salt: bytes) -> str:
+    """The client id of this installation: stable, and different from every other one's."""
+    return f"meterd-{hashlib.blake2b(b'mqtt client id', key=salt, digest_size=4).hexdigest()}"
+
+
+def _numbers(of: Reading, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    for name in names:
+        value = getattr(of, name)
+        if value is not None:
+            yield name, b"%d" % value
+
+
+def _kwh(of: Reading) -> Iterator[tuple[str, bytes]]:
+    for name, source in ENERGY_KWH.items():
+        value = getattr(of, source)
+        if value is not None:
+            yield name, decimal(value, -3).encode()
+
+
+def _subs(item: ItemP, salt: bytes) -> Iterator[tuple[Any, dict[str, Any]]]:
+    for sub in item.reading.sub:
+        if 0 <= sub.channel <= MAX_CHANNEL:
+            device = None if sub.device is None else pseudonym(salt, sub.device)
+            yield sub, sub_to_dict(sub, meter=item.meter, device=device, auth=item.reading.auth, seq=item.seq)
