@@ -11,11 +11,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
-from gateway.simulator import faults, p1
+from gateway.simulator import faults
 from gateway.simulator.clock import Clock, zone
 from gateway.simulator.meter import Meter
 from gateway.simulator.port import FilePort, Port, PtyPort, TcpPort
 from gateway.simulator.serve import Plan, Sent, serve, truth
+from gateway.simulator.variants import VARIANTS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--tcp", metavar="HOST:PORT", type=_host_port, help="a TCP server; port 0 takes a free one")
     where.add_argument("--out", metavar="FILE", help="a file (- for stdout), as fast as it goes; needs --count")
     parser.add_argument("--link", metavar="PATH", type=Path, help="symbolic link to the pseudo-terminal")
-    parser.add_argument("--variant", choices=list(p1.VARIANTS), default="dsmr5", help="the kind of meter")
+    parser.add_argument("--variant", choices=list(VARIANTS), default="dsmr5", help="the kind of meter")
     parser.add_argument("--meters", metavar="N", type=_positive, default=1, help="this many, each on its own port")
     parser.add_argument("--interval", metavar="S", type=_positive, help="seconds between telegrams; the meter's own")
     parser.add_argument(
@@ -96,7 +97,7 @@ def _clock(args: argparse.Namespace) -> Clock:
     speed = args.speed or (float("inf") if args.out else 1.0)
     if args.start is None:
         return Clock.from_now(speed)
-    home = zone(p1.VARIANTS[args.variant].home_zone)
+    home = zone(VARIANTS[args.variant].home_zone)
     return Clock(args.start if args.start.tzinfo else args.start.replace(tzinfo=home), speed)
 
 

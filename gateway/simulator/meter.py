@@ -8,6 +8,7 @@ from gateway.simulator import p1
 from gateway.simulator.clock import wall, zone
 from gateway.simulator.house import FLICKER_S, Household
 from gateway.simulator.registers import LOW, NORMAL, WS_PER_WH, GasReading, Registers
+from gateway.simulator.variants import VARIANTS
 
 
 class Meter:
@@ -16,10 +17,10 @@ class Meter:
     def __init__(
         self, seed: int = 1, variant: str = "dsmr5", start: datetime | None = None, *, solar_wp: int | None = None
     ) -> None:
-        """Raises ValueError for a variant that is not in `p1.VARIANTS`, and for a start without a zone."""
-        if variant not in p1.VARIANTS:
-            raise ValueError(f"no simulated meter is called {variant!r}: choose one of {', '.join(p1.VARIANTS)}")
-        self.variant = p1.VARIANTS[variant]
+        """Raises ValueError for a variant that is not in `VARIANTS`, and for a start without a zone."""
+        if variant not in VARIANTS:
+            raise ValueError(f"no simulated meter is called {variant!r}: choose one of {', '.join(VARIANTS)}")
+        self.variant = VARIANTS[variant]
         self.seed = seed
         self.house = Household(seed, zone_name=self.variant.home_zone, solar_wp=solar_wp)
         self.start = _second(datetime.now(UTC) if start is None else start)

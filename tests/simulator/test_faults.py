@@ -8,7 +8,7 @@ import pytest
 from gateway.simulator import faults
 from gateway.simulator.faults import KINDS, Faults, Request, parse
 from gateway.simulator.meter import Meter
-from gateway.simulator.p1 import VARIANTS
+from gateway.simulator.variants import VARIANTS
 
 START = datetime(2026, 6, 20, 9, 17, 5, tzinfo=UTC)
 

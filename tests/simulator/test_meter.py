@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.simulator.meter import Meter
-from gateway.simulator.p1 import VARIANTS
+from gateway.simulator.variants import VARIANTS
 
 START = datetime(2026, 6, 20, 9, 17, 5, tzinfo=UTC)
 

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from gateway.simulator import p1
 from gateway.simulator.meter import Meter
 from gateway.simulator.registers import Peak
+from gateway.simulator.variants import VARIANTS
 
 START = datetime(2026, 6, 20, 9, 17, 5, tzinfo=UTC)
-every_variant = pytest.mark.parametrize("variant", list(p1.VARIANTS))
-with_checksum = pytest.mark.parametrize("variant", [v.name for v in p1.VARIANTS.values() if v.checksum])
+every_variant = pytest.mark.parametrize("variant", list(VARIANTS))
+with_checksum = pytest.mark.parametrize("variant", [v.name for v in VARIANTS.values() if v.checksum])
 
 
 def value(telegram, code):

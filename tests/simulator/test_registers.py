@@ -139,3 +139,15 @@ def test_gas_is_read_every_five_minutes_and_every_hour():
         assert registers.gas_5min.t == t - t % 300
         assert registers.gas_hour.t == t - t % 3600
         assert registers.gas_hour.litres <= registers.gas_5min.litres <= registers.litres
+
+
+def test_reactive_energy_and_gas_are_the_sums_of_what_flowed():
+    registers = Registers(Household(3), START)
+    house, before = registers.house, sums(registers)
+    registers.advance(START + 10_000)
+    vars_ = [sum(house.reactive(second)) for second in range(START, START + 10_000)]
+    grown = [after - first for after, first in zip(sums(registers), before, strict=True)]
+    assert grown[4] == sum(var for var in vars_ if var > 0) > 0
+    assert grown[5] == -sum(var for var in vars_ if var < 0) > 0
+    whole_minutes = range(START // 60, (START + 10_000) // 60)
+    assert grown[6] == sum(house.day(minute // 1440).gas[minute % 1440] for minute in whole_minutes)
