@@ -1,0 +1,106 @@
+import json
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from decoders.model import SubReading
+from gateway.item_p import ItemP
+from gateway.sinks import topics
+
+SALT = b"0123456789abcdef"
+MAIN = topics.meter_topics("meterd", "main")
+
+
+def numbers(messages: list[topics.Message]) -> dict[str, bytes]:
+    return {message.topic.rpartition("/")[2]: message.payload for message in messages[1:]}
+
+
+def test_reading_comes_first_and_then_every_quantity(make_item: Callable[..., ItemP]) -> None:
+    messages = topics.reading(MAIN, make_item())
+    assert messages[0].topic == "meterd/main/reading"
+    assert json.loads(messages[0].payload)["a_import_wh"] == 65238377
+    assert numbers(messages) == {
+        "p_import_w": b"132",
+        "p_export_w": b"0",
+        "p_net_w": b"132",
+        "a_import_wh": b"65238377",
+        "a_export_wh": b"5",
+        "a_import_kwh": b"65238.377",
+        "a_export_kwh": b"0.005",
+    }
+
+
+def test_absent_is_not_published(make_item: Callable[..., ItemP]) -> None:
+    item = make_item(p_export_w=None, p_net_w=None, a_import_wh=None, a_export_wh=None)
+    assert numbers(topics.reading(MAIN, item)) == {"p_import_w": b"132"}
+
+
+@pytest.mark.parametrize("retain_energy", [False, True])
+def test_power_is_never_retained_and_expires(make_item: Callable[..., ItemP], retain_energy: bool) -> None:
+    for message in topics.reading(MAIN, make_item(), retain_energy=retain_energy):
+        is_energy = "/a_" in message.topic
+        assert message.retain is (is_energy and retain_energy)
+        assert message.expires is not is_energy
+
+
+def test_kwh_is_exact_where_a_float_is_not(make_item: Callable[..., ItemP]) -> None:
+    item = make_item(a_import_wh=9007199254740993)
+    assert numbers(topics.reading(MAIN, item))["a_import_kwh"] == b"9007199254740.993"
+
+
+def test_negative_net_power(make_item: Callable[..., ItemP]) -> None:
+    item = make_item(p_import_w=0, p_export_w=2500, p_net_w=-2500)
+    assert numbers(topics.reading(MAIN, item))["p_net_w"] == b"-2500"
+
+
+def test_sub_reading_names_its_device_by_a_pseudonym(make_item: Callable[..., ItemP]) -> None:
+    (message,) = topics.sub_readings(MAIN, make_item(seq=7), SALT)
+    sub = json.loads(message.payload)
+    assert message[0:1] + message[2:4] == ("meterd/main/sub/1/reading", 0, False)
+    assert sub["device"] == topics.pseudonym(SALT, "G0012345")
+    assert (sub["quantity"], sub["unit"], sub["seq"]) == ("1234.567", "m3", 7)
+    assert b"G0012345" not in message.payload
+
+
+def test_pseudonym_depends_on_the_salt_and_on_nothing_else() -> None:
+    assert topics.pseudonym(SALT, "G1") == topics.pseudonym(SALT, "G1")
+    assert len({topics.pseudonym(salt, device) for salt in (SALT, SALT[::-1]) for device in ("G1", "G2")}) == 4
+
+
+def test_client_id_is_own_stable_and_tells_nothing_of_the_salt() -> None:
+    assert topics.client_id(SALT) == topics.client_id(SALT) != topics.client_id(SALT[::-1])
+    assert len(topics.client_id(SALT)) == len("meterd-01234567")
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a+", "#", "A", "a\x00", "x" * 33, "näme", "$sys"])
+def test_a_name_that_is_no_topic_level_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="meter name"):
+        topics.meter_topics("meterd", name)
+
+
+@pytest.mark.parametrize("base", ["", "/", "a/", "/a", "a//b", "a/+", "#", "$SYS/x", "a\n"])
+def test_a_base_that_is_no_prefix_is_refused(base: str) -> None:
+    with pytest.raises(ValueError, match=r"mqtt\.base"):
+        topics.status_topic(base)
+
+
+HOSTILE = st.text(st.sampled_from('#+/$\x00\n"\\{}é\u202e\ud800a1')) | st.text()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=HOSTILE, channel=st.integers(-(10**12), 10**12))
+def test_no_text_of_a_meter_reaches_a_topic(make_item: Callable[..., ItemP], text: str, channel: int) -> None:
+    printable = text.encode("utf-8", "replace").decode()
+    sub = SubReading(channel, printable, text, None, printable, 1, 0, printable, "measured")
+    item = make_item(
+        identity=text, t_meter=printable, sub=(sub,), registers=((printable, 1, 0, printable),), profile=printable
+    )
+    messages = [*topics.reading(MAIN, item, registers=True), *topics.sub_readings(MAIN, item, SALT)]
+    expected = {MAIN.reading, *MAIN.quantity.values()}
+    if 0 <= channel <= 255:
+        expected.add(f"meterd/main/sub/{channel}/reading")
+    assert {message.topic for message in messages} == expected
+    for message in messages:
+        assert json.loads(message.payload) is not None
