@@ -106,24 +106,24 @@ class Decoder:
         else:
             self.checksum_absent += 1
         telegram = self._grammar.parse(outcome)
-        reader = self._reader
-        if reader is None or telegram.layout is not self._layout:
-            reader = self._reader = self._choose(telegram, outcome.size)
-            self._layout = telegram.layout
-        if outcome.checksum == "absent" and reader.profile.checksum == "required":
-            raise LinkError("checksum_missing", outcome.size)
+        reader = self.reader_for(telegram, outcome)
         return reader.read(telegram, auth="plain", size=outcome.size)
 
-    def _choose(self, telegram: Telegram, size: int) -> Reader:
-        """The reader of the best fitting profile; a profile that was named needs no fit."""
-        if len(self._profiles) == 1:
-            return self._reader_of(self._profiles[0])
-        for profile in self._profiles:
-            if fits(profile, telegram):
-                return self._reader_of(profile)
-        raise ProfileError("unknown_layout", size)
+    def reader_for(self, telegram: Telegram, frame: Frame) -> Reader:
+        """The reader of the profile that was named, else of the best fitting one; raises ProfileError, LinkError."""
+        reader = self._reader
+        if reader is None or telegram.layout is not self._layout:
+            reader = self._reader = self._choose(telegram, frame.size)
+            self._layout = telegram.layout
+        if frame.checksum == "absent" and reader.profile.checksum == "required":
+            raise LinkError("checksum_missing", frame.size)
+        return reader
 
-    def _reader_of(self, profile: Profile) -> Reader:
+    def _choose(self, telegram: Telegram, size: int) -> Reader:
+        profiles = self._profiles
+        profile = profiles[0] if len(profiles) == 1 else next((p for p in profiles if fits(p, telegram)), None)
+        if profile is None:
+            raise ProfileError("unknown_layout", size)
         if profile.name not in self._readers:
             zone = self._tz or profile.clock.zone
             self._readers[profile.name] = Reader(profile, self._zone_of(zone) if zone else None)

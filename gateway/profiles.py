@@ -1,5 +1,6 @@
 """The profiles that are shipped, and those that a person put beside them; read as text and handed to decoders."""
 
+import tomllib
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -27,9 +28,20 @@ def load_auto(interface: str = "p1") -> list[Profile]:
 
 
 def shipped() -> Traversable:
-    """The folder of the shipped profiles: inside the wheel, or config/ of a checkout."""
-    packaged = files("gateway") / "data" / "profiles"
-    return packaged if packaged.is_dir() else files("gateway") / ".." / "config" / "profiles"
+    """The folder of the shipped profiles."""
+    return _data() / "profiles"
+
+
+def objects() -> dict[str, tuple[str, str]]:
+    """What the objects of P1 telegrams mean: code (`n` for a sub-meter's channel) -> (unit or kind, meaning)."""
+    text = (_data() / "objects.toml").read_text(encoding="utf-8")
+    return {code: (entry[0], entry[1]) for code, entry in tomllib.loads(text)["objects"].items()}
+
+
+def _data() -> Traversable:
+    """The folder of what is shipped as data: inside the wheel, or config/ of a checkout."""
+    packaged = files("gateway") / "data"
+    return packaged if packaged.is_dir() else files("gateway") / ".." / "config"
 
 
 def _all() -> dict[str, Traversable]:
@@ -39,4 +51,4 @@ def _all() -> dict[str, Traversable]:
     return found
 
 
-__all__ = ["Profile", "ProfileSyntaxError", "load", "load_auto", "names", "shipped"]
+__all__ = ["Profile", "ProfileSyntaxError", "load", "load_auto", "names", "objects", "shipped"]

@@ -71,7 +71,7 @@ def _wanted() -> Iterator[tuple[Path, str]]:
     """Every generated file with its text."""
     folder = ROOT / "config" / "profiles"
     profiles = [tomllib.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.toml"))]
-    objects = tomllib.loads((ROOT / "tools" / "objects.toml").read_text(encoding="utf-8"))["objects"]
+    objects = tomllib.loads((ROOT / "config" / "objects.toml").read_text(encoding="utf-8"))["objects"]
     for profile in profiles:
         yield ROOT / "docs" / "meters" / f"{profile['name']}.md", page(profile, folder, objects)
     readme = ROOT / "README.md"
@@ -197,7 +197,7 @@ def _rows(profile: Profile, folder: Path, objects: dict[str, list[str]]) -> list
             continue
         code = match[1] if match[1] in objects else re.sub(r"^0-[1-4]:", "0-n:", match[1])
         if code not in objects:
-            sys.exit(f"{profile['name']}: tools/objects.toml does not say what {match[1]} is")
+            sys.exit(f"{profile['name']}: config/objects.toml does not say what {match[1]} is")
         if code not in rows:
             rows[code] = _row(profile, code, match[2], objects[code], present)
     return list(rows.values())

@@ -8,12 +8,16 @@ A meter repeats itself: most lines are those of the telegram before. What a line
 where only registers and the clock differ, only these lines are read, and the result is that of reading all.
 """
 
+import re
+
 from decoders.errors import GrammarError
 from decoders.grammars.p1_lines import Line, Object, number, read_line
 from decoders.model import Frame, MeterTime, Register, SubTelegram, Telegram
 from decoders.obis import Kind
 
 MAX_LINES = 512
+#: `\\2` in an identification is written as two characters (IEC 62056-21), but some meters send the octet 02
+_CONTROL = re.compile(rb"[\x01-\x09]")
 
 
 class P1Grammar:
@@ -49,7 +53,7 @@ class _Collector:
 
     def __init__(self, head: bytes, lines: list[bytes], *, strict: bool, size: int) -> None:
         self.head = head
-        self._identification = head[1:].decode("latin-1")
+        self._identification = _CONTROL.sub(lambda octet: f"\\{octet[0][0]}".encode(), head[1:]).decode("latin-1")
         self._strict = strict
         self._size = size
         self._registers: list[Register] = []
@@ -113,9 +117,9 @@ class _Collector:
             self._texts.setdefault(read.code, read.text)
 
     def _take_registers(self, read: Object) -> None:
-        """Keep the registers of a line; a measured object without a number may be damage, or a blank of the meter."""
+        """Keep the registers of a line; a measured value that is no number may be damage, or a blank of the meter."""
         if not read.registers:
-            if self._strict and read.text:
+            if self._strict and read.text and read.code.startswith("1-"):
                 self._refuse("number")
             self._texts.setdefault(read.code, read.text)
         for register in read.registers:

@@ -48,15 +48,16 @@ def read_line(line: bytes) -> Line:
 
 def read_object(head: bytes, rest: bytes) -> Line:
     """Read any line, given as what stands before and after its first bracket."""
-    values = _groups(rest)
-    if values is None:
-        return None
-    if not head:
+    values, known = _groups(rest), classify(head)
+    if values and not head:
         return Object(None, values=values)
-    known = classify(head)
     if known is None:
         return None
     code, kind = known
+    if kind is Kind.TEXT and rest[-1:] == b")":
+        return Object(kind, code, rest[:-1].decode("latin-1"))
+    if values is None:
+        return None
     if kind is Kind.NUMBER and len(_codes) < CODES_KEPT:
         _codes[head] = code
     time = parse_time(values[0]) if kind is Kind.CLOCK or len(values) > 1 else None

@@ -26,7 +26,7 @@ RETRIES = 16
 _HEAD = 80
 _END_LENGTH = 8
 
-_START = re.compile(rb"/[A-Za-z]{3}[^\r\n\x00-\x08\x0e-\x1f/!]{0,72}\r?\n")
+_START = re.compile(rb"/[A-Za-z]{3}[^\r\n\x00/!]{0,72}\r?\n")
 _END = re.compile(rb"(?<=[\n)])!(?:([0-9A-Fa-f]{4})|([0-9A-Fa-f]{0,3})[ \t]{0,4}(?=[\r\n]))")
 _END_OF_INPUT = re.compile(rb"(?<=[\n)])!([0-9A-Fa-f]{4})?([0-9A-Fa-f]{0,3})\Z")
 

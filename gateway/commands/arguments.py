@@ -1,0 +1,29 @@
+"""Kinds of arguments that several commands take; each says what it expects."""
+
+import argparse
+from datetime import datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+
+def moment(text: str) -> datetime:
+    """Read a time with a zone; raises argparse.ArgumentTypeError, which says what is expected."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time: write ISO 8601 with a zone, such as 2026-11-21T22:20:05Z"
+        ) from None
+    if found.tzinfo is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} has no zone, and none is guessed: add Z for UTC or an offset such as +01:00"
+        )
+    return found
+
+
+def zone(name: str) -> str:
+    """Check the IANA name of a zone; raises argparse.ArgumentTypeError."""
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise argparse.ArgumentTypeError(f"{name!r} is no time zone: write one such as Europe/Amsterdam") from None
+    return name
