@@ -34,6 +34,16 @@ def test_import_and_export_change_places_within_a_minute_somewhere():
     assert mixed, "the slow path is never taken: the test above proves less than it says"
 
 
+def test_the_flow_is_exact_wherever_the_net_is_near_zero():
+    house, near = Household(1), 0
+    for start in range(SUMMER, SUMMER + 30 * 86400, 60):
+        if abs(house.day(start // 86400).net[start // 60 % 1440]) <= 3 * FLICKER_W:
+            near += 1
+            powers = [sum(house.phases(second)) for second in range(start, start + 60)]
+            assert house.flow(start, start + 60) == (sum(p for p in powers if p > 0), -sum(p for p in powers if p < 0))
+    assert near > 100
+
+
 @pytest.mark.parametrize("solar_wp", [0, 2400, 3600, 3900, 6000])
 def test_phases_add_up_to_the_net_of_the_house(solar_wp):
     house = Household(5, solar_wp=solar_wp)

@@ -116,6 +116,21 @@ def test_tariffs_are_numbered_the_dutch_and_the_belgian_way():
         assert value(netherlands, "1-0:2.8.2") == value(belgium, "1-0:2.8.1")
 
 
+@pytest.mark.parametrize("variant", ["dsmr5", "emucs", "se-efs2"])
+def test_each_phase_is_on_its_own_line(variant, oracle):
+    meter = Meter(3, variant, START)
+    for minutes in range(0, 1440, 97):
+        t = START + timedelta(minutes=minutes)
+        state, parsed = meter.state_at(t), oracle.parse(meter.telegram_at(t), variant)
+        for phase in ("l1", "l2", "l3"):
+            read = lambda name: int(getattr(parsed, f"INSTANTANEOUS_{name}").value * 1000)  # noqa: B023, E731
+            assert read(f"ACTIVE_POWER_{phase.upper()}_POSITIVE") == getattr(state.p_import_by, phase)
+            assert read(f"ACTIVE_POWER_{phase.upper()}_NEGATIVE") == getattr(state.p_export_by, phase)
+            assert read(f"VOLTAGE_{phase.upper()}") == getattr(state.voltage, phase)
+            ampere = getattr(state.current, phase)
+            assert ampere - 1000 < read(f"CURRENT_{phase.upper()}") <= ampere
+
+
 def test_phases_voltages_and_currents_fit_the_power():
     meter = Meter(3, "emucs", START)
     for minutes in range(0, 2880, 11):
