@@ -7,7 +7,7 @@ needs a reason that is allowed there, and coverage has a floor there. `--raise` 
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import suites
@@ -39,15 +39,11 @@ def main(arguments: Sequence[str]) -> int:
     if "--raise" in arguments:
         expected["ran"] = raised(expected["ran"], results)
         write_counts(expected["ran"])
-    problems = list(complaints(results, expected, whole=not chosen))
+    problems = complaints(results, expected, whole=not chosen)
     print_table(results)
     for problem in problems:
         print(f"FAILED: {problem}")
-    passed = sum(suite.ran - len(suite.failed) for suite in results)
-    failed = sum(len(suite.failed) for suite in results)
-    # What should have run and did not has no name of its own: each complaint counts as one failure.
-    uncounted = len(problems) - failed
-    print(f"{passed} passed, {failed + uncounted} failed, {sum(s.skips for s in results)} skipped")
+    print(closing_line(results, problems))
     return 1 if problems else 0
 
 
@@ -57,30 +53,38 @@ def announced(name: str, check: Callable[[], list[Suite]]) -> list[Suite]:
     return check()
 
 
-def complaints(results: Sequence[Suite], expected: Mapping[str, Any], *, whole: bool) -> Sequence[str]:
+def complaints(results: Sequence[Suite], expected: Mapping[str, Any], *, whole: bool) -> list[str]:
     """List everything that makes the run a failure, one sentence each; a `whole` run must hold every known suite."""
-    found = [f"{suite.name}: {failure}" for suite in results for failure in suite.failed]
-    allowed = tuple(expected["skips"]["allowed"])
-    least: dict[str, int] = expected["ran"]
-    for suite in results:
-        found += [
-            f"{suite.name}: skipped without an allowed reason: {r}" for r in suite.skipped if not r.startswith(allowed)
-        ]
-        if suite.name not in least:
-            found.append(f"{suite.name}: has no number in {EXPECTED.name}; {suite.ran} ran: make counts")
-        elif suite.ran + suite.skips < least[suite.name] and not absent_corpus(suite):
-            found.append(f"{suite.name}: {suite.ran} ran and {suite.skips} skipped, at least {least[suite.name]} must")
-        if suite.percent is not None and suite.percent < expected["coverage"]["floor"]:
-            found.append(f"{suite.name}: {suite.percent:.2f} % is below the floor of {expected['coverage']['floor']} %")
+    found = [f"{suite.name}: {problem}" for suite in results for problem in problems_of(suite, expected)]
     if whole:
-        missing = sorted(set(least) - {suite.name for suite in results})
-        found += [f"{name}: did not run at all, at least {least[name]} must" for name in missing]
+        missing = sorted(set(expected["ran"]) - {suite.name for suite in results})
+        found += [f"{name}: did not run at all, at least {expected['ran'][name]} must" for name in missing]
     return found
 
 
-def absent_corpus(suite: Suite) -> bool:
+def problems_of(suite: Suite, expected: Mapping[str, Any]) -> Iterator[str]:
+    """Name what is wrong with one suite: failures, skips, its number, its floor."""
+    yield from suite.failed
+    allowed, floor = tuple(expected["skips"]["allowed"]), expected["coverage"]["floor"]
+    yield from (f"skipped without an allowed reason: {r}" for r in suite.skipped if not r.startswith(allowed))
+    least = expected["ran"].get(suite.name)
+    if least is None:
+        yield f"has no number in {EXPECTED.name}; {suite.ran} ran: make counts"
+    elif suite.ran + suite.skips < least and not corpus_is_absent(suite):
+        yield f"{suite.ran} ran and {suite.skips} skipped, at least {least} must"
+    if suite.percent is not None and suite.percent < floor:
+        yield f"{suite.percent:.2f} % is below the floor of {floor} %"
+
+
+def corpus_is_absent(suite: Suite) -> bool:
     """Tell whether this is the suite of the shared corpus where there is none: its cases cannot even be listed."""
-    return suite.name == suites.CORPUS and suite.ran == 0 and suite.skips > 0
+    return suite.name == suites.CORPUS and suite.skips > 0
+
+
+def closing_line(results: Sequence[Suite], problems: Sequence[str]) -> str:
+    """Count everything in one line; what should have run and did not counts as one failure for each complaint."""
+    passed = sum(suite.ran - len(suite.failed) for suite in results)
+    return f"{passed} passed, {len(problems)} failed, {sum(suite.skips for suite in results)} skipped"
 
 
 def raised(least: Mapping[str, int], results: Sequence[Suite]) -> dict[str, int]:

@@ -70,6 +70,12 @@ def test_an_absent_corpus_is_allowed_and_its_reason_shown() -> None:
     assert check.reasons(absent.skipped) == f"1 ({reason})"
 
 
+def test_the_closing_line_counts_what_did_not_run() -> None:
+    results = [Suite("lint", 12, ["a.py: 1 findings"]), Suite("shared corpus", 0, [], Counter(["no shared corpus"]))]
+    problems = list(check.complaints(results, EXPECTED, whole=True))
+    assert check.closing_line(results, problems) == "11 passed, 3 failed, 1 skipped"
+
+
 def test_counts_are_raised_and_never_lowered() -> None:
     results = [Suite("lint", 12), Suite("tests/area", 2), Suite("tests/new", 4)]
     assert check.raised(EXPECTED["ran"], results) == {
