@@ -2,7 +2,6 @@
 
 import glob
 import os
-import sqlite3
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -14,6 +13,7 @@ from typing import NamedTuple
 from gateway.stores.rows import Corrupt, Ref, seal
 from gateway.stores.schema import (
     COUNTERS,
+    FAILURES,
     PAGE_SIZE,
     SALT,
     STORE,
@@ -36,6 +36,8 @@ EVICT_ROUNDS = 16
 MARGIN_PAGES = 64
 AGE_CHECK_S = 3_600
 FILE_MODE = 0o600
+#: the time of a row, an integer even where damage made it something else
+T = "coalesce(CAST(t AS INTEGER), 0)"
 
 
 class Packed(NamedTuple):
@@ -82,27 +84,25 @@ class Database:
         self._layouts: set[int] = set()
         fresh = create_private(path)
         found = path.stat()
-        if not fresh and not found.st_size:
-            raise Damaged(f"{path}: it is empty")
         self._identity = (found.st_dev, found.st_ino)
         try:
             self.db = connect(path)
-        except sqlite3.Error as error:
+        except FAILURES as error:
             raise told(error, path) from error
         try:
-            self._prepare()
+            self._prepare(fresh=fresh)
         except BaseException:
             self.db.close()
             raise
 
-    def _prepare(self) -> None:
+    def _prepare(self, *, fresh: bool) -> None:
         try:
             configure(self.db, self.path)
-            migrate(self.db, self.path)
+            migrate(self.db, self.path, fresh=fresh)
             self.db.execute(f"PRAGMA max_page_count = {self._limit_pages}")
             self._numbers = {meter.name: number for number, meter in read_meters(self.db).items()}
             self._layouts = {number for (number,) in self.db.execute("SELECT id FROM layout")}
-        except sqlite3.Error as error:
+        except FAILURES as error:
             raise told(error, self.path) from error
         except Corrupt as error:
             raise Damaged(f"{self.path}: {error}") from error
@@ -112,7 +112,7 @@ class Database:
         try:
             state = read_state(self.db)
             begun = self.db.execute("SELECT count(*) FROM meta WHERE id = ?", (SALT,)).fetchone()[0]
-        except sqlite3.Error as error:
+        except FAILURES as error:
             raise told(error, self.path) from error
         except Corrupt as error:
             raise Damaged(f"{self.path}: {error}") from error
@@ -123,26 +123,23 @@ class Database:
         """Read the whole file and its structure (PRAGMA quick_check); raises Damaged. `db.interrupt` ends it early."""
         try:
             found = self.db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        except sqlite3.Error as error:
+        except FAILURES as error:
             raise told(error, self.path) from error
-        if found != "ok":
-            raise Damaged(f"{self.path}: {' '.join(found.split())}")
+        if found != b"ok":
+            raise Damaged(f"{self.path}: {' '.join(found.decode(errors='replace').split())}")
 
     def commit(self, group: Group, state: State) -> dict[str, int]:
         """Commit a group with its counters, and sequence numbers ahead of it; returns what is reserved by meter.
 
         `state.tallies` counts the rows of the group from the moment on at which they are in the file.
         """
-        before = {meter: replace(tally) for meter, tally in state.tallies.items()}
         if not self._in_place():
             raise StorageFault(f"journal {self.path}: the file was removed or replaced")
-        try:
-            with self._transaction():
-                reserved = self._write(group, state)
-        except BaseException:
-            state.tallies.clear()
-            state.tallies.update(before)
-            raise
+        draft = replace(state, tallies={meter: replace(tally) for meter, tally in state.tallies.items()})
+        with self._transaction():
+            reserved = self._write(group, draft)
+        # Only now: whoever reads a tally may rely on the disk.
+        state.tallies = draft.tallies
         if reserved:
             self._fold()
         return reserved
@@ -156,15 +153,15 @@ class Database:
             self.db.execute("COMMIT")
         except BaseException as error:
             self._numbers, self._layouts = known
-            with suppress(sqlite3.Error):
+            with suppress(*FAILURES):
                 self.db.execute("ROLLBACK")
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, FAILURES):
                 raise told(error, self.path) from error
             raise
 
     def _fold(self) -> None:
         """Fold the log into the file: a log that is damaged later takes readings with it, but no reservation."""
-        with suppress(sqlite3.Error):
+        with suppress(*FAILURES):
             self.db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
     def _in_place(self) -> bool:
@@ -232,7 +229,7 @@ class Database:
             # Without readings the last counters are replaced, so that a noisy line does not evict history.
             self.db.execute("DELETE FROM record WHERE id = (SELECT max(id) FROM record) AND meter = ?", (COUNTERS,))
         data = encode_counters(self._numbers, group.counters, state)
-        self.db.execute("INSERT INTO record VALUES (NULL, ?, ?, ?)", (COUNTERS, int(time.time()), data))
+        self.db.execute("INSERT INTO record VALUES (NULL, ?, ?, ?)", (COUNTERS, 0, data))
 
     def _evict(self, group: Group, state: State) -> None:
         """Remove the oldest rows: by age now and then, by size as long as the group does not fit."""
@@ -248,7 +245,10 @@ class Database:
 
         The newest row decides together with the host's clock what is old: a host that wakes up in 2040 deletes nothing.
         """
-        newest = self.db.execute("SELECT t FROM record ORDER BY id DESC LIMIT 1").fetchone()
+        newest = self.db.execute(
+            f"SELECT {T} FROM record WHERE meter <> ? ORDER BY id DESC LIMIT 1",  # noqa: S608 - a constant
+            (COUNTERS,),
+        ).fetchone()
         if newest is None:
             return True
         cutoff = min(newest[0], int(time.time())) - self._max_age_s
@@ -257,7 +257,8 @@ class Database:
     def _delete(self, cutoff: int | None, state: State) -> bool:
         """Delete a chunk of the oldest rows, never the newest of all; False when there was nothing to delete."""
         oldest = self.db.execute(
-            "SELECT id, meter, t FROM record WHERE id < (SELECT max(id) FROM record) ORDER BY id LIMIT ?",
+            f"SELECT id, meter, {T} FROM record"  # noqa: S608 - a constant
+            " WHERE id < (SELECT max(id) FROM record) ORDER BY id LIMIT ?",
             (EVICT_ROWS,),
         ).fetchall()
         evicted = list(takewhile(lambda row: cutoff is None or row[2] < cutoff, oldest))
@@ -286,7 +287,7 @@ class Database:
             self.db.execute("VACUUM")
             self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             self.db.execute(f"PRAGMA max_page_count = {self._limit_pages}")
-        except sqlite3.Error as error:
+        except FAILURES as error:
             raise told(error, self.path) from error
 
     def adopt(self, rows: Collection[Packed], layouts: Mapping[int, bytes], state: State) -> None:
@@ -304,7 +305,7 @@ class Database:
 
     def close(self) -> None:
         """Close the file; SQLite folds the log into it."""
-        with suppress(sqlite3.Error):
+        with suppress(*FAILURES):
             self.db.close()
 
 

@@ -15,7 +15,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,6 +41,8 @@ TRANSACTION = 512 * 1024
 RETRY_S = (1, 2, 5, 10, 30, 60)
 CLOSE_S = 3.0
 NOTICES = 8
+
+NONE: Mapping[str, int] = {}
 
 SaveCounters = Callable[[], Mapping[str, Mapping[str, int]]]
 
@@ -68,6 +70,7 @@ class Journal:
         self._state = State()
         self._interner = Interner({}, 1)
         self._given: dict[str, int] = {}
+        self._lost: Counter[str] = Counter()
         self._open = Group()
         self._closed: deque[Group] = deque()
         self._queued = 0
@@ -109,6 +112,7 @@ class Journal:
             meter: self._state.reserved.get(meter, 0 if self._state.complete else after_damage(0))
             for meter in self._meters
         }
+        self._lost = Counter({meter: tally.lost for meter, tally in self._state.tallies.items()})
         self._reserve_first()
         self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
         self._thread.start()
@@ -117,7 +121,7 @@ class Journal:
     def append(self, item: ItemP) -> bool:
         """Take a reading, at once; False, and counted as lost, when the journal does not run."""
         if self._thread is None or self._stopping.is_set():
-            self._state.tally(item.meter).lost += 1
+            self._lost[item.meter] += 1
             return False
         moment = item.t or item.t_rx
         t = 0 if moment is None else int((moment - EPOCH).total_seconds())
@@ -177,7 +181,7 @@ class Journal:
 
     def lost(self, meter: str) -> int:
         """Count the readings of a meter that were appended and could not be kept."""
-        return self._state.tally(meter).lost + sum(group.lost.get(meter, 0) for group in (self._open, *self._closed))
+        return self._lost[meter]
 
     def evicted(self, meter: str) -> int:
         """Count the readings of a meter that gave way to newer ones, by quota or age."""
@@ -192,7 +196,7 @@ class Journal:
             "trouble": self._trouble,
             "notices": list(self._notices),
             "stored": sum(tally.stored for tally in tallies),
-            "lost": sum(self.lost(meter) for meter in list(self._state.tallies)),
+            "lost": self._lost.total(),
             "evicted": sum(tally.evicted for tally in tallies),
             "queued": len(self._open.rows) + sum(len(group.rows) for group in list(self._closed)),
             "queued_bytes": self._queued,
@@ -263,8 +267,10 @@ class Journal:
 
     def _counters_now(self) -> dict[str, tuple[Ref, tuple[int, ...]]]:
         """The counters of every meter, but for the tallies, which are the journal's own."""
-        result = {}
-        for meter, values in self._save_counters().items():
+        result: dict[str, tuple[Ref, tuple[int, ...]]] = {}
+        # A meter that is not configured any more keeps what it had.
+        kept = {meter: self._state.counters.get(meter, NONE) for meter in self._given}
+        for meter, values in (kept | dict(self._save_counters())).items():
             names = tuple(name for name in values if name not in TALLIES)
             ref = self._interner.ref(meter, "counters", encode_names(names))
             result[meter] = (ref, tuple(values[name] for name in names))
@@ -280,6 +286,7 @@ class Journal:
                 self._queued -= size
                 group.size -= size
                 group.lost[row.meter] = group.lost.get(row.meter, 0) + 1
+                self._lost[row.meter] += 1
                 kept += 1
             del group.rows[:kept]
 
@@ -330,18 +337,28 @@ class Journal:
             return group
 
     def _try(self, group: Group) -> str | None:
-        """Commit a group, opening and checking the file first where needed; what failed as a sentence, or None."""
-        try:
-            database = self._ready()
-            if group.counters or group.rows:
-                self._state.reserved |= database.commit(group, self._state)
-                self._committed_at = datetime.now(UTC)
-        except (StorageFault, JournalError) as fault:
-            self._shut()
-            return str(fault)
-        except Damaged as damage:
-            return self._start_over(damage)
-        return None
+        """Commit a group, opening and checking the file first where needed; what failed as a sentence, or None.
+
+        A file that turns out to be damaged is replaced, and the group goes into the new one at once.
+        """
+        for _ in range(2):
+            try:
+                self._commit(self._ready(), group)
+            except (StorageFault, JournalError) as fault:
+                self._shut()
+                return str(fault)
+            except Damaged as damage:
+                failed = self._start_over(damage)
+                if failed is not None:
+                    return failed
+            else:
+                return None
+        return f"journal {self.path}: the new file is damaged, too"
+
+    def _commit(self, database: Database, group: Group) -> None:
+        if group.counters or group.rows:
+            self._state.reserved |= database.commit(group, self._state)
+            self._committed_at = datetime.now(UTC)
 
     def _settle(self, group: Group, fault: str | None) -> None:
         """Say how it went; what was not committed goes back to the head of the queue."""
@@ -380,14 +397,14 @@ class Journal:
             cut_short = ", and the rest left there by the order to stop" if self._stopping.is_set() else ""
             self._notices.append(f"{copied} readings were salvaged from {self._aside.pop()}{cut_short}")
 
-    def _start_over(self, damage: Damaged) -> str:
-        """Replace a file that turned out to be damaged; the next attempt writes to the new one."""
+    def _start_over(self, damage: Damaged) -> str | None:
+        """Replace a file that turned out to be damaged; a sentence when that failed."""
         self._shut()
         try:
             self._replace(damage)
         except (StorageFault, JournalError) as fault:
             return str(fault)
-        return str(damage)
+        return None
 
     def _replace(self, damage: Damaged) -> None:
         """Set the file aside and create a new one; raises StorageFault."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gateway.item_p import ItemP
 from gateway.stores.rows import Corrupt, unpack, unseal
-from gateway.stores.schema import APPLICATION_ID, SALT, STEPS, JournalError, connect_readonly
+from gateway.stores.schema import APPLICATION_ID, FAILURES, SALT, STEPS, JournalError, connect_readonly
 from gateway.stores.state import read_layout, read_meters
 
 PAGE_ROWS = 500
@@ -69,7 +69,7 @@ class Reader:
             salt = self._db.execute("SELECT data FROM meta WHERE id = ?", (SALT,)).fetchone()
             meters = {number: meter.name for number, meter in read_meters(self._db).items()}
             return meters, b"" if salt is None else unseal(salt[0], SALT)
-        except (sqlite3.Error, Corrupt) as error:
+        except (*FAILURES, Corrupt) as error:
             raise _unreadable(self.path, error) from error
 
     def _page(self, last: int) -> list[tuple[int, int, int, bytes]]:
@@ -83,7 +83,7 @@ class Reader:
                 " AND t BETWEEN ? AND ? ORDER BY id LIMIT ?",
                 (last, *self._wanted, since, until, PAGE_ROWS),
             ).fetchall()
-        except sqlite3.Error as error:
+        except FAILURES as error:
             raise _unreadable(self.path, error) from error
 
     def _item(self, number: int, t: int, sealed: bytes) -> ItemP | None:
@@ -100,7 +100,7 @@ class Reader:
                 self._layouts.clear()
             try:
                 self._layouts[number] = read_layout(self._db, number)
-            except sqlite3.Error as error:
+            except FAILURES as error:
                 raise Corrupt("its layout cannot be read") from error
         return self._layouts[number]
 
@@ -115,7 +115,7 @@ def _open(path: Path) -> sqlite3.Connection:
         raise JournalError(f"there is no journal at {path}: name it with --journal, or the configuration with -c")
     try:
         return connect_readonly(path)
-    except sqlite3.Error as error:
+    except FAILURES as error:
         raise _unreadable(path, error) from error
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.stores.database import Database, Packed, set_aside_before, sync_folder
 from gateway.stores.rows import Corrupt, Row, unseal
-from gateway.stores.schema import COUNTERS, connect_readonly
+from gateway.stores.schema import COUNTERS, FAILURES, connect_readonly
 from gateway.stores.state import State, decode_meter, read_layout
 
 #: damaged files that are kept for a person to look at; older ones are removed
@@ -43,7 +43,7 @@ def salvage(aside: Path, target: Database, state: State, stopped: Callable[[], b
     """
     try:
         db = connect_readonly(aside)
-    except sqlite3.Error:
+    except FAILURES:
         return 0
     copied = 0
     try:
@@ -53,7 +53,7 @@ def salvage(aside: Path, target: Database, state: State, stopped: Callable[[], b
             rows = [row for found in chunk if (row := _readable(db, meters, layouts, found)) is not None]
             target.adopt(rows, layouts, state)
             copied += len(rows)
-    except sqlite3.Error:
+    except FAILURES:
         pass
     finally:
         db.close()
@@ -64,7 +64,7 @@ def salvage(aside: Path, target: Database, state: State, stopped: Callable[[], b
 def _meters(db: sqlite3.Connection) -> Iterator[tuple[int, str]]:
     """Meters that can be read, one by one."""
     for number in range(1, 1 << 16):
-        with suppress(sqlite3.Error, Corrupt, msgspec.DecodeError):
+        with suppress(*FAILURES, Corrupt, msgspec.DecodeError):
             found = db.execute("SELECT data FROM meter WHERE id = ?", (number,)).fetchone()
             if found is None:
                 return
@@ -77,7 +77,7 @@ def _chunks(db: sqlite3.Connection, stopped: Callable[[], bool]) -> Iterator[lis
     while last < LAST_ID and not stopped():
         rows: list[tuple[object, ...]] = []
         whole = False
-        with suppress(sqlite3.Error):
+        with suppress(*FAILURES):
             # One by one: what came before the page that cannot be read is kept.
             for row in db.execute(ROWS, (last, CHUNK)):
                 rows += (row,)
@@ -103,7 +103,7 @@ def _readable(
         for ref in (row.layout, row.times):
             if isinstance(ref, int) and ref not in layouts:
                 layouts[ref] = read_layout(db, ref)
-    except (sqlite3.Error, Corrupt, msgspec.DecodeError):
+    except (*FAILURES, Corrupt, msgspec.DecodeError):
         return None
     return Packed(meters[number], t, data)
 

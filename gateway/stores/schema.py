@@ -46,6 +46,10 @@ MEDIUM = {
 }
 
 
+#: what SQLite raises; an error that quotes a damaged file may fail to be text
+FAILURES = (sqlite3.Error, UnicodeDecodeError)
+
+
 class JournalError(Exception):
     """The journal cannot be used as configured: one sentence that says what, where and what to do."""
 
@@ -58,7 +62,7 @@ class StorageFault(Exception):  # noqa: N818 - a state of the medium, which may 
     """The medium does not take or give data at the moment."""
 
 
-def told(error: sqlite3.Error, path: Path) -> Damaged | StorageFault:
+def told(error: Exception, path: Path) -> Damaged | StorageFault:
     """Say what an error of SQLite means: every statement is a constant, so that a wrong one means a wrong file."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
     if code == sqlite3.SQLITE_READONLY and os.access(path, os.W_OK):
@@ -69,9 +73,11 @@ def told(error: sqlite3.Error, path: Path) -> Damaged | StorageFault:
 
 
 def connect(path: Path, options: str = "mode=rw") -> sqlite3.Connection:
-    """Open the file, in autocommit mode. Raises sqlite3.Error."""
+    """Open the file, in autocommit mode. Raises FAILURES."""
     uri = f"file:{quote(str(path.absolute()))}?{options}"
     db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
+    # A damaged header of a row can make text of a blob: its octets then, for the checksum to judge.
+    db.text_factory = bytes
     try:
         db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     except BaseException:
@@ -81,16 +87,16 @@ def connect(path: Path, options: str = "mode=rw") -> sqlite3.Connection:
 
 
 def connect_readonly(path: Path) -> sqlite3.Connection:
-    """Open for reading: it sees what is committed, and never holds up the writer. Raises sqlite3.Error.
+    """Open for reading: it sees what is committed, and never holds up the writer. Raises FAILURES.
 
     Where SQLite cannot keep its lock file, on a read-only medium, the file is read as one that nobody changes.
     """
-    error: sqlite3.Error | None = None
+    error: Exception | None = None
     for options in ("mode=ro", "immutable=1"):
         db = connect(path, options)
         try:
             db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        except sqlite3.Error as failed:
+        except FAILURES as failed:
             db.close()
             error = error or failed
             if os.access(path.parent, os.W_OK):
@@ -103,20 +109,27 @@ def connect_readonly(path: Path) -> sqlite3.Connection:
 def configure(db: sqlite3.Connection, path: Path) -> None:
     """Set what keeps a commit through a power cut, and what keeps the log bounded."""
     db.execute(f"PRAGMA page_size = {PAGE_SIZE}")
-    if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+    if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != b"wal":
         raise Damaged(f"{path}: it cannot be switched to write-ahead logging")
     db.execute("PRAGMA synchronous = FULL")
     db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     db.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
 
 
-def migrate(db: sqlite3.Connection, path: Path, steps: tuple[tuple[str, ...], ...] = STEPS) -> None:
+def migrate(
+    db: sqlite3.Connection, path: Path, steps: tuple[tuple[str, ...], ...] = STEPS, *, fresh: bool = False
+) -> None:
     """Bring the tables to this version, in one transaction. Raises JournalError for a file that is not ours, or newer.
+
+    Only a `fresh` file may be empty: another one lost what it had.
 
     The version stands twice, in the header and sealed in `meta`: where the two disagree the file is damaged, not newer.
     """
     version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version or not _empty(db):
+    if not version and _empty(db):
+        if not fresh:
+            raise Damaged(f"{path}: it is empty")
+    else:
         _check(db, path, version, len(steps))
     if version == len(steps):
         return
@@ -133,7 +146,7 @@ def migrate(db: sqlite3.Connection, path: Path, steps: tuple[tuple[str, ...], ..
 def _check(db: sqlite3.Connection, path: Path, version: int, known: int) -> None:
     ours = db.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if not ours and not tables & {"meta", "meter", "layout", "record"}:
+    if not ours and not tables & {b"meta", b"meter", b"layout", b"record"}:
         raise JournalError(f"{path} is a database of another program: set [journal] path to a file of its own")
     try:
         sealed = int(unseal(db.execute("SELECT data FROM meta WHERE id = ?", (SCHEMA,)).fetchone()[0], SCHEMA))

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.stores.rows import Corrupt, Ref, seal, unseal
-from gateway.stores.schema import COUNTERS, SALT, connect_readonly
+from gateway.stores.schema import COUNTERS, FAILURES, SALT, connect_readonly
 
 
 @dataclass(slots=True)
@@ -101,7 +101,7 @@ def read_layout(db: sqlite3.Connection, number: int) -> bytes:
 
 
 def read_state(db: sqlite3.Connection) -> State:
-    """Everything that a restart goes on from. Raises Corrupt, sqlite3.Error."""
+    """Everything that a restart goes on from. Raises Corrupt, FAILURES."""
     try:
         return _state(db)
     except (msgspec.DecodeError, KeyError, ValueError) as error:
@@ -129,11 +129,11 @@ def salvage_state(path: Path) -> State:
     state = State()
     try:
         db = connect_readonly(path)
-    except sqlite3.Error:
+    except FAILURES:
         return _incomplete(state)
     try:
         state = read_state(db)
-    except (sqlite3.Error, Corrupt):
+    except (*FAILURES, Corrupt):
         state = _fragments(db)
     finally:
         db.close()
@@ -155,9 +155,9 @@ def _incomplete(state: State) -> State:
 
 def _fragments(db: sqlite3.Connection) -> State:
     state = State()
-    with suppress(sqlite3.Error, Corrupt, TypeError):
+    with suppress(*FAILURES, Corrupt, TypeError):
         state.salt = unseal(db.execute("SELECT data FROM meta WHERE id = ?", (SALT,)).fetchone()[0], SALT)
-    with suppress(sqlite3.Error, Corrupt):
+    with suppress(*FAILURES, Corrupt):
         state.reserved = {meter.name: meter.reserved for meter in read_meters(db).values()}
     return state
 
