@@ -10,9 +10,11 @@ NEEDS_PERSON_S = 120
 
 #: MQTT 5 reason codes of CONNACK and DISCONNECT (clauses 3.2.2.2 and 3.14.2.1); those of 3.1.1 are mapped to them
 UNSUPPORTED_VERSION = 0x84
+KEEP_ALIVE_TIMEOUT = 0x8D
 TAKEN_OVER = 0x8E
 
 _REASONS: dict[int, tuple[int, str]] = {
+    UNSUPPORTED_VERSION: (NEEDS_PERSON_S, 'the broker does not speak this version of MQTT: set mqtt.version = "auto"'),
     0x85: (NEEDS_PERSON_S, "the broker does not accept the client id {client_id}: set mqtt.client_id"),
     0x86: (NEEDS_PERSON_S, "wrong user name or password: check mqtt.username and mqtt.password_file"),
     0x87: (
@@ -26,7 +28,10 @@ _REASONS: dict[int, tuple[int, str]] = {
     0x89: (HEALS_S, "the broker says that it is busy: it is tried again"),
     0x8A: (NEEDS_PERSON_S, "the broker has banned this client: ask who runs it"),
     0x8B: (HEALS_S, "the broker shuts down: it is tried again"),
-    0x8D: (HEALS_S, "the broker heard nothing for the keep-alive time and closed the connection: check the network"),
+    KEEP_ALIVE_TIMEOUT: (
+        HEALS_S,
+        "the broker heard nothing for the keep-alive time and closed the connection: check the network",
+    ),
     TAKEN_OVER: (NEEDS_PERSON_S, "another client uses this client id ({client_id}): give each its own mqtt.client_id"),
     0x9A: (NEEDS_PERSON_S, "the broker does not allow retained messages, which availability needs: allow them there"),
     0x9B: (NEEDS_PERSON_S, "the broker does not allow QoS 1, which availability needs: allow it there"),
@@ -84,6 +89,11 @@ def closed_early(settings: MqttSettings) -> ClosedEarlyError:
 def closed(settings: MqttSettings) -> ClosedError:
     """The connection closed after CONNACK, without a reason."""
     return ClosedError(f"broker {place(settings)} closed the connection: it is tried again")
+
+
+def silent(settings: MqttSettings) -> ConnectionFailedError:
+    """The broker does not answer pings: it stands still, or the network is cut."""
+    return ConnectionFailedError(f"broker {place(settings)} is silent: it does not answer pings; it is tried again")
 
 
 def taken_over(settings: MqttSettings, client_id: str) -> ConnectionFailedError:

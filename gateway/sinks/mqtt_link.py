@@ -17,7 +17,15 @@ from paho.mqtt.reasoncodes import ReasonCode
 from gateway.settings import MqttSettings
 from gateway.sinks import mqtt_packet
 from gateway.sinks.mqtt_dial import CONNECT_TIMEOUT_S, dial, discard
-from gateway.sinks.mqtt_errors import ConnectionFailedError, closed, closed_early, place, refused
+from gateway.sinks.mqtt_errors import (
+    KEEP_ALIVE_TIMEOUT,
+    ConnectionFailedError,
+    closed,
+    closed_early,
+    place,
+    refused,
+    silent,
+)
 from gateway.sinks.topics import Message
 
 #: acknowledgements outstanding at most before the sink holds back
@@ -98,7 +106,7 @@ class Link:
         await asyncio.wait([self.lost], timeout=timeout_s)
         self._client.loop_misc()
         if time.monotonic() - self._heard > self._client.keepalive + _PING_ANSWER_S:
-            self._lose(ConnectionFailedError(f"broker {place(self._settings)} is silent: it does not answer pings"))
+            self._lose(silent(self._settings))
         if self.lost.done():
             raise self.lost.result()
 
@@ -207,6 +215,8 @@ class Link:
     ) -> None:
         if flags.is_disconnect_packet_from_server:
             self._lose(refused(code.value, code.getName(), self._settings, self._client_id))
+        elif code.value == KEEP_ALIVE_TIMEOUT:
+            self._lose(silent(self._settings))
         elif not self._accepted.done():
             self._lose(closed_early(self._settings))
         else:

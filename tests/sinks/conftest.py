@@ -6,8 +6,8 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,8 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from decoders.model import Reading, SubReading
 from gateway.item_p import ItemP, stamp
+from gateway.settings import MqttSettings
+from gateway.sinks.mqtt import MqttSink
 
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
 
@@ -179,3 +181,32 @@ def make_item() -> Callable[..., ItemP]:
         return stamp(reading, meter, seq=seq, t_rx=now, max_clock_offset_s=3600, interval_s=interval_s)
 
     return make
+
+
+@pytest.fixture
+def make_sink() -> Callable[..., MqttSink]:
+    """A sink of meter `main` on a loopback port that tries again after 50 ms."""
+
+    def make(port: int, meters: tuple[str, ...] = ("main",), **options: Any) -> MqttSink:
+        settings = MqttSettings(host=options.pop("host", "127.0.0.1"), port=port, **options)
+        return MqttSink(settings, meters, salt=b"0123456789abcdef", backoff=lambda _attempt, _cap_s: 0.05)
+
+    return make
+
+
+@pytest.fixture
+def running() -> Callable[[MqttSink], AbstractAsyncContextManager[None]]:
+    """Run a sink inside a block, and end it as the daemon does."""
+
+    @asynccontextmanager
+    async def run(sink: MqttSink) -> AsyncIterator[None]:
+        task = asyncio.create_task(sink.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            async with asyncio.timeout(5):
+                await asyncio.wait([task])
+        assert task.cancelled(), task.exception()
+
+    return run
