@@ -24,6 +24,7 @@ GROUP = "meterd-admin"
 MAX_OCTETS = 65_536
 MAX_CLIENTS = 16
 TIMEOUT_S = 5.0
+LINGER_S = 0.5
 
 #: a command takes the request and gives the answer
 Command: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -83,15 +84,18 @@ class ControlServer:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # a coroutine always runs in a task
+        if len(self._clients) >= 4 * MAX_CLIENTS:
+            writer.transport.abort()
+            return
         self._clients.add(task)
+        refusal = self._refusal(writer)
         try:
             async with asyncio.timeout(2 * TIMEOUT_S):
-                refusal = self._refusal(writer)
                 answer = {"error": refusal} if refusal else await self._answer(reader)
                 writer.write(json.dumps(answer).encode() + b"\n")
+                writer.write_eof()
                 await writer.drain()
-                writer.close()
-                await writer.wait_closed()
+                await _linger(reader)
         except (OSError, TimeoutError):
             pass  # the client is gone, or does not read: nobody is left to tell
         finally:
@@ -122,6 +126,14 @@ class ControlServer:
         if not isinstance(name, str) or name not in self._commands:
             return {"error": f"unknown command; known: {', '.join(self._commands)}"}
         return self._commands[name](request)
+
+
+async def _linger(reader: asyncio.StreamReader) -> None:
+    """Read on for a moment: a socket that is closed before it was read to its end takes the answer back."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            while await reader.read(MAX_OCTETS):
+                pass
 
 
 def may_ask(client: Any) -> bool:

@@ -72,14 +72,14 @@ WRONG = {
     "missing port": ("[[meter]]\nname = 'a'\n", "[[meter]] no. 1 port: is missing; allowed: text"),
     "name": (METER.replace("main", "Main Meter"), "[[meter]] no. 1 name: 'Main Meter' is not allowed; allowed: 1 to"),
     "name with line end": (METER.replace("main", "a\\n"), r"[[meter]] no. 1 name: 'a\n' is not allowed"),
-    "type": (METER + 'baud = "fast"\n', "[[meter]] no. 1 baud: 'fast' is not allowed; allowed: a whole number from 300"),
+    "type": (METER + 'baud = "fast"\n', "[[meter]] no. 1 baud: 'fast' is not allowed; allowed: a whole number"),
     "float": (METER + "baud = 9600.5\n", "[[meter]] no. 1 baud: 9600.5 is not allowed; allowed: a whole number"),
     "bool": (METER + "enabled = 1\n", "[[meter]] no. 1 enabled: 1 is not allowed; allowed: true or false"),
     "bool as number": (METER + "baud = true\n", "[[meter]] no. 1 baud: true is not allowed; allowed: a whole"),
     "date": (METER + "baud = 2026-01-01\n", "[[meter]] no. 1 baud: datetime.date(2026, 1, 1) is not allowed"),
     "range": (METER + "[mqtt]\nport = 70000\n", "[mqtt] port: 70000 is not allowed; allowed: a whole number from 1 to"),
     "nan": (METER + "[mqtt]\nmin_interval_s = nan\n", "[mqtt] min_interval_s: nan is not allowed; allowed: a number"),
-    "open range": (METER + "[journal]\nmax_days = 0\n", "[journal] max_days: 0 is not allowed; allowed: a whole number"),
+    "open range": (METER + "[journal]\nmax_days = 0\n", "[journal] max_days: 0 is not allowed; allowed: a whole"),
     "choice": (METER + 'framing = "7N1"\n', "[[meter]] no. 1 framing: '7N1' is not allowed; allowed: \"7E1\", \"8E1\""),
     "base": (METER + '[mqtt]\nbase = "a/#"\n', "[mqtt] base: 'a/#' is not allowed; allowed: levels of A-Z"),
     "list": (METER + '[mqtt]\nregisters = "x"\n', "[mqtt] registers: 'x' is not allowed; allowed: a list of texts"),
@@ -94,10 +94,10 @@ WRONG = {
     "folder for file": (METER + '[mqtt]\nusername = "u"\npassword_file = "."\n', "[mqtt] password_file: "),
     "NUL in file": (METER + '[mqtt]\ntls = true\nca_file = "a\\u0000b"\n', "[mqtt] ca_file: "),
     "qos": (METER + '[mqtt]\nlive_qos = 1\nversion = "3.1.1"\n', "[mqtt] live_qos: 1 needs MQTT 5"),
-    "tls": (METER + '[mqtt]\nca_file = "/dev/null"\n', "[mqtt] ca_file: has no effect without TLS; allowed: tls = true"),
-    "cert alone": (METER + '[mqtt]\ntls = true\ncert_file = "/dev/null"\n', "[mqtt] cert_file: a client certificate needs"),
+    "tls": (METER + '[mqtt]\nca_file = "/dev/null"\n', "[mqtt] ca_file: has no effect without TLS; allowed: tls"),
+    "cert alone": (METER + '[mqtt]\ntls = true\ncert_file = "/dev/null"\n', "[mqtt] cert_file: a client certificate"),
     "key alone": (METER + '[mqtt]\ntls = true\nkey_file = "/dev/null"\n', "[mqtt] key_file: a key needs its client"),
-    "password alone": (METER + '[mqtt]\npassword_file = "/dev/null"\n', "[mqtt] password_file: a password needs a user"),
+    "password alone": (METER + '[mqtt]\npassword_file = "/dev/null"\n', "[mqtt] password_file: a password needs"),
     "two names": (METER + METER.replace("/dev/null", "/dev/zero"), "[[meter]] no. 2 name: 'main' is used by [[meter]]"),
     "two ports": (METER + METER.replace("main", "b"), "[[meter]] no. 2 port: '/dev/null' is used by [[meter]] no. 1"),
 }  # fmt: skip
@@ -171,10 +171,8 @@ def test_a_file_without_permission_is_named(public_folder, as_nobody):
     secret.chmod(0)
     path.write_text(METER + f'[mqtt]\nusername = "u"\npassword_file = "{secret}"\n')
     found = as_nobody(lambda: problems(path))
-    assert found == [
-        f"[mqtt] password_file: {secret} cannot be read: Permission denied; "
-        "allowed: a file that the daemon's user can read"
-    ]
+    reason = "Permission denied; allowed: a file that the daemon's user can read"
+    assert found == [f"[mqtt] password_file: {secret} cannot be read: {reason}"]
 
 
 def test_the_example_holds_every_key_and_is_valid(checkout, tmp_path):
