@@ -68,15 +68,14 @@ def free_port() -> Callable[[], int]:
 
 @pytest.fixture
 def start_broker(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Callable[..., Broker]]:
-    """Start a broker with further lines of configuration after its listener."""
+    """Start a broker with further lines of configuration; it stays root where pytest is, to read the files of pytest."""
     brokers: list[Broker] = []
 
     def start(*lines: str, anonymous: bool = True) -> Broker:
         port = free_port()
         config = tmp_path / f"mosquitto-{port}.conf"
         allow = f"allow_anonymous {str(anonymous).lower()}"
-        config.write_text("\n".join(["per_listener_settings false", f"listener {port} 127.0.0.1", allow, *lines, ""]))
-        config.chmod(0o644)
+        config.write_text("\n".join(["user root", f"listener {port} 127.0.0.1", allow, *lines, ""]))
         broker = Broker(config, port, launch(config, port))
         brokers.append(broker)
         return broker
