@@ -3,6 +3,7 @@
 import glob
 import os
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -25,7 +26,7 @@ from gateway.stores.schema import (
     migrate,
     told,
 )
-from gateway.stores.state import Meter, State, encode_counters, encode_meter, read_meters, read_state
+from gateway.stores.state import Meter, State, Tally, encode_counters, encode_meter, read_meters, read_state
 
 #: sequence numbers reserved at once: a day at one reading per second, so that a failing medium does not run them out
 SEQ_BLOCK = 100_000
@@ -58,6 +59,8 @@ class Group:
     #: highest sequence number given out per meter when the group was cut
     given: dict[str, int] = field(default_factory=dict)
     size: int = 0
+    #: a commit of it failed: it may be in the file all the same
+    tried: bool = False
 
     def extend(self, later: "Group") -> None:
         """Take a later group into the same transaction."""
@@ -135,6 +138,8 @@ class Database:
         """
         if not self._in_place():
             raise StorageFault(f"journal {self.path}: the file was removed or replaced")
+        if group.tried and self._is_in(group, state):
+            return {}
         draft = replace(state, tallies={meter: replace(tally) for meter, tally in state.tallies.items()})
         with self._transaction():
             reserved = self._write(group, draft)
@@ -143,6 +148,17 @@ class Database:
         if reserved:
             self._fold()
         return reserved
+
+    def _is_in(self, group: Group, state: State) -> bool:
+        """Tell whether a commit that reported a failure reached the file: then the file has counted its rows."""
+        found = self.state().tallies
+        rows = Counter(row.meter for row in group.rows)
+        if not rows or any(
+            found.get(meter, Tally()).stored != state.tally(meter).stored + n for meter, n in rows.items()
+        ):
+            return False
+        state.tallies = state.tallies | found
+        return True
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

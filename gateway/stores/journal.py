@@ -277,10 +277,13 @@ class Journal:
         return result
 
     def _drop_oldest(self) -> None:
-        """Drop the oldest quarter of the queue at once; each group keeps account of what it lost."""
+        """Drop the oldest quarter of the queue at once; each group keeps account of what it lost.
+
+        A group whose commit failed is passed over: its rows may be in the file.
+        """
         for group in (*self._closed, self._open):
             kept = 0
-            while kept < len(group.rows) and self._queued > self._ram * 3 // 4:
+            while not group.tried and kept < len(group.rows) and self._queued > self._ram * 3 // 4:
                 row = group.rows[kept]
                 size = len(row.data) + ROW_OVERHEAD
                 self._queued -= size
@@ -330,7 +333,7 @@ class Journal:
             if not self._closed:
                 return None
             group = self._closed.popleft()
-            while self._closed and group.size + self._closed[0].size < TRANSACTION:
+            while self._closed and not group.tried and group.size + self._closed[0].size < TRANSACTION:
                 group.extend(self._closed.popleft())
             self._queued -= group.size
             self._in_flight = 1
@@ -366,6 +369,7 @@ class Journal:
             self._trouble = fault
             self._in_flight = 0
             if fault is not None and (group.rows or group.counters):
+                group.tried = True
                 self._closed.appendleft(group)
                 self._queued += group.size
             self._wake.notify_all()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,14 @@ from gateway.stores import database
 from gateway.stores.journal import Journal, JournalError
 from gateway.stores.reader import Reader
 from gateway.stores.schema import STEPS, connect, migrate
+from gateway.stores.state import State
 
 MakeItem = Callable[..., ItemP]
 MakeJournal = Callable[..., Journal]
 
 #: damaged files that a run of the tests tries, by a flipped octet and by a cut
-FLIPS = 120
-CUTS = 40
+FLIPS = 200
+CUTS = 60
 
 
 def until(condition: Callable[[], object], what: str) -> None:
@@ -406,3 +408,28 @@ def test_a_journal_that_was_deleted_is_begun_again(journal: MakeJournal, item: M
     assert seqs(kept.path) == [2]
     kept.close()
     assert journal().next_seq("main") == 3
+
+
+def test_a_commit_that_failed_after_all_was_written_is_not_repeated(
+    journal: MakeJournal, item: MakeItem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = journal()
+    kept.append(item(0))
+    assert kept.flush(60)
+    commit = database.Database.commit
+    failures = iter([True])
+
+    def written_but(self: database.Database, group: database.Group, state: State) -> dict[str, int]:
+        if next(failures, False):
+            commit(self, group, replace(state))
+            raise database.StorageFault("the medium reports an input/output error")
+        return commit(self, group, state)
+
+    monkeypatch.setattr(database.Database, "commit", written_but)
+    for n in range(1, 50):
+        kept.append(item(n))
+    until(lambda: kept.flush(1) and kept.stored("main") == 50, "stored")
+    kept.append(item(50))
+    assert kept.flush(60)
+    assert seqs(kept.path) == list(range(1, 52))
+    assert kept.stored("main") == 51
