@@ -18,8 +18,8 @@ def parse_time(value: bytes) -> MeterTime | None:
     digits, flag = value[:12], value[12:]
     try:
         if len(digits) == 12 and digits.isdigit() and flag in _SUMMER:
-            year, month, day, hour, minute, second = (int(digits[i : i + 2]) for i in range(0, 12, 2))
-            wall = datetime(2000 + year, month, day, hour, minute, second)  # noqa: DTZ001
+            date = 2000 + int(digits[:2]), int(digits[2:4]), int(digits[4:6])
+            wall = datetime(*date, int(digits[6:8]), int(digits[8:10]), int(digits[10:]))  # noqa: DTZ001
             return MeterTime(wall, _SUMMER[flag])
         long = _LONG_TIME.fullmatch(value)
         return MeterTime(datetime(*map(int, long.groups()))) if long else None  # type: ignore[arg-type]  # noqa: DTZ001

@@ -2,6 +2,10 @@
 
 import re
 from enum import Enum
+from functools import lru_cache
+
+#: number of codes that are remembered: far more than any meter has
+CODES_KEPT = 1_024
 
 #: `A-B:C.D.E`, with the storage group F = 255 written as `*255` or `.255`, or left out
 _CODE = re.compile(rb"(\d{1,3})-(\d{1,3}):(\d{1,3})\.(\d{1,3})\.(\d{1,3})(?:[*.](\d{1,3}))?")
@@ -81,6 +85,7 @@ class Kind(Enum):
     SUB_METER = 4
 
 
+@lru_cache(maxsize=CODES_KEPT)
 def classify(raw: bytes) -> tuple[str, Kind] | None:
     """Give the normal form of a code as sent and what its object holds; None when the octets are no OBIS code."""
     match = _CODE.fullmatch(raw)

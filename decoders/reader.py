@@ -201,17 +201,17 @@ def _sum(terms: Terms, registers: tuple[Register, ...], *, signed: bool = False)
     """The sum of some registers in W or Wh, exact before it is cut toward zero; None for none."""
     if not terms:
         return None
-    exact = []
+    total = lowest = 0
     for place, power_of_ten in terms:
         _, integer, exponent, _ = registers[place]
         if integer < 0 and not signed:
             raise ProfileError("negative")
-        exact.append((integer, exponent + power_of_ten))
-    lowest = min([exponent for _, exponent in exact])
-    integer = sum([integer * 10 ** (exponent - lowest) for integer, exponent in exact])
-    if lowest >= 0:
-        return int(integer * 10**lowest)
-    return int(integer // 10**-lowest if integer >= 0 else -(-integer // 10**-lowest))
+        exponent += power_of_ten
+        if exponent < lowest:
+            total *= 10 ** (lowest - exponent)
+            lowest = exponent
+        total += integer * 10 ** (exponent - lowest)
+    return total // 10**-lowest if total >= 0 else -(-total // 10**-lowest)
 
 
 def _identity(telegram: Telegram) -> str | None:

@@ -9,6 +9,8 @@ where only registers and the clock differ, only these lines are read, and the re
 """
 
 import re
+from itertools import compress, count
+from operator import ne
 
 from decoders.errors import GrammarError
 from decoders.grammars.p1_lines import Line, Object, number, read_line
@@ -24,36 +26,36 @@ class P1Grammar:
     """Reads the telegrams of one meter; remembers the last one that a checksum vouched for."""
 
     def __init__(self) -> None:
+        #: head and lines of the last telegram, empty ones included
         self._lines: list[bytes] = []
         self._last: _Collector | None = None
 
     def parse(self, frame: Frame) -> Telegram:
         """Read a telegram from `/` to before `!`; raises GrammarError."""
-        head, *lines = filter(None, frame.payload.splitlines())
-        if len(lines) > MAX_LINES:
-            raise GrammarError("elements", frame.size)
+        lines = frame.payload.splitlines()
         if frame.checksum == "absent":
-            return _Collector(head, lines, strict=True, size=frame.size).telegram()
+            return _Collector(lines, strict=True, size=frame.size).telegram()
         last, before, self._lines = self._last, self._lines, lines
-        if last is None or last.head != head or not _update(last, before, lines):
-            last = self._last = _Collector(head, lines, strict=False, size=frame.size)
+        if last is None or len(lines) != len(before) or not _update(last, before, lines):
+            self._last = None
+            last = self._last = _Collector(lines, strict=False, size=frame.size)
         return last.telegram()
 
 
 def _update(last: "_Collector", before: list[bytes], lines: list[bytes]) -> bool:
     """Read into the last telegram the lines that differ; False when more than registers and the clock differ."""
-    if len(lines) != len(before):
-        return False
-    changed = [i for i, (line, old) in enumerate(zip(lines, before, strict=True)) if line != old]
+    changed = compress(count(), map(ne, lines, before))
     return all(last.replace(i, read_line(lines[i])) for i in changed)
 
 
 class _Collector:
     """What the lines of one telegram say; `strict` refuses the whole telegram for a line that is no object."""
 
-    def __init__(self, head: bytes, lines: list[bytes], *, strict: bool, size: int) -> None:
-        self.head = head
-        self._identification = _CONTROL.sub(lambda octet: f"\\{octet[0][0]}".encode(), head[1:]).decode("latin-1")
+    def __init__(self, lines: list[bytes], *, strict: bool, size: int) -> None:
+        if len(lines) - lines.count(b"") > MAX_LINES + 1:
+            raise GrammarError("elements", size)
+        head = lines[0][1:]
+        self._identification = _CONTROL.sub(lambda octet: f"\\{octet[0][0]}".encode(), head).decode("latin-1")
         self._strict = strict
         self._size = size
         self._registers: list[Register] = []
@@ -67,8 +69,9 @@ class _Collector:
         #: line of a plain register -> its index among the registers; line of the clock
         self._slots: dict[int, int] = {}
         self._clock_line: int | None = None
-        for i, line in enumerate(lines):
-            self._take(i, read_line(line))
+        for i, line in enumerate(lines[1:], 1):
+            if line:
+                self._take(i, read_line(line))
         self._sub = tuple(channel.result() for _, channel in sorted(self._channels.items()))
 
     def telegram(self) -> Telegram:

@@ -8,14 +8,9 @@ from decoders.model import MeterTime, Register
 from decoders.obis import UNITS, Kind, classify
 
 MAX_DIGITS = 18
-#: number of codes that are remembered: far more than any meter has
-CODES_KEPT = 1_024
 
 _NUMBER = re.compile(rb"(-?)(\d{1,18})(?:[.,](\d{0,18}))?[* ]?([A-Za-z%][A-Za-z0-9]{0,5})?")
 _GROUP = re.compile(rb"\(([^()]*)\)")
-
-#: codes of registers met so far, as sent -> normal form
-_codes: dict[bytes, str] = {}
 
 
 class Object(NamedTuple):
@@ -36,13 +31,13 @@ Line: TypeAlias = Register | Object | None
 def read_line(line: bytes) -> Line:
     """Read `code(value*unit)` the short way that nearly every line takes, and any other line with care."""
     head, _, rest = line.partition(b"(")
-    code = _codes.get(head)
-    if code is not None and rest[-1:] == b")":
+    known = classify(head)
+    if known is not None and known[1] is Kind.NUMBER and rest[-1:] == b")":
         value, _, spelling = rest[:-1].partition(b"*")
         whole, _, fraction = value.partition(b".")
         digits, unit = whole + fraction, UNITS.get(spelling)
         if unit is not None and whole and digits.isdigit() and len(digits) <= MAX_DIGITS:
-            return code, int(digits), -len(fraction), unit
+            return known[0], int(digits), -len(fraction), unit
     return read_object(head, rest)
 
 
@@ -58,8 +53,6 @@ def read_object(head: bytes, rest: bytes) -> Line:
         return Object(kind, code, rest[:-1].decode("latin-1"))
     if values is None:
         return None
-    if kind is Kind.NUMBER and len(_codes) < CODES_KEPT:
-        _codes[head] = code
     time = parse_time(values[0]) if kind is Kind.CLOCK or len(values) > 1 else None
     measured = values[-1:] if kind is Kind.SUB_METER else values[1:] if time else values
     registers = _registers(code, measured) if kind in (Kind.NUMBER, Kind.SUB_METER) else ()
