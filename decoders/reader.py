@@ -211,7 +211,8 @@ def _sum(terms: Terms, registers: tuple[Register, ...], *, signed: bool = False)
             total *= 10 ** (lowest - exponent)
             lowest = exponent
         total += integer * 10 ** (exponent - lowest)
-    return total // 10**-lowest if total >= 0 else -(-total // 10**-lowest)
+    divisor: int = 10**-lowest
+    return total // divisor if total >= 0 else -(-total // divisor)
 
 
 def _identity(telegram: Telegram) -> str | None:
