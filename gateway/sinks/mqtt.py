@@ -17,9 +17,9 @@ from gateway.settings import MqttSettings
 from gateway.sinks import SinkError, topics
 from gateway.sinks.mqtt_dial import warn_of_exposed_password
 from gateway.sinks.mqtt_errors import (
-    ClosedEarlyError,
     ClosedError,
     ConnectionFailedError,
+    UnansweredError,
     UnsupportedVersionError,
     place,
     taken_over,
@@ -217,12 +217,12 @@ class MqttSink:
             link.close()
 
     async def _connect(self) -> Link:
-        """Offer MQTT 5, then 3.1.1 to a broker that refuses it by name (remembered) or by closing the connection."""
+        """Offer MQTT 5, then 3.1.1 to a broker that refuses it by name (remembered), or does not answer."""
         if self._only_three:
             return await self._open(_THREE)
         try:
             return await self._open(_FIVE)
-        except (UnsupportedVersionError, ClosedEarlyError) as failure:
+        except (UnsupportedVersionError, UnansweredError) as failure:
             if self._settings.version == "5":
                 raise
             link = await self._open(_THREE)
@@ -300,7 +300,8 @@ class MqttSink:
         news = list(self._news(meter, now))
         if news:
             link.publish(news)
-        if meter.waiting and link.writable and not any(mid in link.unacked for mid in meter.unacked):
+        unacked = any(mid in link.unacked for mid in meter.unacked)
+        if meter.waiting and link.writable and not unacked and self._no_live is None:
             self._publish(link, meter, now)
 
     def _news(self, meter: _Meter, now: float) -> Iterator[topics.Message]:

@@ -51,8 +51,8 @@ class UnsupportedVersionError(ConnectionFailedError):
     """The broker said that it does not speak the offered version of MQTT."""
 
 
-class ClosedEarlyError(ConnectionFailedError):
-    """The broker closed the connection instead of answering CONNECT; old ones do so when they meet MQTT 5."""
+class UnansweredError(ConnectionFailedError):
+    """The broker closed the connection or kept silent instead of answering CONNECT: old ones do so to MQTT 5."""
 
 
 class ClosedError(ConnectionFailedError):
@@ -76,14 +76,19 @@ def refused(code: int, name: str, settings: MqttSettings, client_id: str) -> Con
     return (UnsupportedVersionError if code == UNSUPPORTED_VERSION else ConnectionFailedError)(reason, cap_s)
 
 
-def closed_early(settings: MqttSettings) -> ClosedEarlyError:
+def closed_early(settings: MqttSettings) -> UnansweredError:
     """The connection closed before CONNACK."""
     hint = (
         "if the broker asks for a client certificate, set mqtt.cert_file and mqtt.key_file"
         if settings.tls
         else "check that this is an MQTT port; if it is the TLS port, set mqtt.tls = true"
     )
-    return ClosedEarlyError(f"broker {place(settings)} closed the connection without an answer: {hint}")
+    return UnansweredError(f"broker {place(settings)} closed the connection without an answer: {hint}")
+
+
+def unanswered(settings: MqttSettings) -> UnansweredError:
+    """No CONNACK in time."""
+    return UnansweredError(f"broker {place(settings)} did not answer CONNECT: check that this is an MQTT port")
 
 
 def closed(settings: MqttSettings) -> ClosedError:

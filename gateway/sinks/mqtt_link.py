@@ -6,6 +6,7 @@ paho's own queue stays small: while the socket takes no more, `writable` is Fals
 import asyncio
 import contextlib
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, cast
@@ -22,9 +23,9 @@ from gateway.sinks.mqtt_errors import (
     ConnectionFailedError,
     closed,
     closed_early,
-    place,
     refused,
     silent,
+    unanswered,
 )
 from gateway.sinks.topics import Message
 
@@ -125,6 +126,7 @@ class Link:
         sock = client.socket()
         if sock is not None:
             self._forget_socket(client, None, sock)
+            _drop_unsent(cast(socket.socket, sock))
         client.on_socket_close = client.on_socket_register_write = None
         client.on_connect = client.on_disconnect = client.on_publish = None
         discard(client)
@@ -153,7 +155,7 @@ class Link:
             return
         if self.lost.done():
             raise self.lost.result()
-        raise ConnectionFailedError(f"broker {place(self._settings)} did not answer CONNECT: check that it speaks MQTT")
+        raise unanswered(self._settings)
 
     def _readable(self) -> None:
         self._heard = time.monotonic()
@@ -255,6 +257,12 @@ def _tune(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _TCP_USER_TIMEOUT_MS)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+
+
+def _drop_unsent(sock: socket.socket) -> None:
+    """Reset instead of finish: the kernel would go on to deliver readings that are old by then."""
+    if sock.fileno() >= 0:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def _would_block(*, tls: bool) -> tuple[type[OSError], ...]:

@@ -68,7 +68,7 @@ def free_port() -> Callable[[], int]:
 
 @pytest.fixture
 def start_broker(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Callable[..., Broker]]:
-    """Start a broker with further lines of configuration; it stays root where pytest is, to read the files of pytest."""
+    """Start a broker with further lines of configuration; it stays root where pytest is, to read its files."""
     brokers: list[Broker] = []
 
     def start(*lines: str, anonymous: bool = True) -> Broker:

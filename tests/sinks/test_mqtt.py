@@ -205,9 +205,9 @@ def test_live_qos_1_with_mqtt_5(broker, subscribe, make_sink, running, until, ma
 
 
 class OldBroker:
-    """Answers a CONNECT of MQTT 5 as given, or closes; hands every other connection on to mosquitto."""
+    """Answers a CONNECT of MQTT 5 as given and closes, or is silent; hands every other connection on to mosquitto."""
 
-    def __init__(self, port: int, answer: bytes) -> None:
+    def __init__(self, port: int, answer: bytes | None) -> None:
         self.behind, self.answer, self.refused = port, answer, 0
         self._serving: set[asyncio.Task[None]] = set()
 
@@ -230,7 +230,10 @@ class OldBroker:
             connect = await reader.read(4096)
             if connect and connect[8] == 5:
                 self.refused += 1
-                writer.write(self.answer)
+                if self.answer is None:
+                    await reader.read()
+                else:
+                    writer.write(self.answer)
             elif connect:
                 await self._hand_on(connect, reader, writer)
         except ConnectionError:
@@ -298,6 +301,21 @@ def test_falls_back_to_3_1_1_and_says_so_once(
     assert caplog.text.count("does not speak MQTT 5") == 1
 
 
+def test_falls_back_when_mqtt_5_is_met_with_silence(
+    broker, make_sink, running, until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.sinks.mqtt_link.CONNECT_TIMEOUT_S", 1.0)
+
+    async def main() -> None:
+        async with OldBroker(broker.port, None) as old:
+            sink = make_sink(old.port)
+            async with running(sink):
+                await until(lambda: sink.status()["connected"])
+                assert (sink.status()["protocol"], old.refused) == ("3.1.1", 1)
+
+    asyncio.run(main())
+
+
 def test_version_3_1_1_by_setting(broker, make_sink, running, until) -> None:
     async def main() -> None:
         sink = make_sink(broker.port, version="3.1.1")
@@ -325,9 +343,11 @@ def test_live_qos_1_is_refused_without_mqtt_5(broker, subscribe, make_sink, runn
 
     async def main() -> None:
         sink = make_sink(broker.port, live_qos=1, version="3.1.1")
+        sink.deliver(make_item())
         async with running(sink):
             await until(lambda: sink.status()["connected"])
             sink.report("main", OK, available=True)
+            await until(lambda: "live_qos" in sink.status()["last_error"])
             with pytest.raises(SinkError, match="live_qos") as raised:
                 sink.deliver(make_item())
             assert not raised.value.retryable

@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 
 import pytest
 
@@ -65,3 +66,9 @@ def test_another_unit_or_code_is_not_published() -> None:
 def test_unknown_name_is_refused() -> None:
     with pytest.raises(KeyError):
         RegisterChanges(["l4_voltage_v"])
+
+
+def test_every_name_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "mqtt.md").read_text()
+    for name, named in NAMES.items():
+        assert f"| `{name}` | {named.code} |" in page
