@@ -143,8 +143,11 @@ class Demo:
         from paho.mqtt.client import Client
         from paho.mqtt.enums import CallbackAPIVersion
 
+        def subscribe(*_: Any) -> None:
+            client.subscribe("meterd/main/reading")
+
         client = Client(CallbackAPIVersion.VERSION2)
-        client.on_connect = lambda *_: client.subscribe("meterd/main/reading")
+        client.on_connect = subscribe
         client.on_message = lambda _client, _data, message: self.arrived.put(bytes(message.payload))
         client.connect("127.0.0.1", port)
         client.loop_start()
