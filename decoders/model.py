@@ -7,10 +7,13 @@ of collection, P+ and P- in W, A+ and A- in Wh. None means absent: never 0, neve
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 #: (OBIS code `A-B:C.D.E`, integer, exponent, unit): the value is integer * 10**exponent, exact as the meter sent it.
 Register: TypeAlias = tuple[str, int, int, str]
+
+#: (A-XDR tag, value): integers as int, strings as octets
+Leaf: TypeAlias = tuple[int, Any]
 
 Quality: TypeAlias = Literal["measured", "estimated", "substituted", "suspect"]
 Auth: TypeAlias = Literal["verified", "unverified", "plain"]
@@ -31,6 +34,8 @@ class MeterTime(NamedTuple):
 
     wall: datetime
     summer: bool | None = None
+    #: minutes that the meter adds to its wall clock to get UTC (COSEM deviation: -60 is UTC+1)
+    deviation: int | None = None
 
 
 class SubTelegram(NamedTuple):
@@ -61,6 +66,10 @@ class Telegram:
     unread: int = 0
     #: the same object as that of another telegram only if both have the same objects in the same places
     layout: object = None
+    #: False where the meter itself calls its clock invalid
+    clock_valid: bool = True
+    #: every value in order, as (A-XDR tag, value): for meters that send no codes
+    values: tuple[Leaf, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,3 +106,22 @@ def _kind(a: int | None, b: int | None, c: int | None, d: int | None, e: int | N
     if c in (97, 98, 99) or (c == 0 and d != 4) or (a == 0 and (c == 42 or (c == 96 and d in (1, 2, 4, 5, 13)))):
         return Kind.TEXT
     return Kind.NUMBER
+
+
+#: COSEM unit enumeration (IEC 62056-6-2, table 4) -> unit as meterd prints it; 255 is a count
+COSEM_UNITS: dict[int, str] = {
+    6: "min",
+    7: "s",
+    9: "C",
+    13: "m3",
+    27: "W",
+    28: "VA",
+    29: "var",
+    30: "Wh",
+    31: "VAh",
+    32: "varh",
+    33: "A",
+    35: "V",
+    44: "Hz",
+    255: "",
+}
