@@ -9,7 +9,8 @@ from functools import lru_cache
 
 from decoders.model import MeterTime
 
-_LONG_TIME = re.compile(rb"(\d{4})-?(\d{2})-?(\d{2})[ T](\d{2}):?(\d{2}):?(\d{2})")
+#: years as in the short form: before them no meter had a P1 port, and a date near year 1 or 9999 has no UTC
+_LONG_TIME = re.compile(rb"(20\d{2})-?(\d{2})-?(\d{2})[ T](\d{2}):?(\d{2}):?(\d{2})")
 _SUMMER = {b"S": True, b"s": True, b"W": False, b"w": False, b"": None}
 
 

@@ -6,6 +6,8 @@ from functools import lru_cache
 
 #: number of codes that are remembered: far more than any meter has
 CODES_KEPT = 1_024
+#: one octet more than the longest code has: what is longer is none, and is not worth remembering
+CODE_LIMIT = 24
 
 #: `A-B:C.D.E`, with the storage group F = 255 written as `*255` or `.255`, or left out
 _CODE = re.compile(rb"(\d{1,3})-(\d{1,3}):(\d{1,3})\.(\d{1,3})\.(\d{1,3})(?:[*.](\d{1,3}))?")
@@ -103,7 +105,9 @@ def _kind(a: int | None, b: int | None, c: int | None, d: int | None, e: int | N
         return Kind.CLOCK
     if a == 0 and b and 1 <= b <= 4 and (c == 24 or (c == 96 and d == 1)):
         return Kind.SUB_METER
-    if c in (97, 98, 99) or (c == 0 and d != 4) or (a == 0 and (c == 42 or (c == 96 and d in (1, 2, 4, 5, 13)))):
+    if c in (97, 98, 99) or (c == 0 and d != 4) or (c == 96 and d == 1):
+        return Kind.TEXT
+    if a == 0 and (c == 42 or (c == 96 and d in (2, 4, 5, 13))):
         return Kind.TEXT
     return Kind.NUMBER
 

@@ -162,6 +162,8 @@ class _Channel:
 
     def take_continuation(self, value: bytes) -> bool:
         """DSMR 2.2 and 3 send the value of `24.3.0` on a line of its own, its unit on the line before."""
+        if self._value is not None or not self._unit:
+            return False
         self._value = number(f"0-{self._channel}:24.3.0", value + b"*" + self._unit)
         return self._value is not None
 

@@ -5,7 +5,7 @@ from typing import NamedTuple, TypeAlias
 
 from decoders.clock import parse_time
 from decoders.model import MeterTime, Register
-from decoders.obis import UNITS, Kind, classify
+from decoders.obis import CODE_LIMIT, UNITS, Kind, classify
 
 MAX_DIGITS = 18
 
@@ -31,7 +31,7 @@ Line: TypeAlias = Register | Object | None
 def read_line(line: bytes) -> Line:
     """Read `code(value*unit)` the short way that nearly every line takes, and any other line with care."""
     head, _, rest = line.partition(b"(")
-    known = classify(head)
+    known = classify(head[:CODE_LIMIT])
     if known is not None and known[1] is Kind.NUMBER and rest[-1:] == b")":
         value, _, spelling = rest[:-1].partition(b"*")
         whole, _, fraction = value.partition(b".")
@@ -43,7 +43,7 @@ def read_line(line: bytes) -> Line:
 
 def read_object(head: bytes, rest: bytes) -> Line:
     """Read any line, given as what stands before and after its first bracket."""
-    values, known = _groups(rest), classify(head)
+    values, known = _groups(rest), classify(head[:CODE_LIMIT])
     if values and not head:
         return Object(None, values=values)
     if known is None:

@@ -59,6 +59,7 @@ class P1Link:
                 results += self._telegram(end)
             elif len(buffer) >= LIMIT:
                 results.append(LinkError("oversized", LIMIT))
+                buffer.searched = LIMIT
                 self._drop(1)
             else:
                 buffer.searched = len(buffer)
@@ -68,7 +69,7 @@ class P1Link:
     def close(self) -> list[Frame | LinkError]:
         """End of input: a telegram whose end is there counts although no line end follows; the rest is cut off."""
         buffer, results = self._buffer, list[Frame | LinkError]()
-        end = _END_OF_INPUT.search(buffer.data)
+        end = _END_OF_INPUT.search(buffer.data) if self._aligned else None
         if end:
             results += self._telegram(end)
         elif self._aligned:

@@ -15,6 +15,11 @@ from gateway.item_p import QUANTITIES, utc
 #: characters of a text that are shown
 WIDTH = 48
 
+#: objects that name a device or its owner: C = 96 and 42, and 0.0.x (IEC 62056-6-1)
+_IDENTITY = re.compile(r":(96\.1|42\.0|0\.0)\.")
+#: some meters put their serial number into the identification: the type is the head of it
+_SERIAL = re.compile(r"(\d{3})(\d{5,})")
+
 
 def explain(pieces: Iterable[bytes], candidates: list[Profile], tz: str | None, out: TextIO) -> int:
     """Write the explanation; 0 when a telegram gave a reading, 1 otherwise."""
@@ -47,13 +52,13 @@ def _outcomes(link: Link, pieces: Iterable[bytes]) -> Iterator[Frame | LinkError
 
 def _telegram(telegram: Telegram, meanings: dict[str, tuple[str, str]]) -> Iterator[str]:
     """One line for the head and each object, in plain words."""
-    yield f"identification {_safe(telegram.identification)}"
+    yield f"identification {_safe(_SERIAL.sub(_masked, telegram.identification))}"
     yield f"clock          {_safe(telegram.clock) if telegram.clock else 'none'}"
     for code, integer, exponent, unit in telegram.registers:
         yield f"{code:<14} {decimal(integer, exponent) + ' ' + unit:<20} {_meaning(code, meanings)[1]}"
     for code, text in telegram.texts.items():
         kind, meaning = _meaning(code, meanings)
-        hidden = kind == "identity" or code.startswith("0-0:96.1.")
+        hidden = kind == "identity" or _IDENTITY.search(code)
         yield f"{code:<14} {f'({len(text)} characters)' if hidden else _safe(text):<20} {meaning}"
     for channel in telegram.sub:
         value = channel.value
@@ -75,6 +80,10 @@ def _reading(reading: Reading) -> Iterator[str]:
 
 def _meaning(code: str, meanings: dict[str, tuple[str, str]]) -> tuple[str, str]:
     return meanings.get(code) or meanings.get(re.sub(r"^0-[1-4]:", "0-n:", code)) or ("", "")
+
+
+def _masked(digits: re.Match[str]) -> str:
+    return digits[1] + "#" * len(digits[2])
 
 
 def _safe(text: str) -> str:

@@ -6,12 +6,12 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
-from typing import NamedTuple
 
-from gateway.stores.rows import Corrupt, Ref, seal
+from gateway.stores.groups import Group, Packed
+from gateway.stores.rows import Corrupt, seal
 from gateway.stores.schema import (
     COUNTERS,
     FAILURES,
@@ -39,36 +39,6 @@ AGE_CHECK_S = 3_600
 FILE_MODE = 0o600
 #: the time of a row, an integer even where damage made it something else
 T = "coalesce(CAST(t AS INTEGER), 0)"
-
-
-class Packed(NamedTuple):
-    """A row on its way into table `record`: meter, time in whole seconds since 1970, `rows.pack` of the reading."""
-
-    meter: str
-    t: int
-    data: bytes
-
-
-@dataclass(slots=True)
-class Group:
-    """What one transaction takes: rows, and the counters that were true after the last of them."""
-
-    rows: list[Packed] = field(default_factory=list)
-    lost: dict[str, int] = field(default_factory=dict)
-    counters: dict[str, tuple[Ref, tuple[int, ...]]] = field(default_factory=dict)
-    #: highest sequence number given out per meter when the group was cut
-    given: dict[str, int] = field(default_factory=dict)
-    size: int = 0
-    #: a commit of it failed: it may be in the file all the same
-    tried: bool = False
-
-    def extend(self, later: "Group") -> None:
-        """Take a later group into the same transaction."""
-        self.rows += later.rows
-        for meter, n in later.lost.items():
-            self.lost[meter] = self.lost.get(meter, 0) + n
-        self.counters, self.given = later.counters, later.given
-        self.size += later.size
 
 
 class Database:

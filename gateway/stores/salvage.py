@@ -8,7 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.stores.database import Database, Packed, set_aside_before, sync_folder
+from gateway.stores.database import Database, set_aside_before, sync_folder
+from gateway.stores.groups import Packed
 from gateway.stores.rows import Corrupt, Row, unseal
 from gateway.stores.schema import COUNTERS, FAILURES, connect_readonly
 from gateway.stores.state import State, decode_meter, read_layout
@@ -36,29 +37,32 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
-def salvage(aside: Path, target: Database, state: State, stopped: Callable[[], bool]) -> int:
-    """Copy the readable rows of a file that was set aside, in order; returns how many. Ends early when `stopped`.
+class Salvage:
+    """The readable rows of a file that was set aside, on their way into a new one; can be interrupted and taken up."""
 
-    Raises Damaged and StorageFault of the target; whatever the damaged file does is no error.
-    """
-    try:
-        db = connect_readonly(aside)
-    except FAILURES:
-        return 0
-    copied = 0
-    try:
-        meters = dict(_meters(db))
-        for chunk in _chunks(db, stopped):
-            layouts: dict[int, bytes] = {}
-            rows = [row for found in chunk if (row := _readable(db, meters, layouts, found)) is not None]
-            target.adopt(rows, layouts, state)
-            copied += len(rows)
-    except FAILURES:
-        pass
-    finally:
-        db.close()
-        Path(f"{aside}-shm").unlink(missing_ok=True)
-    return copied
+    def __init__(self, aside: Path) -> None:
+        self.aside = aside
+        #: readings carried over
+        self.copied = 0
+        self._last = 0
+
+    def run(self, target: Database, state: State, stopped: Callable[[], bool]) -> None:
+        """Copy rows in order until the end, or `stopped`. Raises Damaged and StorageFault of the target, only."""
+        try:
+            db = connect_readonly(self.aside)
+        except FAILURES:
+            return
+        try:
+            meters = dict(_meters(db))
+            for last, chunk in _chunks(db, self._last, stopped):
+                layouts: dict[int, bytes] = {}
+                rows = [row for found in chunk if (row := _readable(db, meters, layouts, found)) is not None]
+                target.adopt(rows, layouts, state)
+                self.copied += len(rows)
+                self._last = last
+        finally:
+            db.close()
+            Path(f"{self.aside}-shm").unlink(missing_ok=True)
 
 
 def _meters(db: sqlite3.Connection) -> Iterator[tuple[int, str]]:
@@ -71,9 +75,14 @@ def _meters(db: sqlite3.Connection) -> Iterator[tuple[int, str]]:
             yield number, decode_meter(unseal(found[0], "meter", number)).name
 
 
-def _chunks(db: sqlite3.Connection, stopped: Callable[[], bool]) -> Iterator[list[tuple[object, ...]]]:
-    """Rows in order of their ids; where pages cannot be read, in leaps that double until something can be again."""
-    last, leap = 0, 0
+def _chunks(
+    db: sqlite3.Connection, last: int, stopped: Callable[[], bool]
+) -> Iterator[tuple[int, list[tuple[object, ...]]]]:
+    """Rows after `last` in order of their ids, and how far they go.
+
+    Where pages cannot be read, it leaps ahead, twice as far each time, until something can be again.
+    """
+    leap = 0
     while last < LAST_ID and not stopped():
         rows: list[tuple[object, ...]] = []
         whole = False
@@ -87,7 +96,7 @@ def _chunks(db: sqlite3.Connection, stopped: Callable[[], bool]) -> Iterator[lis
             return
         leap = 0 if ids else max(32, leap * 2)
         last = max(ids, default=last) + leap
-        yield rows
+        yield last, rows
 
 
 def _readable(

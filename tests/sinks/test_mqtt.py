@@ -439,6 +439,54 @@ def test_frozen_broker_costs_readings_and_no_memory(broker, make_sink, running, 
     asyncio.run(main())
 
 
+def test_broker_that_stands_still_for_a_moment_gets_whole_packets(
+    broker, subscribe, make_sink, running, until, make_item
+) -> None:
+    """What the socket took in part goes on where it stopped; the readings between are dropped, the newest arrives."""
+    seen = subscribe(broker.port)
+
+    async def main() -> None:
+        sink = make_sink(broker.port, reading_registers=True)
+        async with running(sink):
+            await until(lambda: sink.status()["connected"])
+            os.kill(broker.process.pid, signal.SIGSTOP)
+            seq = 0
+            while sink.status()["dropped"] < 100:
+                seq += 1
+                sink.deliver(make_item(seq, registers=(("1-0:32.7.0", 2314, -1, "V"),) * 200))
+                await asyncio.sleep(0)
+            os.kill(broker.process.pid, signal.SIGCONT)
+            await until(lambda: f'"seq":{seq},' in (seen.payload("meterd/main/reading") or ""))
+            assert sink.status()["connected"]
+            assert sink.status()["last_error"] is None
+
+    asyncio.run(main())
+    numbers = [json.loads(m.payload)["seq"] for m in seen.messages if m.topic == "meterd/main/reading"]
+    assert numbers == sorted(set(numbers))
+
+
+def test_a_meter_that_went_silent_has_no_reading_after_the_return(
+    broker, subscribe, make_sink, running, until, make_item
+) -> None:
+    async def main() -> None:
+        sink = make_sink(broker.port)
+        async with running(sink):
+            await until(lambda: sink.status()["connected"])
+            broker.stop()
+            await until(lambda: not sink.status()["connected"])
+            sink.deliver(make_item())
+            sink.report("main", {"state": "no_bytes", "flags": []}, available=False)
+            broker.start()
+            seen = subscribe(broker.port)
+            await until(lambda: seen.last("meterd/main/state"))
+            await asyncio.sleep(0.7)
+            assert seen.payload("meterd/main/availability") == "offline"
+            assert seen.last("meterd/main/reading") is None
+            assert sink.status()["dropped"] == 1
+
+    asyncio.run(main())
+
+
 def test_ends_in_time_with_a_frozen_broker(broker, make_sink, until, make_item) -> None:
     async def main() -> None:
         sink = make_sink(broker.port)

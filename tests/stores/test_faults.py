@@ -14,9 +14,10 @@ import pytest
 
 from gateway.item_p import ItemP
 from gateway.stores import database
+from gateway.stores.groups import Group
 from gateway.stores.journal import Journal, JournalError
 from gateway.stores.reader import Reader
-from gateway.stores.schema import STEPS, connect, migrate
+from gateway.stores.schema import STEPS, StorageFault, connect, migrate
 from gateway.stores.state import State
 
 MakeItem = Callable[..., ItemP]
@@ -296,6 +297,7 @@ def test_a_path_that_is_a_folder(journal: MakeJournal, tmp_path: Path) -> None:
 AS_NOBODY = """
 import os, sys
 from pathlib import Path
+from gateway.stores.groups import Group
 from gateway.stores.journal import Journal, JournalError
 if os.geteuid() == 0:
     os.setuid(65534)
@@ -323,6 +325,7 @@ sys.path.insert(0, "tests/stores")
 from conftest import reading, START
 from datetime import timedelta
 from gateway.item_p import stamp
+from gateway.stores.groups import Group
 from gateway.stores.journal import Journal
 kept = Journal(Path(sys.argv[1]), max_bytes=64 << 20, max_age_s=10**9, group_s=10, meters=("main",))
 kept.start()
@@ -373,7 +376,7 @@ def test_a_medium_that_fails_for_long_loses_the_oldest_and_counts_them(
 
     def fail(self: database.Database, *given: object) -> object:
         if failing:
-            raise database.StorageFault("the medium reports an input/output error")
+            raise StorageFault("the medium reports an input/output error")
         return commit(self, *given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(database.Database, "commit", fail)
@@ -419,10 +422,10 @@ def test_a_commit_that_failed_after_all_was_written_is_not_repeated(
     commit = database.Database.commit
     failures = iter([True])
 
-    def written_but(self: database.Database, group: database.Group, state: State) -> dict[str, int]:
+    def written_but(self: database.Database, group: Group, state: State) -> dict[str, int]:
         if next(failures, False):
             commit(self, group, replace(state))
-            raise database.StorageFault("the medium reports an input/output error")
+            raise StorageFault("the medium reports an input/output error")
         return commit(self, group, state)
 
     monkeypatch.setattr(database.Database, "commit", written_but)

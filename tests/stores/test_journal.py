@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.item_p import ItemP
-from gateway.stores.database import SEQ_BLOCK
+from gateway.stores.database import SEQ_BLOCK, Database
 from gateway.stores.journal import Journal, JournalError
 from gateway.stores.reader import Reader
 
@@ -168,13 +168,13 @@ def test_append_never_waits_for_the_disk(journal: MakeJournal, item: MakeItem, m
     kept = journal()
     assert kept.flush()
     released = threading.Event()
-    commit = type(kept._database).commit
+    commit = Database.commit
 
     def slow(*given: object) -> object:
         released.wait(60)
         return commit(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(type(kept._database), "commit", slow)
+    monkeypatch.setattr(Database, "commit", slow)
     for n in range(100):
         kept.append(item(n))
         kept.cut()
@@ -191,22 +191,19 @@ def test_close_gives_up_on_a_disk_that_hangs(
     kept = journal()
     kept.flush()
     released = threading.Event()
-    commit = type(kept._database).commit
+    commit = Database.commit
 
     def hang(*given: object) -> object:
         released.wait(60)
         return commit(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(type(kept._database), "commit", hang)
-    thread = kept._thread
-    assert thread is not None
+    monkeypatch.setattr(Database, "commit", hang)
     kept.append(item(0))
     assert kept.close(timeout_s=0.05) is False
     assert kept.append(item(1)) is False
     assert kept.lost("main") == 1
     released.set()
-    thread.join(60)
-    assert not thread.is_alive()
+    assert kept._writer.join(60)
 
 
 def test_close_commits_what_is_queued_and_ends_the_thread(journal: MakeJournal, item: MakeItem) -> None:

@@ -1,0 +1,212 @@
+"""The thread that writes the journal: opens the file, checks it, commits groups, starts over where it must.
+
+open -> check, salvage, shrink -> [ wait for a group -> commit -> fault? pause, open again ] -> release, close
+"""
+
+import os
+import sqlite3
+import threading
+from collections import deque
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gateway.stores.database import Database
+from gateway.stores.groups import Group, GroupQueue
+from gateway.stores.place import accessible, lock
+from gateway.stores.salvage import Salvage, set_aside
+from gateway.stores.schema import Damaged, JournalError, StorageFault
+from gateway.stores.state import State, salvage_state
+
+#: pauses after a fault (s)
+RETRY_S = (1, 2, 5, 10, 30, 60)
+NOTICES = 8
+
+
+class Writer:
+    """The file and its thread. `open` and `reserve` run before the thread, everything with `_` in it."""
+
+    def __init__(self, path: Path, queue: GroupQueue, *, max_bytes: int, max_age_s: int) -> None:
+        self.path = path
+        self.state = State()
+        #: highest sequence number of each meter, shared with the loop's thread, which alone changes it
+        self.given: dict[str, int] = {}
+        self.trouble: str | None = None
+        self.notices: deque[str] = deque(maxlen=NOTICES)
+        self.committed_at: datetime | None = None
+        self.checked = False
+        self._queue = queue
+        self._limits = {"max_bytes": max_bytes, "max_age_s": max_age_s}
+        self._stopping = threading.Event()
+        self._database: Database | None = None
+        self._lock: int | None = None
+        self._salvages: list[Salvage] = []
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+
+    def open(self) -> None:
+        """Open or create the file and read its state; raises JournalError where a person must act.
+
+        A damaged file is set aside. A medium that takes nothing now is a `trouble`, and the thread tries again.
+        """
+        try:
+            self._lock = lock(self.path)
+            accessible(self.path)
+            self._open_first()
+        except StorageFault as fault:
+            self.trouble = str(fault)
+            self.state = self.state if self._salvages else salvage_state(self.path)
+        except BaseException:
+            self._unlock()
+            raise
+
+    def start(self, given: dict[str, int]) -> None:
+        """Reserve numbers before the first is asked for, and start the thread."""
+        self.given = given
+        if self._database is not None:
+            try:
+                self.state.reserved |= self._database.commit(Group(given=dict(given)), self.state)
+            except (StorageFault, Damaged) as fault:
+                self.trouble = str(fault)
+                self._shut()
+        self._thread.start()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the thread was told to end."""
+        return self._stopping.is_set()
+
+    def stop(self) -> None:
+        """Tell the thread to commit what is queued and to end; a check of the whole file can wait, readings cannot."""
+        self._stopping.set()
+        database = self._database
+        if not self.checked and database is not None:
+            with suppress(sqlite3.ProgrammingError):  # closed in the meantime
+                database.db.interrupt()
+        self._queue.stop()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the end of the thread; False when it is not over in time."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _open_first(self) -> None:
+        """Open at the start, where everything is read; a file that does not open is set aside."""
+        try:
+            self._database = Database(self.path, **self._limits)
+            self.state = self._database.state()
+        except Damaged as damage:
+            self._shut()
+            self.state = salvage_state(self.path)
+            self._replace(damage)
+
+    def _run(self) -> None:
+        self.trouble = self._try(Group())
+        failures = 0 if self.trouble is None else 1
+        while True:
+            if failures:
+                self._stopping.wait(RETRY_S[min(failures, len(RETRY_S)) - 1])
+            group = self._queue.take(wait=not failures)
+            if group is None and self.stopped:
+                break
+            self.trouble = self._try(group or Group())
+            failures = 0 if self.trouble is None else failures + 1
+            if group is not None:
+                self._queue.settle(group, committed=self.trouble is None)
+            if failures and self.stopped:
+                break
+        self._end()
+
+    def _try(self, group: Group) -> str | None:
+        """Commit a group, opening and checking the file first where needed; what failed as a sentence, or None.
+
+        A file that turns out to be damaged is replaced, and the group goes into the new one at once.
+        """
+        for _ in range(2):
+            try:
+                self._commit(self._ready(), group)
+            except (StorageFault, JournalError) as fault:
+                self._shut()
+                return str(fault)
+            except Damaged as damage:
+                failed = self._start_over(damage)
+                if failed is not None:
+                    return failed
+            else:
+                return None
+        return f"journal {self.path}: the new file is damaged, too"
+
+    def _commit(self, database: Database, group: Group) -> None:
+        if group.counters or group.rows:
+            self.state.reserved |= database.commit(group, self.state)
+            self.committed_at = datetime.now(UTC)
+
+    def _ready(self) -> Database:
+        """Open the file again after a fault; check it, and carry over what was salvaged, before the first commit."""
+        if self._database is None:
+            self._lock = self._lock if self._lock is not None else lock(self.path)
+            self._database = Database(self.path, **self._limits)
+        if not self.checked:
+            self._examine(self._database)
+        return self._database
+
+    def _examine(self, database: Database) -> None:
+        """Check the file, salvage what was set aside, keep the quota; an order to stop ends each of them early."""
+        try:
+            for step in (database.check, self._salvage, lambda: database.shrink(self.state)):
+                if not self.stopped:
+                    step()
+        except StorageFault:
+            if not self.stopped:
+                raise
+        self.checked = True
+
+    def _salvage(self) -> None:
+        while self._salvages and self._database is not None:
+            salvage = self._salvages[-1]
+            salvage.run(self._database, self.state, self._stopping.is_set)
+            self._salvages.pop()
+            cut_short = ", and the rest left there by the order to stop" if self.stopped else ""
+            self.notices.append(f"{salvage.copied} readings were salvaged from {salvage.aside}{cut_short}")
+
+    def _start_over(self, damage: Damaged) -> str | None:
+        """Replace a file that turned out to be damaged; a sentence when that failed."""
+        self._shut()
+        try:
+            self._replace(damage)
+        except (StorageFault, JournalError) as fault:
+            return str(fault)
+        return None
+
+    def _replace(self, damage: Damaged) -> None:
+        """Set the file aside and create a new one; raises StorageFault."""
+        try:
+            aside = set_aside(self.path)
+        except OSError as error:
+            raise StorageFault(f"journal {self.path}: {error.strerror}") from error
+        self._salvages.append(Salvage(aside))
+        self.checked = False
+        self.notices.append(f"the journal was damaged ({damage}): it was set aside as {aside}, and a new one begun")
+        try:
+            self._database = Database(self.path, **self._limits)
+            self.state.reserved |= self._database.commit(Group(given=dict(self.given)), self.state)
+        except Damaged as again:
+            raise StorageFault(f"journal {self.path}: a new file is damaged at once ({again})") from again
+
+    def _shut(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def _end(self) -> None:
+        if self._database is not None:
+            try:
+                self._database.release(self.given)
+            except (StorageFault, Damaged) as fault:
+                self.trouble = str(fault)
+        self._shut()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
