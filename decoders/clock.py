@@ -6,11 +6,14 @@ The flag decides, not the calendar: Nordic meters send W (standard time) all yea
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
+from typing import NamedTuple
 
 from decoders.model import MeterTime
 
 #: years as in the short form: before them no meter had a P1 port, and a date near year 1 or 9999 has no UTC
 _LONG_TIME = re.compile(rb"(20\d{2})-?(\d{2})-?(\d{2})[ T](\d{2}):?(\d{2}):?(\d{2})")
+#: "no deviation" in a COSEM date-time
+_UNSPECIFIED = -0x8000
 _SUMMER = {b"S": True, b"s": True, b"W": False, b"w": False, b"": None}
 
 
@@ -26,6 +29,28 @@ def parse_time(value: bytes) -> MeterTime | None:
         return MeterTime(datetime(*map(int, long.groups()))) if long else None  # type: ignore[arg-type]  # noqa: DTZ001
     except ValueError:
         return None
+
+
+class Time(NamedTuple):
+    """A COSEM date-time as read: None where it is not one, and whether the meter itself calls it invalid."""
+
+    time: MeterTime | None
+    valid: bool
+
+
+def parse_date_time(octets: bytes) -> Time:
+    """Twelve octets (IEC 62056-6-2, 4.1.6.1): year to hundredths, deviation in minutes, status."""
+    if len(octets) != 12:
+        return Time(None, False)
+    year, month, day = int.from_bytes(octets[:2], "big"), octets[2], octets[3]
+    deviation = int.from_bytes(octets[9:11], "big", signed=True)
+    try:
+        wall = datetime(year, month, day, octets[5], octets[6], octets[7])  # noqa: DTZ001
+    except ValueError:
+        return Time(None, False)
+    known = None if deviation == _UNSPECIFIED or abs(deviation) > 720 else deviation
+    status = octets[11]
+    return Time(MeterTime(wall, deviation=known), status == 0xFF or not status & 0x01)
 
 
 class Zone:

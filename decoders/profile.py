@@ -42,6 +42,8 @@ class Match(_Strict, frozen=True):
     has: tuple[Code, ...] = ()
     has_not: tuple[Code, ...] = ()
     texts: dict[Code, str] = {}
+    #: how many values a notification without codes has
+    values: tuple[Annotated[int, Meta(ge=1, le=255)], ...] = ()
 
 
 class Clock(_Strict, frozen=True):
@@ -51,6 +53,36 @@ class Clock(_Strict, frozen=True):
     date: Code | None = None
     time: Code | None = None
     zone: Text | None = None
+    #: sign of the deviation in a COSEM date-time: `standard` is -60 for UTC+1; `ignore` where it says nothing true
+    deviation: Literal["standard", "inverted", "ignore"] = "standard"
+
+
+class Scale(_Strict, frozen=True, array_like=True):
+    """`[scales]`: unit and power of ten of a register that comes with neither: `["Wh", 1]`."""
+
+    unit: Text
+    exponent: Annotated[int, Meta(ge=-9, le=9)] = 0
+
+
+class Item(_Strict, frozen=True, array_like=True):
+    """One place of a positional list: `[code, unit, power of ten]`; unit "text" for a string, none to pass over."""
+
+    code: Code
+    unit: Text | None = None
+    exponent: Annotated[int, Meta(ge=-9, le=9)] = 0
+
+
+class PositionalList(_Strict, frozen=True):
+    """`[[list]]`: what the values of a notification without codes mean, one item for each."""
+
+    items: Annotated[tuple[Item, ...], Meta(min_length=1, max_length=255)]
+
+
+class Cipher(_Strict, frozen=True):
+    """`[cipher]`: how the telegrams of this meter are ciphered; `aad = "empty"` for a tag over no associated data."""
+
+    aad: Literal["key", "empty"] = "key"
+    key_source: str = ""
 
 
 class ItemPMap(_Strict, frozen=True):
@@ -83,9 +115,9 @@ class Profile(_Strict, frozen=True):
     country: Annotated[str, Meta(pattern=r"^[A-Z]{2}$")]
     operators: tuple[Text, ...]
     meters: Annotated[tuple[Text, ...], Meta(min_length=1)]
-    interface: Literal["p1"]
-    link: Literal["p1"]
-    grammar: Literal["p1"]
+    interface: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,16}$")]
+    link: Literal["p1", "hdlc", "mbus", "wrapper", "bare"]
+    grammar: Literal["p1", "axdr"]
     checksum: Literal["required", "optional", "none"]
     interval_s: Annotated[int, Meta(ge=1, le=3_600)]
     min_auth: Literal["verified", "unverified", "plain"]
@@ -96,6 +128,9 @@ class Profile(_Strict, frozen=True):
     item_p: ItemPMap
     frame: Annotated[tuple[FrameNote, ...], Meta(min_length=1)]
     units: dict[Code, Text] = {}
+    scales: dict[Code, Scale] = {}
+    list: tuple[PositionalList, ...] = ()
+    cipher: Cipher | None = None
     notes: tuple[Text, ...] = ()
 
 
@@ -114,6 +149,8 @@ def fits(profile: Profile, telegram: Telegram) -> bool:
     """Tell whether every condition of `[match]` holds for a telegram."""
     match = profile.match
     if match.identification and not telegram.identification.startswith(match.identification):
+        return False
+    if match.values and len(telegram.values) not in match.values:
         return False
     if not (match.has or match.has_not or match.texts):
         return True

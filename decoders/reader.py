@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 from decoders.clock import Zone, instant, parse_time, shown
 from decoders.errors import ProfileError
+from decoders.lists import named
 from decoders.model import Auth, MeterTime, Quality, Reading, Register, SubReading, SubTelegram, Telegram
 from decoders.obis import ENERGY_SCALE, MEDIA, POWER_SCALE
 from decoders.profile import Profile
 
 #: where meters print their own identification, the most telling first
-_IDENTITIES = ("0-0:96.1.1", "0-0:42.0.0", "0-0:96.1.0", "1-0:0.0.0", "0-0:96.1.255")
+_IDENTITIES = ("0-0:96.1.1", "0-0:42.0.0", "0-0:96.1.0", "1-0:0.0.0", "1-1:0.0.5", "0-0:96.1.255")
 
 _Scale = Mapping[str, int]
 
@@ -47,13 +48,16 @@ class Reader:
         self.profile = profile
         self._zone = Zone(zone) if zone else None
         self._signed = profile.item_p.power == "signed"
-        self._layout: object = None
+        self._renames = bool(profile.list or profile.scales)
+        self._layout: object = ()
         self._plan = Plan((), (), (), ())
         self._channels: tuple[SubTelegram, ...] = ()
         self._sub_readings: tuple[SubReading, ...] = ()
 
     def read(self, telegram: Telegram, *, auth: Auth, size: int) -> Reading:
         """Item P of a telegram of `size` octets; raises ProfileError where a register of item P cannot be trusted."""
+        if self._renames:
+            telegram = named(self.profile, telegram)
         registers = telegram.registers
         try:
             plan = self._plan_for(telegram)
@@ -95,7 +99,7 @@ class Reader:
         """The plan of the telegram's layout, made anew when the layout is another."""
         if telegram.layout is not self._layout:
             map_, registers = self.profile.item_p, telegram.registers
-            self._layout = None
+            self._layout = ()
             self._plan = Plan(
                 self._terms(map_.p_import, (), registers, POWER_SCALE),
                 self._terms(map_.p_export, (), registers, POWER_SCALE),
@@ -145,6 +149,8 @@ class Reader:
             said, time = telegram.clock is not None, telegram.time
         if time is None:
             return None, None, ("clock_invalid",) if said else ()
+        if not telegram.clock_valid:
+            return None, shown(time, self._offset(time)), ("clock_invalid",)
         offset = self._offset(time)
         flags = () if offset is not None else ("clock_invalid" if self._zone else "zone_unknown",)
         return instant(time, offset), shown(time, offset), flags
@@ -155,6 +161,10 @@ class Reader:
         return tuple((i, shown(time, self._offset(time))) for i, time in telegram.register_times.items())
 
     def _offset(self, time: MeterTime) -> timedelta | None:
+        """The meter's own deviation where its profile believes it, else that of the zone."""
+        rule = self.profile.clock.deviation
+        if time.deviation is not None and rule != "ignore":
+            return timedelta(minutes=time.deviation if rule == "inverted" else -time.deviation)
         return self._zone.offset(time) if self._zone else None
 
     def _subs(self, channels: tuple[SubTelegram, ...]) -> tuple[SubReading, ...]:

@@ -5,25 +5,26 @@ before the values; and values alone, whose order only a profile knows. All leave
 The header's time is that of the push; a clock object among the values may differ by seconds and counts only without it.
 """
 
-from datetime import datetime
-from typing import NamedTuple
-
+from decoders.clock import Time, parse_date_time
 from decoders.errors import GrammarError
 from decoders.grammars.axdr import ENUM, INT8, INTEGERS, OCTETS, STRINGS, UINT16, Data, Value
-from decoders.model import Leaf, MeterTime, Register, Telegram
+from decoders.model import Frame, Leaf, Register, Telegram
 from decoders.obis import COSEM_UNITS
 
 DATA_NOTIFICATION = 0x0F
 CLOCKS = ("0-0:1.0.0", "0-1:1.0.0")
 LIST_ID = "1-1:0.2.129"
-_UNSPECIFIED = -0x8000
 
 
 class AxdrGrammar:
-    """Reads data-notifications; keeps nothing."""
+    """Reads the data-notifications of one meter; keeps the shape of the last one, to tell equal layouts."""
 
-    def parse(self, payload: bytes) -> Telegram:
+    def __init__(self) -> None:
+        self._shape: object = None
+
+    def parse(self, frame: Frame) -> Telegram:
         """Read one APDU whole; raises GrammarError."""
+        payload = frame.payload
         header, start = _header(payload)
         data = Data(payload, start)
         try:
@@ -33,7 +34,11 @@ class AxdrGrammar:
             body = data.value()
         if data.rest:
             raise GrammarError("rest", len(payload))
-        return _Collector(body).telegram(header)
+        collector = _Collector(body)
+        shape = collector.shape()
+        if shape != self._shape:
+            self._shape = shape
+        return collector.telegram(header, self._shape)
 
 
 def _header(payload: bytes) -> tuple[bytes, int]:
@@ -44,28 +49,6 @@ def _header(payload: bytes) -> tuple[bytes, int]:
     data = Data(payload, 6 if payload[5:7] == b"\x09\x0c" else 5)
     header = data.take(data.length())
     return header, data.pos
-
-
-class Time(NamedTuple):
-    """A COSEM date-time as read: None where it is not one, and whether the meter itself calls it invalid."""
-
-    time: MeterTime | None
-    valid: bool
-
-
-def parse_date_time(octets: bytes) -> Time:
-    """Twelve octets (IEC 62056-6-2, 4.1.6.1): year to hundredths, deviation in minutes, status."""
-    if len(octets) != 12:
-        return Time(None, False)
-    year, month, day = int.from_bytes(octets[:2], "big"), octets[2], octets[3]
-    deviation = int.from_bytes(octets[9:11], "big", signed=True)
-    try:
-        wall = datetime(year, month, day, octets[5], octets[6], octets[7])  # noqa: DTZ001
-    except ValueError:
-        return Time(None, False)
-    known = None if deviation == _UNSPECIFIED or abs(deviation) > 720 else deviation
-    status = octets[11]
-    return Time(MeterTime(wall, deviation=known), status == 0xFF or not status & 0x01)
 
 
 class _Collector:
@@ -89,7 +72,11 @@ class _Collector:
         if self._values and self._values[0][0] in STRINGS and all(0x20 <= octet < 0x7F for octet in self._values[0][1]):
             self._first = _text(self._values[0][1])
 
-    def telegram(self, header: bytes) -> Telegram:
+    def shape(self) -> tuple[object, ...]:
+        """What two telegrams of one layout have in common: objects, units and types in order."""
+        return tuple([(code, unit) for code, _, _, unit in self._registers] + [tag for tag, _ in self._values])
+
+    def telegram(self, header: bytes, layout: object) -> Telegram:
         """The telegram with the header's time, else the clock object's."""
         clock = header or self._clock
         time, valid = parse_date_time(clock) if clock else Time(None, True)
@@ -103,6 +90,7 @@ class _Collector:
             texts=self._texts,
             sub=(),
             values=tuple(self._values),
+            layout=layout,
         )
 
     def _take(self, value: Value) -> None:
