@@ -48,6 +48,12 @@ class Host:
     def make_decoder(self, settings):
         return Decoder([profiles.load("nl-dsmr5")], ZoneInfo, tz=settings.timezone)
 
+    least = "plain"
+
+    def min_auth(self, profile):
+        assert profile == "nl-dsmr5"
+        return self.least
+
     def next_seq(self, meter):
         return len(self.items) + 1
 
@@ -141,6 +147,15 @@ def test_min_auth_refuses(telegrams):
     assert meter.counters.faults == {"unwrap.unauthenticated": 1}
     meter.judge(time.monotonic())
     assert meter.state.state == "unauthenticated_refused"
+
+
+def test_min_auth_of_the_profile_holds_where_the_meter_has_none(telegrams):
+    host = Host()
+    host.least = "unverified"
+    octets = telegrams(1)[0][0]
+    assert play("open", octets, host=host)[0].counters.faults == {"unwrap.unauthenticated": 1}
+    plain = MeterSettings(name="main", port="/dev/null", min_auth="plain")
+    assert len(play("open", octets, host=host, settings=plain)[1].items) == 1
 
 
 def test_the_configured_interval_wins(telegrams):
