@@ -35,7 +35,8 @@ TICK_S = 1.0
 #: state topics are refreshed at least this often (s)
 REFRESH_S = 60.0
 #: whatever does not end by itself is left behind after this time (s): systemd and people wait for 5
-STOP_S = 4.0
+STOP_S = 4.5
+PORTS_STOP_S = 1.0
 
 
 class Daemon:
@@ -45,6 +46,7 @@ class Daemon:
         self._settings = settings
         self._profiles = profiles
         self._auto: list[Profile] | None = None
+        self._min_auth: dict[str, str] = {}
         self._zones: dict[str, ZoneInfo] = {}
         self._began = time.monotonic()
         self._stop = asyncio.Event()
@@ -102,7 +104,12 @@ class Daemon:
             candidates = [self._profiles[settings.profile]]
         else:
             self._auto = candidates = self._auto or _load_auto()
+        self._min_auth |= {profile.name: profile.min_auth for profile in candidates}
         return Decoder(candidates, self._zone, tz=settings.timezone)
+
+    def min_auth(self, profile: str) -> str:
+        """Give the least authenticity that a profile asks for."""
+        return self._min_auth[profile]
 
     def next_seq(self, meter: str) -> int:
         """Give the next sequence number of a meter."""
@@ -208,7 +215,7 @@ async def _cancel(*tasks: asyncio.Task[None]) -> None:
     for task in tasks:
         task.cancel()
     if tasks:
-        await asyncio.wait(tasks, timeout=STOP_S / 2)
+        await asyncio.wait(tasks, timeout=PORTS_STOP_S)
 
 
 def _leave_behind_after(seconds: float) -> None:

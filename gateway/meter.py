@@ -43,6 +43,10 @@ class Host(Protocol):
         """Make the decoder of a meter, when its first octets are there."""
         ...
 
+    def min_auth(self, profile: str) -> str:
+        """Give the least authenticity that a profile asks for."""
+        ...
+
     def next_seq(self, meter: str) -> int:
         """Give a number that this meter never had before, higher than every earlier one."""
         ...
@@ -179,7 +183,7 @@ class Meter:
         self.counters.faults[name] += 1
 
     def _take_reading(self, reading: Reading, chunk: Chunk) -> None:
-        if AUTH_RANK[reading.auth] < AUTH_RANK[self.settings.min_auth or "plain"]:
+        if AUTH_RANK[reading.auth] < AUTH_RANK[self.settings.min_auth or self._host.min_auth(reading.profile)]:
             self._take_fault(Fault("unwrap", "unauthenticated", reading.size), chunk)
             return
         self.counters.add("decoded")

@@ -36,6 +36,8 @@ class Outlets:
         self._trouble: str | None = None
         self._notices: list[str] = []
         self._seq: dict[str, int] = {}
+        #: (sink, meter) -> why it takes no readings, so that it is told once
+        self._refused: dict[tuple[str, str], str] = {}
 
     async def start(self, meters: Iterable[Meter]) -> None:
         """Open the journal, take up the counters that it kept, and connect the sinks."""
@@ -65,8 +67,11 @@ class Outlets:
         for name, sink in self._sinks.items():
             try:
                 sink.deliver(item)
+                self._refused.pop((name, meter.name), None)
             except SinkError as error:
-                log.event("sink_refused", sink=name, meter=meter.name, reason=error.reason)
+                if self._refused.get((name, meter.name)) != error.reason:
+                    log.event("sink_refused", sink=name, meter=meter.name, reason=error.reason)
+                self._refused[name, meter.name] = error.reason
         if self._journal:
             self._journal.append(item)
         else:

@@ -71,6 +71,7 @@ async def replay(data: bytes, port: Port, pace: Pace, now: Callable[[], datetime
     loop = asyncio.get_running_loop()
     pieces = telegrams(data)
     for piece in pieces:
+        await asyncio.sleep(0)
         while not port.ready():
             await asyncio.sleep(0.02)
         began = loop.time()

@@ -14,6 +14,7 @@ import msgspec
 
 from decoders.model import Reading, decimal
 from gateway.item_p import ItemP, sub_to_dict, to_json
+from gateway.pseudonym import pseudonym
 
 ONLINE = b"online"
 OFFLINE = b"offline"
@@ -120,11 +121,6 @@ def sub_readings(topics: MeterTopics, item: ItemP, salt: bytes) -> list[Message]
         Message(f"{topics.sub}{sub.channel:d}/reading", msgspec.json.encode(payload), content_type=JSON)
         for sub, payload in _subs(item, salt)
     ]
-
-
-def pseudonym(salt: bytes, identification: str) -> str:
-    """16 hexadecimal digits that stand for an identification: stable for one installation, useless without its salt."""
-    return hashlib.blake2b(identification.encode("utf-8", "surrogatepass"), key=salt, digest_size=8).hexdigest()
 
 
 def client_id(salt: bytes) -> str:

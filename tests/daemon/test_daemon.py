@@ -7,6 +7,8 @@ import random
 import re
 import signal
 import socket
+import subprocess
+import sys
 import termios
 import threading
 import time
@@ -379,3 +381,26 @@ def test_a_journal_that_cannot_be_opened_stops_nothing_else(  # noqa: PLR0917  #
     assert "journal.db" in status["journal"]["trouble"]
     assert status["meters"][0]["counters"]["journal_lost"] == 1
     assert "event=journal_trouble" in running.log.read_text()
+
+
+def test_a_driver_that_hangs_does_not_keep_the_daemon(tmp_path):
+    """Opening blocks in the kernel, as a wedged USB adapter makes it: the end comes within 5 s all the same."""
+    config = tmp_path / "meterd.toml"
+    config.write_text(
+        f'[[meter]]\nname = "main"\nport = "/dev/null"\n[journal]\npath = "{tmp_path}/j.db"\n'
+        f'[control]\nsocket = "{tmp_path}/control"\n'
+    )
+    code = (
+        "import sys, time; import gateway.sources.serial as serial; from gateway.cli import main\n"
+        "serial.open_port = lambda *_: time.sleep(120)\n"
+        f"sys.exit(main(['run', '-c', {str(config)!r}]))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) as process:
+        until((tmp_path / "control").exists, "the start")
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        log = process.stderr.read()
+        assert process.wait(30) == 0
+    assert time.monotonic() - began < 6  # 5 s, and a second for a busy machine
+    assert "event=stopped" in log
+    assert "event=stop_forced" in log

@@ -1,0 +1,87 @@
+"""`meterd demo`: live readings without anything installed, right to the watt, and nothing left behind."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gateway.commands.demo import CONFIG, _line
+
+pytestmark = pytest.mark.e2e
+LINE = re.compile(r"\d\d:\d\d:\d\d   P\+ +\d+ W   P- +\d+ W   A\+ +\d+\.\d{3} kWh   A- +\d+\.\d{3} kWh")
+
+
+def demo(tmp_path, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-u", "-m", "gateway.cli", "demo", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+
+
+def nothing_is_left(tmp_path):
+    assert list(tmp_path.iterdir()) == []
+    for entry in Path("/proc").iterdir():
+        try:
+            command = (entry / "cmdline").read_bytes() if entry.name.isdecimal() else b""
+        except OSError:
+            continue
+        assert str(tmp_path).encode() not in command
+
+
+@pytest.mark.parametrize("broker", ["mosquitto", "amqtt"])
+def test_ends_by_itself_and_was_right(tmp_path, broker):
+    with demo(tmp_path, "--seconds", "8", "--broker", broker) as process:
+        out, err = process.communicate(timeout=90)
+    assert process.returncode == 0, out + err
+    readings = [line for line in out.splitlines() if LINE.fullmatch(line)]
+    assert len(readings) >= 2
+    assert f"broker   {broker} on 127.0.0.1:" in out
+    assert f"{len(readings)} readings arrived over MQTT and were right, 0 were not" in out
+    nothing_is_left(tmp_path)
+
+
+def test_ctrl_c_ends_everything(tmp_path):
+    with demo(tmp_path) as process:
+        while not LINE.fullmatch(process.stdout.readline().rstrip("\n")):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, out + err
+    assert err == ""
+    assert "were right, 0 were not" in out
+    nothing_is_left(tmp_path)
+
+
+def test_without_readings_it_is_no_success(tmp_path):
+    with demo(tmp_path) as process:
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == (0 if LINE.search(out) else 1)
+    nothing_is_left(tmp_path)
+
+
+@pytest.mark.parametrize(("arguments", "said"), [(("--seconds", "0"), "no number"), (("--port", "0"), "no TCP port")])
+def test_usage(tmp_path, arguments, said):
+    with demo(tmp_path, *arguments) as process:
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert said in err
+
+
+def test_absent_values_are_dashes():
+    line = _line({"t": "2026-11-21T22:20:05Z", "p_import_w": 0, "a_import_wh": 65_238_377})
+    assert line.endswith("P+      0 W   P-      - W   A+  65238.377 kWh   A-          - kWh")
+
+
+def test_its_configuration_is_one_that_loads(tmp_path):
+    from gateway.settings import load
+
+    path = tmp_path / "meterd.toml"
+    path.write_text(CONFIG.format(folder=tmp_path, port=1883, version="auto"))
+    assert load(path).meter[0].name == "main"

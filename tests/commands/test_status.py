@@ -1,0 +1,106 @@
+"""`meterd status`: what a person reads, and the exit code that a script reads."""
+
+import asyncio
+import copy
+import json
+
+import pytest
+
+from gateway.cli import main
+from gateway.commands.status import is_well, lines
+from gateway.control import ControlServer
+
+ANSWER = {
+    "version": "0.1.0",
+    "pid": 77,
+    "uptime_s": 400,
+    "meters": [
+        {
+            "meter": "main",
+            "state": "ok",
+            "flags": ["zone_unknown"],
+            "evidence": "readings arrive, one is expected every 1 s",
+            "since": "2026-11-21T22:20:05Z",
+            "profile": "nl-dsmr5",
+            "interface": "p1",
+            "units": {"p": "W", "a": "Wh"},
+            "last_error": {"code": "link.checksum", "text": "damaged", "t": "2026-11-21T22:20:05Z"},
+            "counters": {"bytes": 900, "frames": 2, "decoded": 1, "stored": 1, "fault.link.checksum": 1},
+            "age_s": 0.4,
+            "port": "/dev/ttyUSB0",
+        },
+    ],
+    "mqtt": {"broker": "b:1883", "connected": True, "protocol": "5", "last_error": None, "published": 1},
+    "journal": {"path": "/j.db", "trouble": None, "stored": 1, "queued": 0},
+}
+
+
+def changed(**changes):
+    answer = copy.deepcopy(ANSWER)
+    for path, value in changes.items():
+        part, _, key = path.partition("__")
+        target = answer["meters"][0] if part == "meter" else answer if not key else answer[part]
+        target[key or part] = value
+    return answer
+
+
+def test_says_what_matters():
+    text = "\n".join(lines(ANSWER))
+    assert "main  ok zone_unknown: readings arrive, one is expected every 1 s" in text
+    assert "last reading 0 s ago; /dev/ttyUSB0, profile nl-dsmr5; 900 bytes, 2 telegrams, 1 decoded, 1 stored" in text
+    assert "running for 7 min" in text
+    assert "connected with MQTT 5" in text
+    assert "last error" not in text
+
+
+def test_says_why_there_is_no_data():
+    text = "\n".join(lines(changed(meter__state="no_bytes", meter__age_s=None, meter__profile=None)))
+    assert "no reading yet" in text
+    assert "last error: damaged (2026-11-21T22:20:05Z)" in text
+    text = "\n".join(lines(changed(mqtt__connected=False, mqtt__last_error="refused", journal__trouble="disk is full")))
+    assert "b:1883: not connected: refused" in text
+    assert "journal  does not store: disk is full" in text
+    assert "not configured" in "\n".join(lines(changed(mqtt=None)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "well"),
+    [
+        ({}, True),
+        ({"mqtt": None}, True),
+        ({"meter__state": "disabled"}, True),
+        ({"meter__state": "stale"}, False),
+        ({"mqtt__connected": False}, False),
+        ({"journal__trouble": "disk is full"}, False),
+    ],
+)
+def test_exit_code_follows_health(changes, well):
+    assert is_well(changed(**changes)) is well
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_asks_the_socket_of_the_configuration(tmp_path, capsys, form):
+    """Also when the configuration has an error somewhere else."""
+    (tmp_path / "meterd.toml").write_text('nonsense = 1\n[control]\nsocket = "ask"\n')
+
+    async def scene():
+        server = ControlServer(tmp_path / "ask", {"status": lambda _: ANSWER})
+        async with asyncio.timeout(30):
+            await server.start()
+            try:
+                return await asyncio.to_thread(main, ["status", "-c", str(tmp_path / "meterd.toml"), *form])
+            finally:
+                await server.close()
+
+    assert asyncio.run(scene()) == 0
+    out = capsys.readouterr().out
+    assert json.loads(out) == ANSWER if form else out.startswith("meterd 0.1.0")
+
+
+def test_says_that_the_daemon_does_not_run(tmp_path, capsys):
+    assert main(["status", "--socket", str(tmp_path / "none"), "--json"]) == 1
+    said = capsys.readouterr()
+    assert said.err == (
+        f"meterd status: meterd does not run: nobody answers on {tmp_path}/none; start it with `meterd run`\n"
+    )
+    assert json.loads(said.out)["error"] in said.err

@@ -1,0 +1,256 @@
+"""One meter in one loop: what it counts, hands over and says, with a source that plays a script."""
+
+import asyncio
+import logging
+import time
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from decoders.decoder import Decoder
+from gateway import profiles, supervisor
+from gateway.daemon import Daemon
+from gateway.line_watch import LineWatch
+from gateway.meter import SHARE, Meter
+from gateway.settings import ControlSettings, JournalSettings, MeterSettings, Settings
+from gateway.sources import Chunk, PortEvent
+
+
+class Script:
+    """A source that yields what it was given, then waits for ever."""
+
+    name = "script"
+
+    def __init__(self, *items):
+        self.items = items
+        self.closed = 0
+        self.reopened = 0
+
+    async def chunks(self):
+        try:
+            for item in self.items:
+                yield Chunk.now(item) if isinstance(item, bytes) else PortEvent.now(item, f"it is {item}")
+            await asyncio.sleep(3600)
+        finally:
+            self.closed += 1
+
+    def reopen(self):
+        self.reopened += 1
+
+
+class Host:
+    """What a meter needs around it."""
+
+    def __init__(self):
+        self.items = []
+
+    def make_decoder(self, settings):
+        return Decoder([profiles.load("nl-dsmr5")], ZoneInfo, tz=settings.timezone)
+
+    least = "plain"
+
+    def min_auth(self, profile):
+        assert profile == "nl-dsmr5"
+        return self.least
+
+    def next_seq(self, meter):
+        return len(self.items) + 1
+
+    def hand_over(self, meter, item):
+        self.items.append(item)
+
+
+def play(*items, settings=None, host=None):
+    """Run a meter over a script until it waits; the meter and its host."""
+    settings = settings or MeterSettings(name="main", port="/dev/null")
+    host = host or Host()
+    meter = Meter(settings, Script(*items), LineWatch(enabled=True, line="115200 8N1", interval_s=1), host)
+
+    async def main():
+        ready = asyncio.Event()
+        ready.set()
+        task = asyncio.create_task(meter.run(ready))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.wait([task], timeout=5)
+        assert task.cancelled()
+
+    asyncio.run(main())
+    assert meter._source.closed == 1, "the port is released"
+    return meter, host
+
+
+def test_hands_over_item_p_with_its_counters(telegrams):
+    made = telegrams(3)
+    meter, host = play("open", *(octets for octets, _ in made))
+    assert [item.reading.p_import_w for item in host.items] == [truth["p_import_w"] for _, truth in made]
+    assert [item.seq for item in host.items] == [1, 2, 3]
+    assert all(item.meter == "main" and item.valid_for_s == 3 for item in host.items)
+    values = meter.counters.values
+    assert (values["frames"], values["checksum_ok"], values["decoded"], values["opens"]) == (3, 3, 3, 1)
+    assert values["bytes"] == sum(len(octets) for octets, _ in made)
+    assert values["noise"] == 0
+
+
+@pytest.mark.parametrize("size", [1, 7, 32, 1_000, 100_000])
+def test_pieces_of_any_size_count_the_same(telegrams, size):
+    stream = b"noise!" + b"".join(octets for octets, _ in telegrams(4))
+    meter, host = play("open", *(stream[at : at + size] for at in range(0, len(stream), size)))
+    values = meter.counters.values
+    assert len(host.items) == values["decoded"] == values["frames"] == 4
+    assert values["bytes"] == len(stream)
+    assert values["noise"] >= 6
+
+
+def test_a_telegram_that_is_cut_off_by_a_lost_port_is_counted(telegrams):
+    octets = telegrams(1)[0][0]
+    meter, host = play("open", octets[:500], "closed", "open", octets)
+    assert len(host.items) == 1
+    assert meter.counters.faults == {"link.truncated": 1}
+    assert meter.counters.values["port_errors"] == 1
+    assert meter.counters.values["opens"] == 2
+
+
+def test_the_halves_of_two_openings_are_never_joined(telegrams):
+    octets = telegrams(1)[0][0]
+    _, host = play("open", octets[:500], "closed", "open", octets[500:])
+    assert host.items == []
+
+
+def test_nothing_is_decoded_before_the_journal_is_ready(telegrams):
+    octets = telegrams(1)[0][0]
+
+    async def main():
+        host, ready = Host(), asyncio.Event()
+        watch = LineWatch(enabled=True, line="", interval_s=1)
+        meter = Meter(MeterSettings(name="main", port="/dev/null"), Script("open", octets), watch, host)
+        task = asyncio.create_task(meter.run(ready))
+        await asyncio.sleep(0.05)
+        assert host.items == []
+        arrived = datetime.now(UTC)
+        ready.set()
+        await asyncio.sleep(0.05)
+        assert len(host.items) == 1
+        assert host.items[0].t_rx <= arrived, "the time of receipt is the one of the octets"
+        task.cancel()
+        await asyncio.wait([task])
+
+    asyncio.run(main())
+
+
+def test_min_auth_refuses(telegrams):
+    octets = telegrams(1)[0][0]
+    settings = MeterSettings(name="main", port="/dev/null", min_auth="verified")
+    meter, host = play("open", octets, settings=settings)
+    assert host.items == []
+    assert meter.counters.faults == {"unwrap.unauthenticated": 1}
+    meter.judge(time.monotonic())
+    assert meter.state.state == "unauthenticated_refused"
+
+
+def test_min_auth_of_the_profile_holds_where_the_meter_has_none(telegrams):
+    host = Host()
+    host.least = "unverified"
+    octets = telegrams(1)[0][0]
+    assert play("open", octets, host=host)[0].counters.faults == {"unwrap.unauthenticated": 1}
+    plain = MeterSettings(name="main", port="/dev/null", min_auth="plain")
+    assert len(play("open", octets, host=host, settings=plain)[1].items) == 1
+
+
+def test_the_configured_interval_wins(telegrams):
+    settings = MeterSettings(name="main", port="/dev/null", interval_s=20)
+    meter, host = play("open", telegrams(1)[0][0], settings=settings)
+    assert host.items[0].valid_for_s == 60
+    assert meter.watch.valid_for_s == 60
+
+
+def test_state_has_no_power_and_no_identity(telegrams):
+    octets, truth = telegrams(1)[0]
+    meter, host = play("open", octets)
+    meter.judge(time.monotonic())
+    state = meter.as_dict()
+    assert list(state) == [
+        "meter", "state", "flags", "evidence", "since", "profile", "interface", "units", "last_error", "counters",
+    ]  # fmt: skip
+    assert host.items[0].reading.identity not in str(state)
+    assert str(truth["a_import_wh"]) not in str(state)
+
+
+def test_a_silent_port_is_reopened():
+    meter, _ = play("open")
+    assert meter.judge(time.monotonic() + 1) is False
+    meter.judge(time.monotonic() + 3.5)
+    meter.judge(time.monotonic() + 4.5)
+    assert meter._source.reopened == 1
+
+
+def test_a_flood_leaves_time_for_others(telegrams):
+    """While a meter decodes without end, another task of the loop gets its turn often, and most of the time."""
+    flood = b"".join(octets for octets, _ in telegrams(100))
+
+    class Endless(Script):
+        async def chunks(self):
+            yield PortEvent.now("open", "")
+            while True:
+                yield Chunk.now(flood)
+
+    async def main():
+        ready = asyncio.Event()
+        ready.set()
+        watch = LineWatch(enabled=True, line="", interval_s=1)
+        meter = Meter(MeterSettings(name="main", port="/dev/null"), Endless(), watch, Host())
+        task = asyncio.create_task(meter.run(ready))
+        turns, free, end = 0, 0.0, time.monotonic() + 2.5
+        while (now := time.monotonic()) < end:
+            await asyncio.sleep(0.01)
+            turns += 1
+            free += 0.01 if time.monotonic() - now < 0.015 else 0.0
+        task.cancel()
+        await asyncio.wait([task])
+        assert meter.counters.values["decoded"] > 100
+        assert turns > 60
+        assert free > 2.5 * (1 - SHARE) * 0.5
+
+    asyncio.run(main())
+
+
+def test_a_meter_that_crashes_is_told_restarted_and_alone(telegrams, tmp_path, monkeypatch, caplog):
+    """One decoder has a mistake; the other meter never notices, and the first one is tried again."""
+    monkeypatch.setattr(supervisor, "BACK_OFF_S", (0.01,))
+    made = telegrams(2)
+    settings = Settings(
+        meter=(MeterSettings(name="good", port="/dev/null"), MeterSettings(name="bad", port="/dev/zero")),
+        journal=JournalSettings(path=str(tmp_path / "journal.db")),
+        control=ControlSettings(socket=str(tmp_path / "control")),
+    )
+
+    class Broken:
+        def feed(self, data):
+            raise ZeroDivisionError(data)
+
+    async def main():
+        daemon = Daemon(settings, {})
+        daemon.meters["good"]._source = Script("open", *(octets for octets, _ in made))
+        daemon.meters["bad"]._source = Script("open", made[0][0])
+        whole = daemon.make_decoder
+        monkeypatch.setattr(daemon, "make_decoder", lambda s: whole(s) if s.name == "good" else Broken())
+        running = asyncio.create_task(daemon.run())
+        async with asyncio.timeout(20):
+            while daemon.meters["bad"].counters.values["crashes"] < 3:
+                await asyncio.sleep(0.01)
+        status = daemon.status()
+        daemon.stop()
+        async with asyncio.timeout(10):
+            await running
+        return status
+
+    with caplog.at_level(logging.INFO, "meterd"):
+        status = asyncio.run(main())
+    good, bad = status["meters"]
+    assert good["counters"]["decoded"] == 2
+    assert good["counters"]["crashes"] == 0
+    assert bad["counters"]["decoded"] == 0
+    crashes = [record.fields for record in caplog.records if record.msg == "meter_crashed"]
+    assert {fields["meter"] for fields in crashes} == {"bad"}
+    assert crashes[0]["error"].startswith("ZeroDivisionError at test_meter.py:")

@@ -1,0 +1,21 @@
+"""How much a check must run to count: sizes that requirements name, in one place."""
+
+#: random ways to cut a stream into pieces, over all captures together
+SPLITS = 10_000
+#: telegrams with a checksum that are damaged by 1 to 3 flipped bits or by a burst of up to 16 bits
+FLIPS = 20_000
+#: telegrams without a checksum that are damaged by one flipped bit
+FLIPS_UNCHECKED = 5_000
+#: octets of noise, and telegrams after it of which none may be lost
+NOISE_OCTETS = 10 * 1024 * 1024
+AFTER_NOISE = 100
+#: octets by which the process may grow meanwhile
+NOISE_GROWTH = 2 * 1024 * 1024
+#: octets of each hostile stream
+HOSTILE_OCTETS = 2 * 1024 * 1024
+#: lines of a telegram that no meter sends
+HOSTILE_LINES = 100_000
+#: sequences of telegrams that a decoder with memory and one without must read alike
+SEQUENCES = 400
+#: decimal values compared with exact fractions
+VALUES = 2_000
