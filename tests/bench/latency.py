@@ -1,0 +1,94 @@
+"""From a pseudo-terminal to a subscriber: the daemon and dsmr_parser + paho, telegram by telegram in turns.
+
+Measured from the return of the write of a whole telegram to the callback of a paho subscriber in a process of its own.
+"""
+
+import json
+import os
+import sys
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime
+
+from processes import HERE, Bench, Subscriber
+from report import Figure, percentile
+from streams import day
+
+MUST_P50, MUST_P99, MUST_SHARE = 0.5, 1.5, 0.35
+WARM_UP, LEAST, MOST = 20, 100, 2_000
+#: seconds between two telegrams, so that each finds everybody asleep, as a meter's telegram does
+REST_S = 0.02
+
+
+def figures(seconds: float) -> list[Figure]:
+    """p50 and p99 of the daemon in ms, and its p50 against the peer's."""
+    with Bench() as bench, ExitStack() as stack:
+        port = bench.broker()
+        (ours, path), (theirs, peer_path) = (stack.enter_context(bench.pty()) for _ in range(2))
+        subscriber = bench.subscriber(port, "+/main/reading")
+        bench.daemon({"main": path}, f'host = "127.0.0.1"\nport = {port}')
+        bench.child("peer", sys.executable, str(HERE / "peer.py"), peer_path, str(port), "peer")
+        lines = {"meterd": ours, "peer": theirs}
+        for base, line in lines.items():
+            greet(bench, subscriber, base, line)
+        found = measure(lines, subscriber, seconds)
+    return summary(found)
+
+
+def greet(bench: Bench, subscriber: Subscriber, base: str, line: int) -> None:
+    """Send telegrams until the first of them arrives: whoever reads is up then."""
+    telegram = day(1, datetime.now(UTC).replace(microsecond=0))[0]
+    heard: list[str] = []
+
+    def answered() -> bool:
+        os.write(line, telegram)
+        heard.extend(topic for _, topic, _ in subscriber.drain(0.3))
+        return f"{base}/main/reading" in heard
+
+    bench.until(answered, f"a first reading of {base}")
+
+
+def measure(lines: dict[str, int], subscriber: Subscriber, seconds: float) -> dict[str, list[float]]:
+    """Latencies in ms by base topic; every reading is checked to be the one of its telegram."""
+    found: dict[str, list[float]] = {base: [] for base in lines}
+    start = datetime.now(UTC).replace(microsecond=0)
+    telegrams = day(MOST + WARM_UP, start)
+    end = time.monotonic() + seconds
+    for n, telegram in enumerate(telegrams):
+        if n >= LEAST + WARM_UP and time.monotonic() > end:
+            break
+        for base, line in lines.items():
+            time.sleep(REST_S)
+            os.write(line, telegram)
+            written = time.monotonic_ns()
+            stamp, topic, payload = subscriber.next()
+            assert topic == f"{base}/main/reading", topic
+            assert instant(payload) == start.timestamp() + n, "another telegram's reading arrived"
+            if n >= WARM_UP:
+                found[base].append((stamp - written) / 1e6)
+    return found
+
+
+def instant(payload: bytes) -> float:
+    """The meter's time in either JSON."""
+    said = json.loads(payload)
+    return datetime.fromisoformat(said.get("t_meter") or said["P1_MESSAGE_TIMESTAMP"]["value"]).timestamp()
+
+
+def summary(found: dict[str, list[float]]) -> list[Figure]:
+    """Three figures, with the peer's beside them."""
+    detail = [told(base, values) for base, values in found.items()]
+    ours, peer = found["meterd"], found["peer"]
+    share = percentile(ours, 0.5) / percentile(peer, 0.5)
+    return [
+        Figure("pty to subscriber, p50", percentile(ours, 0.5), "ms", MUST_P50, detail=detail),
+        Figure("pty to subscriber, p99", percentile(ours, 0.99), "ms", MUST_P99),
+        Figure("pty to subscriber, p50 against dsmr_parser + paho", share, "x", MUST_SHARE),
+    ]
+
+
+def told(base: str, values: list[float]) -> str:
+    """The raw output of one side."""
+    name = "dsmr_parser + paho" if base == "peer" else base
+    shares = ", ".join(f"p{share * 100:.0f} {percentile(values, share):.3f}" for share in (0.5, 0.9, 0.99))
+    return f"{name} ms: min {min(values):.3f}, {shares}, max {max(values):.3f} of {len(values)} telegrams"
