@@ -21,9 +21,16 @@ class LinkError(DecodeError):
 
 
 class UnwrapError(DecodeError):
-    """The frame is whole, but its ciphering or block transfer is not accepted."""
+    """The frame is whole, but its ciphering or block transfer is not accepted.
+
+    `evidence` says what the header said (system title, counter, security control) or which APDU it is; no payload.
+    """
 
     stage = "unwrap"
+
+    def __init__(self, code: str, size: int = 0, evidence: str = "") -> None:
+        super().__init__(code, size)
+        self.evidence = evidence
 
 
 class GrammarError(DecodeError):
@@ -45,6 +52,39 @@ CODES: dict[tuple[str, str], str] = {
     ("link", "oversized"): "a frame is longer than any meter sends",
     ("link", "checksum"): "the checksum does not match: the bytes were damaged on the line",
     ("link", "checksum_missing"): "the telegram carries no checksum although this meter always sends one",
+    ("link", "header"): "the header of a frame is damaged, or the frame is of another protocol on this line",
+    ("link", "segment_lost"): "a segment of the message is missing: none of it is used",
+    ("link", "segment_order"): "a segment of the message came twice or late: none of it is used",
+    ("unwrap", "key_missing"): "the telegram is encrypted, and this meter has no key",
+    ("unwrap", "tag"): "the authentication tag does not match: the telegram was changed, or a key is wrong",
+    ("unwrap", "garbled"): "what was decrypted is no telegram: it was damaged, or the encryption key is wrong",
+    ("unwrap", "key_rejected"): "the encryption key is wrong: three telegrams in a row do not open with it",
+    (
+        "unwrap",
+        "auth_key_rejected",
+    ): "the authentication key is wrong: three telegrams open, but their tags do not match",
+    ("unwrap", "unauthenticated_refused"): "the telegram has a tag, but the operator's authentication key is missing",
+    ("unwrap", "downgrade"): "the telegram is less protected than `min_auth` of this meter asks",
+    ("unwrap", "replayed"): "the invocation counter was used before: an old telegram was sent again",
+    ("unwrap", "rollback"): "the invocation counter went back: held until three newer telegrams prove the meter",
+    ("unwrap", "identity_changed"): "another system title uses this meter's key: held until a person confirms it",
+    ("unwrap", "counter_exhausted"): "the invocation counter reached its end: the operator must issue a new key",
+    ("unwrap", "title_missing"): "the telegram names no system title: set `system_title` of this meter",
+    ("unwrap", "suite"): "the telegram uses a security suite other than AES-128-GCM",
+    ("unwrap", "compression"): "the telegram is compressed, which no known meter does",
+    (
+        "unwrap",
+        "broadcast_key",
+    ): "the telegram is encrypted with the broadcast key, which this meter's keys do not hold",
+    ("unwrap", "general_ciphering"): "general-ciphering and general-ded-ciphering are not pushed by known meters",
+    ("unwrap", "ciphered_service"): "a ciphered service of a client's dialogue, not a push",
+    ("unwrap", "signing"): "general-signing is not pushed by known meters",
+    ("unwrap", "unknown_apdu"): "the content is neither a data-notification nor a P1 telegram",
+    ("unwrap", "nesting"): "APDUs are wrapped in each other deeper or otherwise than any meter does",
+    ("unwrap", "length"): "a length inside the APDU does not fit its size",
+    ("unwrap", "oversized"): "the blocks add up to more than any meter sends",
+    ("unwrap", "block_lost"): "a block of the message is missing: none of it is used",
+    ("unwrap", "block_order"): "a block of the message came twice or out of order: none of it is used",
     ("grammar", "line"): "a line is not a data object of IEC 62056-21",
     ("grammar", "number"): "a measured value is not a decimal number",
     ("grammar", "elements"): "the telegram holds more objects than any meter sends",

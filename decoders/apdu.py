@@ -1,0 +1,324 @@
+"""Unwrapping: one APDU of a link to the plain APDU inside, past block transfer and ciphering.
+
+DLMS UA 1000-2 clauses 9.2.7 (general-glo-ciphering) and 9.3 (general-block-transfer), IEC 62056-5-3. Blocks may
+hold a ciphered APDU, and that may hold one whole block: nothing is opened deeper, so nothing can be nested endlessly.
+
+    E0 | control | number (2) | acknowledged (2) | length | block         blocks of one message: control 80 = the last
+    DB | length, system title | length | security control, counter (4) | content [| tag (12)]
+    0F ... a data-notification, or `/` ... the text of a P1 telegram      what is wanted
+
+The security control octet decides: suite 0, or 1 with AES-128; no compression; no broadcast key. A tag (0x10) must be
+right before anything is used; content that is only encrypted (0x20) is marked unverified, and clear content plain.
+"""
+
+from collections import deque
+from typing import NamedTuple
+
+from decoders.cipher import AUTHENTICATED, ENCRYPTED, REFUSALS, TAG, Cipher, Keys, plausible, probe
+from decoders.counters import RANK, Identity, Seen
+from decoders.errors import UnwrapError
+from decoders.model import Auth, Frame
+
+#: octets of one message, and blocks that it may come in: the longest known push has 2,000 octets in 20 blocks
+LIMIT = 16_384
+BLOCKS = 256
+#: telegrams in a row that must agree before a key is called wrong
+AGREE = 3
+
+_CIPHERED, _BLOCK = b"\xdb", b"\xe0"
+_LAYERS = (_CIPHERED, _BLOCK)
+#: data-notification, P1 telegram
+_WANTED = (b"\x0f", b"/")
+_TITLE = 8
+
+#: APDUs that are known and not opened: first tag, last tag, code, name
+_NAMED: tuple[tuple[int, int, str, str], ...] = (
+    (0x21, 0x2E, "ciphered_service", "glo-ciphered service"),
+    (0x36, 0x38, "ciphered_service", "glo-ciphered service"),
+    (0x41, 0x4E, "ciphered_service", "ded-ciphered service"),
+    (0x56, 0x58, "ciphered_service", "ded-ciphered service"),
+    (0x60, 0x63, "unknown_apdu", "association"),
+    (0xC0, 0xC7, "unknown_apdu", "service"),
+    (0xC8, 0xCF, "ciphered_service", "glo-ciphered service"),
+    (0xD0, 0xD7, "ciphered_service", "ded-ciphered service"),
+    (0xD8, 0xDA, "unknown_apdu", "service"),
+    (0xDC, 0xDC, "general_ciphering", "general-ded-ciphering"),
+    (0xDD, 0xDD, "general_ciphering", "general-ciphering"),
+    (0xDF, 0xDF, "signing", "general-signing"),
+)
+
+
+class Plain(NamedTuple):
+    """A plain APDU or P1 telegram, how sure it is, and the security header that it came under (None: none)."""
+
+    payload: bytes
+    auth: Auth
+    cipher: Cipher | None
+
+
+class Unwrapper:
+    """Unwraps the frames of one meter.
+
+    `system_title` (8 octets) is used where the wire has none. `min_auth` is the least class that is accepted.
+    `unverified_by_person`: a person, not a profile, set `min_auth` to "unverified"; only then is an authenticated APDU
+    opened without the authentication key. `empty_aad`: the profile says that this meter authenticates no extra data.
+    """
+
+    def __init__(
+        self,
+        keys: Keys | None,
+        *,
+        system_title: bytes | None = None,
+        min_auth: Auth = "plain",
+        unverified_by_person: bool = False,
+        empty_aad: bool = False,
+    ) -> None:
+        if system_title is not None and len(system_title) != _TITLE:
+            raise ValueError("a system title has 8 octets")
+        self._keys = keys
+        self._title = system_title or b""
+        self._least = RANK[min_auth]
+        self._open_untagged = unverified_by_person
+        self._empty_aad = empty_aad
+        self._blocks = _Blocks()
+        #: of the last failures in a row: whether the encryption key fitted, None where that cannot be told
+        self._probes: deque[bool | None] = deque(maxlen=AGREE)
+
+    @property
+    def pending(self) -> int:
+        """Octets of a message whose last block is not here yet."""
+        return self._blocks.pending
+
+    def unwrap(self, frame: Frame) -> Plain | None:
+        """The plain content of a frame; None when more blocks are needed; raises UnwrapError."""
+        try:
+            apdu: bytes | None = frame.payload
+            if frame.payload[:1] == _BLOCK:
+                apdu = self._blocks.add(frame.payload)
+            return None if apdu is None else self._open(apdu)
+        except UnwrapError as error:
+            error.size = frame.size
+            raise
+
+    def close(self) -> None:
+        """End of input; raises UnwrapError when the last block of a message is missing."""
+        self._blocks.end()
+
+    def seen(self, plain: Plain, clock: int | None) -> Seen:
+        """What the counter rules judge of `plain`; `clock` is the meter's time in seconds.
+
+        A counter that neither opened nor proved the content proves nothing itself: anyone could have written it.
+        """
+        cipher = plain.cipher
+        if (
+            cipher is None
+            or self._keys is None
+            or not (plain.auth == "verified" or cipher.security_control & ENCRYPTED)
+        ):
+            return Seen(plain.auth, None, 0, clock)
+        identity = Identity(cipher.system_title.hex().upper(), self._keys.fingerprint, "unicast")
+        return Seen(plain.auth, identity, cipher.counter, clock)
+
+    def _open(self, apdu: bytes) -> Plain:
+        """Open what is not a block, or was put together of blocks."""
+        if apdu[:1] != _CIPHERED:
+            content = _content(apdu)
+            return Plain(content, self._require("plain"), None)
+        cipher, body = _general_glo(apdu, self._title)
+        try:
+            return self._decipher(cipher, body)
+        except UnwrapError as error:
+            error.evidence = ", ".join(filter(None, (error.evidence, _evidence(cipher))))
+            raise
+
+    def _decipher(self, cipher: Cipher, body: bytes) -> Plain:
+        """Open general-glo-ciphering, by the class of authenticity that its security control and the keys allow."""
+        auth = self._class(cipher.security_control)
+        keys = self._keys
+        if auth == "plain" or keys is None:
+            return Plain(_inner(body), "plain", cipher)
+        if len(cipher.system_title) != _TITLE:
+            raise UnwrapError("title_missing")
+        if cipher.security_control & AUTHENTICATED and len(body) < TAG:
+            raise UnwrapError("length")
+        plain = self._verified(keys, cipher, body) if auth == "verified" else self._unverified(keys, cipher, body)
+        self._probes.clear()
+        return Plain(_inner(plain), auth, cipher)
+
+    def _class(self, control: int) -> Auth:
+        """The class that content under this security control can have; raises UnwrapError where it is not opened."""
+        refusal = REFUSALS[control]
+        if refusal:
+            raise UnwrapError(refusal)
+        if not control & (AUTHENTICATED | ENCRYPTED):
+            return self._require("plain")
+        if self._keys is None:
+            raise UnwrapError("key_missing")
+        if control & AUTHENTICATED and self._can_verify(control):
+            return self._require("verified")
+        if control & AUTHENTICATED and not self._open_untagged:
+            raise UnwrapError("unauthenticated_refused")
+        return self._require("unverified")
+
+    def _can_verify(self, control: int) -> bool:
+        """Whether there is additional data to verify a tag with; a clear APDU always needs the authentication key."""
+        return (self._keys is not None and self._keys.authenticate) or (self._empty_aad and bool(control & ENCRYPTED))
+
+    def _require(self, auth: Auth) -> Auth:
+        if RANK[auth] < self._least:
+            raise UnwrapError("downgrade")
+        return auth
+
+    def _verified(self, keys: Keys, cipher: Cipher, body: bytes) -> bytes:
+        """The content when its tag is right; else the failure, by whether at least the encryption key fits."""
+        encrypted = bool(cipher.security_control & ENCRYPTED)
+        plain = keys.verify(cipher, body, empty_aad=self._empty_aad and encrypted)
+        if plain is None:
+            raise self._rejected("tag", probe(keys, cipher, body[:-TAG]) if encrypted else None)
+        return plain
+
+    def _unverified(self, keys: Keys, cipher: Cipher, body: bytes) -> bytes:
+        """The content without any proof but its own form."""
+        sealed = body[:-TAG] if cipher.security_control & AUTHENTICATED else body
+        if not cipher.security_control & ENCRYPTED:
+            return sealed
+        plain = keys.decrypt(cipher, sealed)
+        if not plausible(plain, len(plain)):
+            raise self._rejected("garbled", False)
+        return plain
+
+    def _rejected(self, code: str, fits: bool | None) -> UnwrapError:
+        """The failure of one telegram, and once enough of them agree, the key that is to blame."""
+        self._probes.append(fits)
+        if fits is not None and self._probes.count(fits) == AGREE:
+            code = "auth_key_rejected" if fits else "key_rejected"
+        return UnwrapError(code)
+
+
+class _Blocks:
+    """One message of general-block-transfer in the making: whole, or nothing and one UnwrapError."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        #: number of the block that must come next; 1 between messages
+        self._next = 1
+        #: highest number of the latest message
+        self._seen = 0
+        #: the rest of a message that was given up is passed over
+        self._skipping = False
+
+    @property
+    def pending(self) -> int:
+        """Octets of a message whose last block is not here yet."""
+        return len(self._data)
+
+    def add(self, apdu: bytes) -> bytes | None:
+        """The message that this block completes; None while blocks are missing; block 1 always begins a new one."""
+        try:
+            number, last, data = _block(apdu)
+        except UnwrapError:
+            self._give_up(last=False)
+            raise
+        interrupted = number == 1 and self._next > 1
+        if number == 1:
+            self._data.clear()
+            self._next, self._seen, self._skipping = 1, 0, False
+        elif number != self._next:
+            self._misplaced(number, last)
+            return None
+        self._data += data
+        self._next = self._seen = number
+        self._next += 1
+        if len(self._data) > LIMIT or number > BLOCKS:
+            self._give_up(last)
+            raise UnwrapError("oversized")
+        if last:
+            message = bytes(self._data)
+            self._give_up(last)
+            return message
+        if interrupted:
+            raise UnwrapError("block_lost")
+        return None
+
+    def end(self) -> None:
+        """End of input; raises UnwrapError when a message is incomplete."""
+        incomplete = self._next > 1
+        self._give_up(last=True)
+        if incomplete:
+            raise UnwrapError("block_lost")
+
+    def _misplaced(self, number: int, last: bool) -> None:
+        """A block that is not the next one costs its message; one failure is told of each message."""
+        told, code = self._skipping, "block_order" if number <= self._seen else "block_lost"
+        self._seen = max(self._seen, number)
+        self._give_up(last)
+        if not told:
+            raise UnwrapError(code)
+
+    def _give_up(self, last: bool) -> None:
+        """Be between messages again, and pass over the rest of one that is not at its last block."""
+        self._data.clear()
+        self._next, self._skipping = 1, not last
+
+
+def _block(apdu: bytes) -> tuple[int, bool, bytes]:
+    """Number, whether it is the last, and data of one block; window and acknowledgement mean nothing in a push."""
+    length, at = _length(apdu, 6)
+    if at + length != len(apdu):
+        raise UnwrapError("length")
+    return int.from_bytes(apdu[2:4], "big"), apdu[1] >= 0x80, apdu[at:]
+
+
+def _general_glo(apdu: bytes, own_title: bytes) -> tuple[Cipher, bytes]:
+    """The security header of general-glo-ciphering, and what stands under it."""
+    title_length = apdu[1] if len(apdu) > 1 else -1
+    if title_length not in (0, _TITLE):
+        raise UnwrapError("length")
+    title = apdu[2 : 2 + title_length] or own_title
+    length, at = _length(apdu, 2 + title_length)
+    if at + length != len(apdu) or length < 5:
+        raise UnwrapError("length")
+    return Cipher(title, apdu[at], int.from_bytes(apdu[at + 1 : at + 5], "big")), apdu[at + 5 :]
+
+
+def _length(apdu: bytes, at: int) -> tuple[int, int]:
+    """A length and where its contents begin: short, or long with 1 to 4 octets, minimal or not (BER, X.690 8.1.3)."""
+    if at >= len(apdu):
+        raise UnwrapError("length")
+    first = apdu[at]
+    if first < 0x80:
+        return first, at + 1
+    octets = first - 0x80
+    if not 1 <= octets <= 4 or at + 1 + octets > len(apdu):
+        raise UnwrapError("length")
+    return int.from_bytes(apdu[at + 1 : at + 1 + octets], "big"), at + 1 + octets
+
+
+def _inner(apdu: bytes) -> bytes:
+    """The content of a ciphered APDU; it may come as one block, which is then the whole message."""
+    if apdu[:1] == _BLOCK:
+        number, last, apdu = _block(apdu)
+        if number != 1 or not last:
+            raise UnwrapError("nesting")
+    return _content(apdu)
+
+
+def _content(apdu: bytes) -> bytes:
+    """A data-notification or a P1 telegram, as it is; raises UnwrapError for every other APDU, by its name."""
+    tag = apdu[:1]
+    if tag in _WANTED:
+        return apdu
+    if tag in _LAYERS:
+        raise UnwrapError("nesting")
+    if not tag:
+        raise UnwrapError("length")
+    name = next((row for row in _NAMED if row[0] <= apdu[0] <= row[1]), None)
+    raise UnwrapError(
+        name[2] if name else "unknown_apdu", evidence=f"{name[3] if name else 'APDU'} (tag {apdu[0]:02X})"
+    )
+
+
+def _evidence(cipher: Cipher) -> str:
+    """What a failure may say of a ciphered APDU."""
+    title = cipher.system_title.hex().upper() or "absent"
+    return f"system title {title}, counter {cipher.counter}, security control {cipher.security_control:02X}"
