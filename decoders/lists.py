@@ -7,28 +7,20 @@ one layout from another. What the meter says itself always wins over a scale of 
 from dataclasses import replace
 
 from decoders.clock import parse_date_time
-from decoders.grammars.axdr import INTEGERS, OCTETS, STRINGS
-from decoders.model import Leaf, Register, Telegram
+from decoders.grammars.axdr import OCTETS
+from decoders.model import Register, Telegram
 from decoders.obis import CLOCK
-from decoders.profile import Item, Profile
+from decoders.profile import Item, Profile, agrees
 
 
 def named(profile: Profile, telegram: Telegram) -> Telegram:
     """The telegram with the codes, units and scales of its profile; the same telegram where there is nothing to add."""
     for list_ in profile.list:
-        if len(list_.items) == len(telegram.values) and all(map(_agrees, list_.items, telegram.values)):
+        if agrees(list_, telegram.values):
             return _positional(list_.items, telegram)
     if profile.scales:
         return replace(telegram, registers=tuple(_scaled(profile, register) for register in telegram.registers))
     return telegram
-
-
-def _agrees(item: Item, leaf: Leaf) -> bool:
-    """A register is an integer or nothing; a text is a string; an item without unit may be anything."""
-    tag = leaf[0]
-    if item.unit is None:
-        return True
-    return tag == 0 or (tag in INTEGERS if item.unit != "text" else tag in STRINGS)
 
 
 def _positional(items: tuple[Item, ...], telegram: Telegram) -> Telegram:
@@ -38,10 +30,12 @@ def _positional(items: tuple[Item, ...], telegram: Telegram) -> Telegram:
         if item.code == CLOCK and tag in (OCTETS, 25):
             if clock is None:
                 (time, valid), clock = parse_date_time(value), value.hex()
-        elif item.unit == "text" and value is not None:
+        elif value is None or item.unit == "skip":
+            continue
+        elif item.unit == "text":
             texts[item.code] = value.decode("latin-1")
-        elif item.unit not in (None, "text") and value is not None:
-            registers.append((item.code, value, item.exponent, item.unit))
+        else:
+            registers.append((item.code, value, item.exponent, "" if item.unit == "none" else item.unit))
     return replace(
         telegram,
         registers=tuple(registers),

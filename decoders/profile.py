@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from decoders.model import Telegram
+from decoders.model import Leaf, Telegram
 from decoders.obis import CLOCK
 
 Text = Annotated[str, Meta(min_length=1)]
@@ -34,16 +34,22 @@ class Line(_Strict, frozen=True):
     activation: str = ""
 
 
-class Match(_Strict, frozen=True):
-    """`[match]`: what `auto` asks of a telegram; all that is given must hold, the highest priority wins."""
+class Condition(_Strict, frozen=True):
+    """What `auto` asks of a telegram; all that is given must hold."""
 
-    priority: Annotated[int, Meta(ge=0, le=100)]
     identification: tuple[Text, ...] = ()
     has: tuple[Code, ...] = ()
     has_not: tuple[Code, ...] = ()
     texts: dict[Code, str] = {}
     #: how many values a notification without codes has
     values: tuple[Annotated[int, Meta(ge=1, le=255)], ...] = ()
+
+
+class Match(Condition, frozen=True, kw_only=True):
+    """`[match]`: the conditions, and others for the other lists of the same meter; the highest priority wins."""
+
+    priority: Annotated[int, Meta(ge=0, le=100)]
+    other: tuple[Condition, ...] = ()
 
 
 class Clock(_Strict, frozen=True):
@@ -64,12 +70,22 @@ class Scale(_Strict, frozen=True, array_like=True):
     exponent: Annotated[int, Meta(ge=-9, le=9)] = 0
 
 
+#: integers and strings by their A-XDR tags (IEC 62056-6-2, clause 4.1.5)
+TYPES = {"i32": 5, "u32": 6, "i8": 15, "i16": 16, "u8": 17, "u16": 18, "i64": 20, "u64": 21, "enum": 22, "bool": 3}
+_INTEGERS = frozenset(TYPES.values()) - {3, 22}
+_STRINGS = frozenset((9, 10, 12))
+
+
 class Item(_Strict, frozen=True, array_like=True):
-    """One place of a positional list: `[code, unit, power of ten]`; unit "text" for a string, none to pass over."""
+    """One place of a positional list: `[code, unit, power of ten, type]`.
+
+    Unit "text" is a string, "none" a number without unit, "skip" a value that is passed over.
+    """
 
     code: Code
-    unit: Text | None = None
+    unit: Text
     exponent: Annotated[int, Meta(ge=-9, le=9)] = 0
+    type: Literal["bool", "enum", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64"] | None = None
 
 
 class PositionalList(_Strict, frozen=True):
@@ -105,6 +121,8 @@ class FrameNote(_Strict, frozen=True):
     source: Text
     licence: Text
     expect: dict[str, int | str]
+    #: keys of an encrypted telegram, published with it for tests: never those of a customer's meter
+    keys: dict[Literal["encryption", "authentication"], Annotated[str, Meta(pattern=r"^[0-9A-F]{32}$")]] = {}
 
 
 class Profile(_Strict, frozen=True):
@@ -146,8 +164,28 @@ def load(text: str, name: str) -> Profile:
 
 
 def fits(profile: Profile, telegram: Telegram) -> bool:
-    """Tell whether every condition of `[match]` holds for a telegram."""
-    match = profile.match
+    """Tell whether the conditions of `[match]`, or one of its other sets, hold for a telegram."""
+    if profile.list and not telegram.registers and not any(agrees(list_, telegram.values) for list_ in profile.list):
+        return False
+    return any(_holds(condition, telegram) for condition in (profile.match, *profile.match.other))
+
+
+def agrees(list_: PositionalList, values: tuple[Leaf, ...]) -> bool:
+    """Tell whether a positional list has as many places as there are values, and each of its value's type."""
+    return len(list_.items) == len(values) and all(map(_agrees, list_.items, values))
+
+
+def _agrees(item: Item, leaf: Leaf) -> bool:
+    """A value may be null, as absent phases are; otherwise its type is that of the place."""
+    tag = leaf[0]
+    if item.type:
+        return tag in (0, TYPES[item.type])
+    if item.unit == "skip":
+        return True
+    return tag == 0 or tag in (_STRINGS if item.unit == "text" else _INTEGERS)
+
+
+def _holds(match: Condition, telegram: Telegram) -> bool:
     if match.identification and not telegram.identification.startswith(match.identification):
         return False
     if match.values and len(telegram.values) not in match.values:
