@@ -14,14 +14,12 @@ right before anything is used; content that is only encrypted (0x20) is marked u
 from collections import deque
 from typing import NamedTuple
 
+from decoders.blocks import Blocks, read_block, read_length
 from decoders.cipher import AUTHENTICATED, ENCRYPTED, REFUSALS, TAG, Cipher, Keys, plausible, probe
 from decoders.counters import RANK, Identity, Seen
 from decoders.errors import UnwrapError
 from decoders.model import Auth, Frame
 
-#: octets of one message, and blocks that it may come in: the longest known push has 2,000 octets in 20 blocks
-LIMIT = 16_384
-BLOCKS = 256
 #: telegrams in a row that must agree before a key is called wrong
 AGREE = 3
 
@@ -31,21 +29,16 @@ _LAYERS = (_CIPHERED, _BLOCK)
 _WANTED = (b"\x0f", b"/")
 _TITLE = 8
 
-#: APDUs that are known and not opened: first tag, last tag, code, name
-_NAMED: tuple[tuple[int, int, str, str], ...] = (
-    (0x21, 0x2E, "ciphered_service", "glo-ciphered service"),
-    (0x36, 0x38, "ciphered_service", "glo-ciphered service"),
-    (0x41, 0x4E, "ciphered_service", "ded-ciphered service"),
-    (0x56, 0x58, "ciphered_service", "ded-ciphered service"),
-    (0x60, 0x63, "unknown_apdu", "association"),
-    (0xC0, 0xC7, "unknown_apdu", "service"),
-    (0xC8, 0xCF, "ciphered_service", "glo-ciphered service"),
-    (0xD0, 0xD7, "ciphered_service", "ded-ciphered service"),
-    (0xD8, 0xDA, "unknown_apdu", "service"),
-    (0xDC, 0xDC, "general_ciphering", "general-ded-ciphering"),
-    (0xDD, 0xDD, "general_ciphering", "general-ciphering"),
-    (0xDF, 0xDF, "signing", "general-signing"),
-)
+#: APDUs that are known and not opened, by tag: code, name
+_NAMED: dict[int, tuple[str, str]] = {
+    **dict.fromkeys(bytes.fromhex("60616263"), ("unknown_apdu", "association")),
+    **dict.fromkeys(bytes.fromhex("C0C1C2C3C4C5C7D8D9DA"), ("unknown_apdu", "service")),
+    **dict.fromkeys(bytes.fromhex("212526282C2D2E3638C8C9CACBCCCDCF"), ("ciphered_service", "glo-ciphered service")),
+    **dict.fromkeys(bytes.fromhex("414546484C4D4E5658D0D1D2D3D4D5D7"), ("ciphered_service", "ded-ciphered service")),
+    0xDC: ("general_ciphering", "general-ded-ciphering"),
+    0xDD: ("general_ciphering", "general-ciphering"),
+    0xDF: ("signing", "general-signing"),
+}
 
 
 class Plain(NamedTuple):
@@ -80,7 +73,7 @@ class Unwrapper:
         self._least = RANK[min_auth]
         self._open_untagged = unverified_by_person
         self._empty_aad = empty_aad
-        self._blocks = _Blocks()
+        self._blocks = Blocks()
         #: of the last failures in a row: whether the encryption key fitted, None where that cannot be told
         self._probes: deque[bool | None] = deque(maxlen=AGREE)
 
@@ -195,109 +188,22 @@ class Unwrapper:
         return UnwrapError(code)
 
 
-class _Blocks:
-    """One message of general-block-transfer in the making: whole, or nothing and one UnwrapError."""
-
-    def __init__(self) -> None:
-        self._data = bytearray()
-        #: number of the block that must come next; 1 between messages
-        self._next = 1
-        #: highest number of the latest message
-        self._seen = 0
-        #: the rest of a message that was given up is passed over
-        self._skipping = False
-
-    @property
-    def pending(self) -> int:
-        """Octets of a message whose last block is not here yet."""
-        return len(self._data)
-
-    def add(self, apdu: bytes) -> bytes | None:
-        """The message that this block completes; None while blocks are missing; block 1 always begins a new one."""
-        try:
-            number, last, data = _block(apdu)
-        except UnwrapError:
-            self._give_up(last=False)
-            raise
-        interrupted = number == 1 and self._next > 1
-        if number == 1:
-            self._data.clear()
-            self._next, self._seen, self._skipping = 1, 0, False
-        elif number != self._next:
-            self._misplaced(number, last)
-            return None
-        self._data += data
-        self._next = self._seen = number
-        self._next += 1
-        if len(self._data) > LIMIT or number > BLOCKS:
-            self._give_up(last)
-            raise UnwrapError("oversized")
-        if last:
-            message = bytes(self._data)
-            self._give_up(last)
-            return message
-        if interrupted:
-            raise UnwrapError("block_lost")
-        return None
-
-    def end(self) -> None:
-        """End of input; raises UnwrapError when a message is incomplete."""
-        incomplete = self._next > 1
-        self._give_up(last=True)
-        if incomplete:
-            raise UnwrapError("block_lost")
-
-    def _misplaced(self, number: int, last: bool) -> None:
-        """A block that is not the next one costs its message; one failure is told of each message."""
-        told, code = self._skipping, "block_order" if number <= self._seen else "block_lost"
-        self._seen = max(self._seen, number)
-        self._give_up(last)
-        if not told:
-            raise UnwrapError(code)
-
-    def _give_up(self, last: bool) -> None:
-        """Be between messages again, and pass over the rest of one that is not at its last block."""
-        self._data.clear()
-        self._next, self._skipping = 1, not last
-
-
-def _block(apdu: bytes) -> tuple[int, bool, bytes]:
-    """Number, whether it is the last, and data of one block; window and acknowledgement mean nothing in a push."""
-    length, at = _length(apdu, 6)
-    if at + length != len(apdu):
-        raise UnwrapError("length")
-    return int.from_bytes(apdu[2:4], "big"), apdu[1] >= 0x80, apdu[at:]
-
-
 def _general_glo(apdu: bytes, own_title: bytes) -> tuple[Cipher, bytes]:
     """The security header of general-glo-ciphering, and what stands under it."""
     title_length = apdu[1] if len(apdu) > 1 else -1
     if title_length not in (0, _TITLE):
         raise UnwrapError("length")
     title = apdu[2 : 2 + title_length] or own_title
-    length, at = _length(apdu, 2 + title_length)
+    length, at = read_length(apdu, 2 + title_length)
     if at + length != len(apdu) or length < 5:
         raise UnwrapError("length")
     return Cipher(title, apdu[at], int.from_bytes(apdu[at + 1 : at + 5], "big")), apdu[at + 5 :]
 
 
-def _length(apdu: bytes, at: int) -> tuple[int, int]:
-    """A length and where its contents begin: short, or long with 1 to 4 octets, minimal or not (BER, X.690 8.1.3)."""
-    if at >= len(apdu):
-        raise UnwrapError("length")
-    first = apdu[at]
-    if first < 0x80:
-        return first, at + 1
-    octets = first - 0x80
-    if not 1 <= octets <= 4 or at + 1 + octets > len(apdu):
-        raise UnwrapError("length")
-    return int.from_bytes(apdu[at + 1 : at + 1 + octets], "big"), at + 1 + octets
-
-
 def _inner(apdu: bytes) -> bytes:
     """The content of a ciphered APDU; it may come as one block, which is then the whole message."""
     if apdu[:1] == _BLOCK:
-        number, last, apdu = _block(apdu)
+        number, last, apdu = read_block(apdu)
         if number != 1 or not last:
             raise UnwrapError("nesting")
     return _content(apdu)
@@ -312,10 +218,8 @@ def _content(apdu: bytes) -> bytes:
         raise UnwrapError("nesting")
     if not tag:
         raise UnwrapError("length")
-    name = next((row for row in _NAMED if row[0] <= apdu[0] <= row[1]), None)
-    raise UnwrapError(
-        name[2] if name else "unknown_apdu", evidence=f"{name[3] if name else 'APDU'} (tag {apdu[0]:02X})"
-    )
+    code, name = _NAMED.get(apdu[0], ("unknown_apdu", "APDU"))
+    raise UnwrapError(code, evidence=f"{name} (tag {apdu[0]:02X})")
 
 
 def _evidence(cipher: Cipher) -> str:
