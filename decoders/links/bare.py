@@ -49,7 +49,18 @@ class BareLink(UncheckedLink):
         if not beginning.match(data):
             return FALSE_START if len(data) >= _LONGEST else MORE
         tag_at = _tag_at(data)
-        return length_of(data, tag_at) if delimited(data[tag_at]) else self._next_beginning(data)
+        if not delimited(data[tag_at]):
+            return self._next_beginning(data)
+        return self._torn_head(data, tag_at) or length_of(data, tag_at)
+
+    def _torn_head(self, data: bytearray, tag_at: int) -> Verdict:
+        """What is wrong where another APDU begins inside a tag and system title, 0 where all is well."""
+        if not _titled(data, tag_at):
+            return 0
+        torn = _BEGINNING.search(data, tag_at + 1, tag_at + _TITLED + _LONGEST)
+        if torn and torn.start() < tag_at + _TITLED:
+            return LinkError("truncated", torn.start())
+        return MORE if len(data) < tag_at + _TITLED + _LONGEST else 0
 
     def _next_beginning(self, data: bytearray) -> Verdict:
         """Where an APDU ends that does not say so."""
@@ -61,12 +72,14 @@ class BareLink(UncheckedLink):
         return MORE if len(data) < limit else LinkError("oversized", APDU_LIMIT)
 
     def _at_end(self, data: bytearray) -> Verdict:
-        begun = (_IN_STEP if self._buffer.in_step else _BEGINNING).match(data)
-        return len(data) if begun and not delimited(data[_tag_at(data)]) else super()._at_end(data)
+        if not (_IN_STEP if self._buffer.in_step else _BEGINNING).match(data):
+            return super()._at_end(data)
+        tag_at = _tag_at(data)
+        end = length_of(data, tag_at) if delimited(data[tag_at]) else len(data)
+        return end if isinstance(end, int) and 0 < end <= len(data) else super()._at_end(data)
 
     def _head_of(self, data: bytes | bytearray) -> bytes:
-        at = _tag_at(data)
-        return bytes(data[:_TITLED]) if data[at] in CIPHERED and data[at + 1] else b""
+        return bytes(data[:_TITLED]) if _titled(data, _tag_at(data)) else b""
 
     def _payload(self, frame: bytes) -> bytes:
         return strip_llc(frame)
@@ -75,3 +88,8 @@ class BareLink(UncheckedLink):
 def _tag_at(data: bytes | bytearray) -> int:
     """Where the tag stands: at once, or behind the LLC header."""
     return len(LLC[0]) if data[0] == LLC[0][0] else 0
+
+
+def _titled(data: bytes | bytearray, tag_at: int) -> bool:
+    """Whether a system title follows the tag."""
+    return data[tag_at] in CIPHERED and data[tag_at + 1] != 0
