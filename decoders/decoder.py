@@ -1,15 +1,37 @@
-"""The composition: link, unwrap, grammar and profile of one meter; only here does a DecodeError become a Fault."""
+"""The composition: link, unwrap, grammar and profile of one meter; only here does a DecodeError become a Fault.
 
+With `auto` the link is not known either. Then every link of a candidate gets every octet until one of them cuts out a
+whole frame, and that one stays: their framings differ so much that what is whole for one is noise for the others.
+"""
+
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from datetime import tzinfo
-from typing import Protocol, cast
+from dataclasses import replace
+from datetime import UTC, datetime, tzinfo
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from decoders.errors import DecodeError, LinkError, ProfileError
+from decoders.grammars.cosem import AxdrGrammar
 from decoders.grammars.p1 import P1Grammar
-from decoders.links.p1 import P1Link
-from decoders.model import Fault, Frame, Result, Stage, Telegram
+from decoders.links.bare import BareLink
+from decoders.links.hdlc import HdlcLink
+from decoders.links.mbus import MbusLink
+from decoders.links.p1 import P1Link, inner_frame
+from decoders.links.wrapper import WrapperLink
+from decoders.model import Auth, Fault, Frame, Reading, Result, Stage, Telegram
 from decoders.profile import Profile, fits
 from decoders.reader import Reader
+
+if TYPE_CHECKING:
+    from decoders.apdu import Unwrapper
+    from decoders.cipher import Keys
+
+#: outcomes of a link that are kept until it is known which link is the meter's
+HELD = 16
+#: failures after which a checked link is believed, and frames after which an unchecked one is
+CONVINCING = 3
+#: links without a checksum of their own: what looks like their frames may stand inside the damaged frame of another
+UNCHECKED = frozenset(("wrapper", "bare"))
 
 
 class Link(Protocol):
@@ -35,7 +57,7 @@ class Link(Protocol):
 
 
 class Grammar(Protocol):
-    """Reads the frames of one meter."""
+    """Reads the plain frames of one meter."""
 
     def parse(self, frame: Frame) -> Telegram:
         """The telegram in a frame; raises GrammarError."""
@@ -43,25 +65,75 @@ class Grammar(Protocol):
 
 
 #: every link and grammar by the name that profiles use
-LINKS: dict[str, Callable[[], Link]] = {"p1": P1Link}
-GRAMMARS: dict[str, Callable[[], Grammar]] = {"p1": P1Grammar}
+LINKS: dict[str, Callable[[], Link]] = {
+    "p1": P1Link,
+    "hdlc": HdlcLink,
+    "mbus": MbusLink,
+    "wrapper": WrapperLink,
+    "bare": BareLink,
+}
+GRAMMARS: dict[str, Callable[[], Grammar]] = {"p1": P1Grammar, "axdr": AxdrGrammar}
+
+
+class Security(NamedTuple):
+    """What a meter's telegrams are opened with, and how authentic they must be; see `apdu.Unwrapper`."""
+
+    keys: "Keys | None" = None
+    system_title: bytes | None = None
+    min_auth: Auth = "plain"
+    unverified_by_person: bool = False
+    empty_aad: bool = False
+
+
+class Track:
+    """One candidate for the link of a meter, with what opens its frames; failures wait until the link is known."""
+
+    def __init__(self, name: str, security: Security) -> None:
+        self.name = name
+        self.link = LINKS[name]()
+        self.held: deque[Frame | LinkError] = deque(maxlen=HELD)
+        self._security = security
+        self._unwrapper: Unwrapper | None = None
+
+    def take_held(self) -> list[Frame | LinkError]:
+        """What waited, once."""
+        held = list(self.held)
+        self.held.clear()
+        return held
+
+    @property
+    def unwrapper(self) -> "Unwrapper":
+        """What opens the frames; made when the first one is there, because cryptography is heavy to import."""
+        if self._unwrapper is None:
+            from decoders.apdu import Unwrapper
+
+            self._unwrapper = Unwrapper(**self._security._asdict())
+        return self._unwrapper
 
 
 class Decoder:
     """Decodes the stream of one meter.
 
     `profiles` holds the meter's profile, or all candidates of `auto`; `zone_of` gives the tzinfo of an IANA name; `tz`
-    overrides the zone of the profile. Neither feed nor close raises for what a meter can send.
+    overrides the zone of the profile; `security` holds the keys. Neither feed nor close raises for what a meter sends.
     """
 
-    def __init__(self, profiles: Sequence[Profile], zone_of: Callable[[str], tzinfo], *, tz: str | None = None) -> None:
+    def __init__(
+        self,
+        profiles: Sequence[Profile],
+        zone_of: Callable[[str], tzinfo],
+        *,
+        tz: str | None = None,
+        security: Security | None = None,
+    ) -> None:
         self._profiles = sorted(profiles, key=lambda profile: (-profile.match.priority, profile.name))
         self._zone_of = zone_of
         self._tz = tz
-        self._link = LINKS[self._profiles[0].link]()
-        self._grammar = GRAMMARS[self._profiles[0].grammar]()
+        wanted = {profile.link for profile in self._profiles}
+        self._tracks = [Track(name, security or Security()) for name in LINKS if name in wanted]
+        self._grammars = {name: make() for name, make in GRAMMARS.items()}
         self._readers: dict[str, Reader] = {}
-        self._layout: object = None
+        self._layout: object = ()
         self._reader: Reader | None = None
         self.frames = 0
         self.checksum_ok = 0
@@ -70,61 +142,108 @@ class Decoder:
     @property
     def noise(self) -> int:
         """Octets outside every frame so far."""
-        return self._link.noise
+        return min(track.link.noise for track in self._tracks)
 
     @property
     def pending(self) -> int:
         """Octets of a frame that is not complete yet."""
-        return self._link.pending
+        return max(track.link.pending for track in self._tracks)
 
     def feed(self, data: bytes) -> list[Result]:
         """Take the next octets of the stream; give a Reading or a Fault for each frame that they complete."""
-        return self._results(self._link.feed(data))
+        return self._outcomes([(track, track.link.feed(data)) for track in self._tracks])
 
     def close(self) -> list[Result]:
         """End of input: what is cut off becomes a Fault, and so does an input without any frame."""
-        results = self._results(self._link.close())
+        results = self._outcomes([(track, track.link.close()) for track in self._tracks])
+        if not self.frames:
+            results += self._best_of_held()
         if not results and not self.frames:
             results.append(Fault("link", "no_frame", self.noise))
         return results
 
-    def _results(self, outcomes: Iterable[Frame | LinkError]) -> list[Result]:
+    def _outcomes(self, outcomes: list[tuple[Track, list[Frame | LinkError]]]) -> list[Result]:
+        """Results of the meter's link; while it is not known, only what makes it known."""
+        if len(outcomes) == 1:
+            return self._results(*outcomes[0])
+        for track, found in outcomes:
+            track.held += found
+        for track, _ in outcomes:
+            frames = sum(isinstance(outcome, Frame) for outcome in track.held)
+            if frames >= (CONVINCING if track.name in UNCHECKED else 1):
+                return self._settle(track)
+        for track, _ in outcomes:
+            if track.name not in UNCHECKED and len(track.held) >= CONVINCING:
+                return self._results(track, track.take_held())
+        return []
+
+    def _settle(self, track: Track) -> list[Result]:
+        """From now on this is the meter's link."""
+        self._tracks = [track]
+        return self._results(track, track.take_held())
+
+    def _best_of_held(self) -> list[Result]:
+        """At the end of the input: damage in a checked link is more likely than a frame of an unchecked one in it."""
+        held = [track for track in self._tracks if track.held]
+        return self._settle(min(held, key=lambda track: track.name in UNCHECKED)) if held else []
+
+    def _results(self, track: Track, outcomes: Iterable[Frame | LinkError]) -> list[Result]:
         results: list[Result] = []
         for outcome in outcomes:
             self.frames += 1
             try:
-                results.append(self._read(outcome))
+                result = self._read(track, outcome)
             except DecodeError as error:
-                results.append(Fault(cast(Stage, error.stage), error.code, error.size))
+                result = Fault(cast(Stage, error.stage), error.code, error.size, getattr(error, "evidence", ""))
+            if result is not None:
+                results.append(result)
         return results
 
-    def _read(self, outcome: Frame | LinkError) -> Result:
+    def _read(self, track: Track, outcome: Frame | LinkError) -> Result | None:
         if isinstance(outcome, LinkError):
             raise outcome
         if outcome.checksum == "ok":
             self.checksum_ok += 1
         else:
             self.checksum_absent += 1
-        telegram = self._grammar.parse(outcome)
-        reader = self.reader_for(telegram, outcome)
-        return reader.read(telegram, auth="plain", size=outcome.size)
+        if track.name == "p1":
+            return self._reading(outcome, "p1", "plain")
+        plain = track.unwrapper.unwrap(outcome)
+        if plain is None:
+            return None
+        if plain.payload[:1] == b"/":
+            inner = inner_frame(plain.payload, outcome.size, vouched=plain.auth == "verified")
+            reading = self._reading(inner, "p1", plain.auth)
+        else:
+            reading = self._reading(Frame(plain.payload, "ok", outcome.size), "axdr", plain.auth)
+        return replace(reading, seen=track.unwrapper.seen(plain, _seconds(reading.t_meter)))
 
-    def reader_for(self, telegram: Telegram, frame: Frame) -> Reader:
+    def _reading(self, frame: Frame, grammar: str, auth: Auth) -> Reading:
+        telegram = self._grammars[grammar].parse(frame)
+        return self.reader_for(telegram, frame, grammar).read(telegram, auth=auth, size=frame.size)
+
+    def reader_for(self, telegram: Telegram, frame: Frame, grammar: str = "p1") -> Reader:
         """The reader of the profile that was named, else of the best fitting one; raises ProfileError, LinkError."""
         reader = self._reader
         if reader is None or telegram.layout is not self._layout:
-            reader = self._reader = self._choose(telegram, frame.size)
+            reader = self._reader = self._choose(telegram, grammar, frame.size)
             self._layout = telegram.layout
         if frame.checksum == "absent" and reader.profile.checksum == "required":
             raise LinkError("checksum_missing", frame.size)
         return reader
 
-    def _choose(self, telegram: Telegram, size: int) -> Reader:
+    def _choose(self, telegram: Telegram, grammar: str, size: int) -> Reader:
         profiles = self._profiles
-        profile = profiles[0] if len(profiles) == 1 else next((p for p in profiles if fits(p, telegram)), None)
+        named = len(profiles) == 1
+        profile = next((p for p in profiles if p.grammar == grammar and (named or fits(p, telegram))), None)
         if profile is None:
             raise ProfileError("unknown_layout", size)
         if profile.name not in self._readers:
             zone = self._tz or profile.clock.zone
             self._readers[profile.name] = Reader(profile, self._zone_of(zone) if zone else None)
         return self._readers[profile.name]
+
+
+def _seconds(t_meter: str | None) -> int | None:
+    """The meter's wall clock in seconds, for comparison with itself only."""
+    return None if t_meter is None else int(datetime.fromisoformat(t_meter[:19]).replace(tzinfo=UTC).timestamp())

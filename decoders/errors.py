@@ -95,5 +95,5 @@ CODES: dict[tuple[str, str], str] = {
     ("profile", "unit"): "a register of item P has no unit, or not the unit of its quantity",
     ("profile", "negative"): "a register that cannot be negative is negative",
     ("profile", "duplicate"): "a register of item P occurs twice with different values",
-    ("profile", "no_values"): "the telegram holds no value of item P and no sub-meter value",
+    ("profile", "no_values"): "the telegram holds no register and no sub-meter value",
 }

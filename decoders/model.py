@@ -116,6 +116,8 @@ class Reading:
     flags: tuple[str, ...]
     #: octets of the frame
     size: int
+    #: what the rules of the receive counter judge (counters.Seen); None for a telegram outside every cipher
+    seen: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,8 @@ class Fault:
     stage: Stage
     code: str
     size: int
+    #: what the security header said (system title, counter); no payload and no key
+    evidence: str = ""
 
 
 Result: TypeAlias = Reading | Fault

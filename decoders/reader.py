@@ -70,7 +70,7 @@ class Reader:
         if p_import is not None and p_import < 0:
             p_export, p_import = -p_import, None
         sub = self._subs(telegram.sub)
-        if not sub and p_import is None and p_export is None and a_import is None and a_export is None:
+        if not sub and not registers:
             raise ProfileError("no_values", size)
         t, t_meter, flags = self._time(telegram)
         return Reading(
