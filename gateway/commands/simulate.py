@@ -1,4 +1,14 @@
-"""`meterd simulate`: simulated meters on a pseudo-terminal, a TCP port or in a file, and the truth about them."""
+"""`meterd simulate`: simulated meters on a pseudo-terminal, a TCP port or in a file, and the truth about them.
+
+Meters that encrypt have test keys: random ones for each run, written with `--key-out`, or those of `--key-file`. A key
+file has the encryption key (EK) in its first line and the authentication key (AK) in its second, 32 hexadecimal digits
+each; the AK may be in a file of its own. Meters of Luxembourg all have the same public AK unless another is given.
+
+    meterd simulate --variant at-kaifa --link /dev/shm/meter --key-out keys --truth truth.jsonl
+    meterd simulate --variant dk-kamstrup --key-file ek --auth-key-file ak --fault replay=0.1 --fault tag@5
+
+A line of the truth file has, for these meters, also `auth`, `system_title` and the invocation `counter`.
+"""
 
 import argparse
 import asyncio
@@ -11,12 +21,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
-from gateway.simulator import faults
+from gateway.simulator import faults, keys
 from gateway.simulator.clock import Clock, zone
 from gateway.simulator.meter import Meter
 from gateway.simulator.port import FilePort, Port, PtyPort, TcpPort
+from gateway.simulator.push_meter import simulated
+from gateway.simulator.pushes import PUSHES
 from gateway.simulator.serve import Plan, Sent, serve, truth
-from gateway.simulator.variants import VARIANTS
+from gateway.simulator.variants import VARIANTS, Variant
+
+#: every meter that can be simulated
+METERS: dict[str, Variant] = {**VARIANTS, **PUSHES}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--tcp", metavar="HOST:PORT", type=_host_port, help="a TCP server; port 0 takes a free one")
     where.add_argument("--out", metavar="FILE", help="a file (- for stdout), as fast as it goes; needs --count")
     parser.add_argument("--link", metavar="PATH", type=Path, help="symbolic link to the pseudo-terminal")
-    parser.add_argument("--variant", choices=list(VARIANTS), default="dsmr5", help="the kind of meter")
+    parser.add_argument("--variant", choices=list(METERS), default="dsmr5", help="the kind of meter")
+    parser.add_argument("--key-out", metavar="FILE", type=Path, help="write the random test keys: EK and AK as lines")
+    parser.add_argument("--key-file", metavar="FILE", type=Path, help="take the EK, and the AK behind it, from a file")
+    parser.add_argument("--auth-key-file", metavar="FILE", type=Path, help="take the AK from a file of its own")
     parser.add_argument("--meters", metavar="N", type=_positive, default=1, help="this many, each on its own port")
     parser.add_argument("--interval", metavar="S", type=_positive, help="seconds between telegrams; the meter's own")
     parser.add_argument(
@@ -42,7 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_fault,
         action="append",
         default=[],
-        help=f"{', '.join(faults.KINDS)}; KIND@3,7-9 for telegrams by number (from 0); may be repeated",
+        help=f"{', '.join(faults.KINDS)}, of pushes also {', '.join(faults.PUSH_KINDS)}; "
+        "KIND@3,7-9 for telegrams by number (from 0); may be repeated",
     )
     parser.add_argument("--unplug-for", metavar="S", type=_positive, help="simulated seconds that an unplug lasts")
     parser.add_argument("--truth", metavar="FILE", type=Path, help="one JSON line per telegram: item P, fault, readers")
@@ -59,11 +78,17 @@ def run(args: argparse.Namespace) -> int:
             return asyncio.run(_simulate(args, files))
     except OSError as error:
         return _fail(f"{error}: choose another port or file", 1)
+    except ValueError as error:
+        return _fail(str(error), 2)
 
 
 async def _simulate(args: argparse.Namespace, files: contextlib.ExitStack) -> int:
-    clock = _clock(args)
-    meters = [Meter(args.seed + i, args.variant, clock.start) for i in range(args.meters)]
+    clock, secret = _clock(args), _keys(args)
+    meters = [
+        simulated(args.seed + i, args.variant, clock.start, keys=secret, interval_s=args.interval)
+        for i in range(args.meters)
+    ]
+    meters[0].faults(tuple(args.fault))
     ports = [_port(args, i, files) for i in range(args.meters)]
     record = files.enter_context(args.truth.open("w", encoding="ascii", buffering=1)) if args.truth else None
     try:
@@ -97,8 +122,25 @@ def _clock(args: argparse.Namespace) -> Clock:
     speed = args.speed or (float("inf") if args.out else 1.0)
     if args.start is None:
         return Clock.from_now(speed)
-    home = zone(VARIANTS[args.variant].home_zone)
+    home = zone(METERS[args.variant].home_zone)
     return Clock(args.start if args.start.tzinfo else args.start.replace(tzinfo=home), speed)
+
+
+def _keys(args: argparse.Namespace) -> keys.MeterKeys | None:
+    """The test keys of a meter that encrypts; None for others. Raises OSError and ValueError."""
+    if not _encrypts(args.variant):
+        return None
+    shared = PUSHES[args.variant].envelope.public_authentication
+    if args.key_file:
+        return keys.read(args.key_file, args.auth_key_file, shared)
+    secret = keys.generate(shared)
+    if args.key_out:
+        keys.write(secret, args.key_out)
+    return secret
+
+
+def _encrypts(name: str) -> bool:
+    return name in PUSHES and PUSHES[name].envelope.control is not None
 
 
 def _port(args: argparse.Namespace, index: int, files: contextlib.ExitStack) -> Port:
@@ -144,6 +186,16 @@ def _conflict(args: argparse.Namespace) -> str | None:
         return "--link names a pseudo-terminal: leave out --tcp and --out"
     if args.meters > 1 and (args.link or args.out):
         return "--meters gives each meter its own port: leave out --link and --out"
+    return _key_conflict(args)
+
+
+def _key_conflict(args: argparse.Namespace) -> str | None:
+    if args.key_out and args.key_file:
+        return "--key-out writes random keys, --key-file brings keys: leave out one of them"
+    if args.auth_key_file and not args.key_file:
+        return "--auth-key-file belongs to a --key-file: name both"
+    if (args.key_out or args.key_file) and not _encrypts(args.variant):
+        return f"{args.variant} encrypts nothing: leave out the keys"
     return None
 
 

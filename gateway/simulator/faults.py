@@ -2,6 +2,7 @@
 
 A telegram has at most one fault: the first asked for that strikes it. `noise` comes before a telegram and leaves it
 whole; `silence`, `unplug`, `damaged`, `truncated` and `torn` take theirs away; `merged` takes the next one too.
+Faults that only pushes can have are in `push_faults`.
 """
 
 from collections.abc import Sequence
@@ -11,8 +12,11 @@ from typing import Literal, TypeAlias, get_args
 
 from gateway.simulator.dice import dice
 
-Kind: TypeAlias = Literal["noise", "silence", "unplug", "damaged", "truncated", "merged", "torn"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+LineKind: TypeAlias = Literal["noise", "silence", "unplug", "damaged", "truncated", "merged", "torn"]
+PushKind: TypeAlias = Literal["replay", "rollback", "downgrade", "tag", "title", "doubled", "missing", "swapped"]
+Kind: TypeAlias = LineKind | PushKind
+KINDS: tuple[Kind, ...] = get_args(LineKind)
+PUSH_KINDS: tuple[Kind, ...] = get_args(PushKind)
 DEFAULT_RATE = 0.05
 NOISE_MAX = 200
 
@@ -44,9 +48,9 @@ class Outcome:
 def parse(text: str) -> Request:
     """`KIND` (at a rate of 0.05), `KIND=RATE`, or `KIND@3,7-9` (telegram numbers from 0); raises ValueError."""
     name, mark, value = text.partition("@" if "@" in text else "=")
-    kind = next((kind for kind in KINDS if kind == name), None)
+    kind = next((kind for kind in (*KINDS, *PUSH_KINDS) if kind == name), None)
     if kind is None:
-        raise ValueError(f"no fault is called {name!r}: choose one of {', '.join(KINDS)}")
+        raise ValueError(f"no fault is called {name!r}: choose one of {', '.join((*KINDS, *PUSH_KINDS))}")
     try:
         if mark == "@":
             return Request(kind, numbers=_numbers(value))
@@ -61,7 +65,18 @@ def parse(text: str) -> Request:
 class Faults:
     """Spoils telegrams in order of their numbers."""
 
-    def __init__(self, requests: Sequence[Request] = (), *, seed: int = 1, checksum: bool = True) -> None:
+    def __init__(
+        self,
+        requests: Sequence[Request] = (),
+        *,
+        seed: int = 1,
+        checksum: bool = True,
+        kinds: tuple[Kind, ...] = KINDS,
+    ) -> None:
+        """Raises ValueError for a fault that is not among `kinds`, which the telegrams can have."""
+        for request in requests:
+            if request.kind not in kinds:
+                raise ValueError(f"this meter cannot have the fault {request.kind}: choose one of {', '.join(kinds)}")
         self._requests = tuple(requests)
         self._seed = seed
         self._checksum = checksum
@@ -73,7 +88,8 @@ class Faults:
         if self._merging is not None:
             since, self._merging = self._merging, None
             # No checksum proves that the head and the tail of two telegrams are none.
-            return Outcome(telegram[_inside(telegram, rng) :], False if self._checksum else None, "merged", since)
+            tail = telegram[self._inside(number, telegram, rng) :]
+            return Outcome(tail, False if self._checksum else None, "merged", since)
         for request in self._requests:
             if request.strikes(number, self._seed):
                 return self._spoil(request.kind, number, telegram, rng)
@@ -85,24 +101,28 @@ class Faults:
         if kind == "silence":
             return Outcome(b"", False, kind, number)
         if kind == "damaged":
-            return Outcome(_flip(telegram, rng), False if self._checksum else None, kind, number)
-        cut = _inside(telegram, rng)
+            damaged = _flip(telegram, self._covered(number, telegram, rng), rng)
+            return Outcome(damaged, False if self._checksum else None, kind, number)
+        cut = self._inside(number, telegram, rng)
         if kind == "torn":
             return Outcome(telegram[cut:], False, kind, number)
         if kind == "merged":
             self._merging = number
         return Outcome(telegram[:cut], False, kind, number)
 
+    def _inside(self, _number: int, telegram: bytes, rng: Random) -> int:
+        """A place behind the identification line and before the `!`: both halves of a cut there are no telegram."""
+        return rng.randint(telegram.index(b"\n") + 1, telegram.rindex(b"!") - 1)
 
-def _inside(telegram: bytes, rng: Random) -> int:
-    """A place behind the identification line and before the `!`: both halves of a cut there are no telegram."""
-    return rng.randint(telegram.index(b"\n") + 1, telegram.rindex(b"!") - 1)
+    def _covered(self, _number: int, telegram: bytes, rng: Random) -> int:
+        """An octet that the checksum covers (in its own digits a flip can be a mere change of case)."""
+        return rng.randint(0, telegram.rindex(b"!"))
 
 
-def _flip(telegram: bytes, rng: Random) -> bytes:
-    """One bit wrong, in what the checksum covers (in its own digits a flip can be a mere change of case)."""
+def _flip(telegram: bytes, at: int, rng: Random) -> bytes:
+    """One bit wrong."""
     octets = bytearray(telegram)
-    octets[rng.randint(0, telegram.rindex(b"!"))] ^= 1 << rng.randrange(8)
+    octets[at] ^= 1 << rng.randrange(8)
     return bytes(octets)
 
 

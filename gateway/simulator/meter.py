@@ -6,27 +6,37 @@ from typing import Any
 
 from gateway.simulator import p1
 from gateway.simulator.clock import wall, zone
+from gateway.simulator.faults import Faults, Request
 from gateway.simulator.house import FLICKER_S, Household
 from gateway.simulator.registers import LOW, NORMAL, WS_PER_WH, GasReading, Registers
-from gateway.simulator.variants import VARIANTS
+from gateway.simulator.variants import VARIANTS, Variant
 
 
 class Meter:
     """A meter that can be asked about any instant from `start` on; cheapest when asked in order of time."""
 
     def __init__(
-        self, seed: int = 1, variant: str = "dsmr5", start: datetime | None = None, *, solar_wp: int | None = None
+        self,
+        seed: int = 1,
+        variant: str | Variant = "dsmr5",
+        start: datetime | None = None,
+        *,
+        solar_wp: int | None = None,
     ) -> None:
-        """Raises ValueError for a variant that is not in `VARIANTS`, and for a start without a zone."""
-        if variant not in VARIANTS:
+        """Raises ValueError for a name that is not in `VARIANTS`, and for a start without a zone."""
+        if isinstance(variant, str) and variant not in VARIANTS:
             raise ValueError(f"no simulated meter is called {variant!r}: choose one of {', '.join(VARIANTS)}")
-        self.variant = VARIANTS[variant]
+        self.variant = VARIANTS[variant] if isinstance(variant, str) else variant
         self.seed = seed
         self.house = Household(seed, zone_name=self.variant.home_zone, solar_wp=solar_wp)
         self.start = _second(datetime.now(UTC) if start is None else start)
         self._clock = zone(self.variant.clock_zone)
         self._registers = Registers(self.house, self.start)
         self._state: p1.State | None = None
+
+    def faults(self, requests: tuple[Request, ...]) -> Faults:
+        """What spoils its telegrams; raises ValueError for a fault that they cannot have."""
+        return Faults(requests, seed=self.seed, checksum=self.variant.checksum)
 
     def telegram_at(self, t: datetime) -> bytes:
         """The telegram that the meter sends at `t` (whole seconds; the fraction is dropped)."""
@@ -48,10 +58,14 @@ class Meter:
             "a_export_wh": self._shown(state.a_export),
         }
         if self.variant.clock:
-            truth |= {"t": _utc(state.t), "t_meter": wall(state.t, self._clock).isoformat()}
+            truth |= {"t": utc(state.t), "t_meter": wall(state.t, self._clock).isoformat()}
         if self.variant.gas:
             truth["sub"] = [_gas(getattr(state, self.variant.gas))]
         return truth
+
+    def security_at(self, t: datetime) -> dict[str, Any]:
+        """What a truth line says of ciphering: nothing, a P1 telegram has none."""
+        return {}
 
     def state_at(self, t: datetime) -> p1.State:
         """Everything that the meter knows at `t`; ValueError before the start of the simulation."""
@@ -59,7 +73,7 @@ class Meter:
         if self._state is not None and self._state.t == second:
             return self._state
         if second < self.start:
-            raise ValueError(f"the simulated meter starts at {_utc(self.start)}, and was asked about {_utc(second)}")
+            raise ValueError(f"the simulated meter starts at {utc(self.start)}, and was asked about {utc(second)}")
         if second < self._registers.t:
             self._registers = Registers(self.house, self.start)
         self._registers.advance(second)
@@ -126,7 +140,7 @@ def _energy(watt_seconds: list[int]) -> p1.Energy:
 
 def _gas(reading: GasReading) -> dict[str, Any]:
     cubic, litres = divmod(reading.litres, 1000)
-    return {"channel": 1, "medium": "gas", "t": _utc(reading.t), "quantity": f"{cubic}.{litres:03d}", "unit": "m3"}
+    return {"channel": 1, "medium": "gas", "t": utc(reading.t), "quantity": f"{cubic}.{litres:03d}", "unit": "m3"}
 
 
 def _second(t: datetime) -> int:
@@ -135,5 +149,6 @@ def _second(t: datetime) -> int:
     return int(t.timestamp() // 1)
 
 
-def _utc(second: int) -> str:
+def utc(second: int) -> str:
+    """A second since 1970 as item P shows it."""
     return datetime.fromtimestamp(second, UTC).isoformat().replace("+00:00", "Z")

@@ -7,12 +7,14 @@ the unit on the line (Wh for kWh, mA for A); a format that shows fewer digits cu
 import re
 from collections.abc import Callable
 from datetime import tzinfo
+from functools import lru_cache
+from math import isqrt
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
 
 from gateway.simulator.clock import wall, zone
 from gateway.simulator.registers import GasReading, Peak
-from gateway.simulator.variants import VARIANTS, Variant
+from gateway.simulator.variants import Variant
 
 Format: TypeAlias = Callable[[Any], str]
 
@@ -61,6 +63,27 @@ class State(NamedTuple):
     gas_5min: GasReading
     gas_hour: GasReading
 
+    @property
+    def power_factor(self) -> int:
+        """Thousandths: active over apparent power."""
+        return _power_factor(self.p_import + self.p_export, self.q_import + self.q_export)
+
+    @property
+    def power_factor_by(self) -> Phases:
+        """The same of each phase."""
+        lines = zip(self.p_import_by, self.p_export_by, self.q_import_by, self.q_export_by, strict=True)
+        return Phases(*(_power_factor(drawn + fed, q + r) for drawn, fed, q, r in lines))
+
+    @property
+    def a_import_by(self) -> Phases:
+        """Wh of each phase; the household is not counted by phase, so each has a third of the total."""
+        return _thirds(self.a_import.total)
+
+    @property
+    def a_export_by(self) -> Phases:
+        """Wh of each phase, as for import."""
+        return _thirds(self.a_export.total)
+
 
 _FIELD = re.compile(r"\{([a-z0-9_.]+):([a-z0-9.-]+)\}")
 
@@ -75,7 +98,7 @@ class _Compiled(NamedTuple):
 
 def telegram(state: State, variant: Variant) -> bytes:
     """The telegram of a state, as on the wire: from `/` to the line end behind the CRC (or behind `!` without one)."""
-    compiled = _COMPILED[variant.name]
+    compiled = _compile(variant)
     body = compiled.template % tuple(
         show(value) for show, value in zip(compiled.formats, compiled.fetch(state), strict=True)
     )
@@ -97,6 +120,15 @@ def stamp(second: int, tz: tzinfo) -> str:
     return f"{local:%y%m%d%H%M%S}{'S' if local.dst() else 'W'}"
 
 
+def _power_factor(watts: int, var: int) -> int:
+    apparent = isqrt(watts * watts + var * var)
+    return min(1000, watts * 1000 // apparent) if apparent else 1000
+
+
+def _thirds(total: int) -> Phases:
+    return Phases(total - total // 3 * 2, total // 3, total // 3)
+
+
 def _digits(spec: str) -> Format:
     """`6.3`: six digits, a point, three digits, of thousandths; a register that is full begins again at zero."""
     whole, decimals = map(int, spec.split("."))
@@ -116,6 +148,7 @@ def _format(spec: str, tz: tzinfo) -> Format:
     named: dict[str, Format] = {
         "time": lambda second: stamp(second, tz),
         "wall": lambda second: stamp(second, tz)[:-1],
+        "9-digits": lambda value: f"{value % 10**9:09d}",
         "hex": lambda text: text.encode("ascii").hex().upper(),
         "low-is-1": lambda low: "0001" if low else "0002",
         "low-is-2": lambda low: "0002" if low else "0001",
@@ -130,6 +163,7 @@ def _peaks(peaks: tuple[Peak, ...], tz: tzinfo) -> str:
     return f"({len(peaks)})(1-0:1.6.0)(1-0:1.6.0)" + "".join(rows)
 
 
+@lru_cache(maxsize=16)
 def _compile(variant: Variant) -> _Compiled:
     fields = _FIELD.findall(variant.lines)
     template = _FIELD.sub("%s", variant.lines.replace("%", "%%")).replace("\n", "\r\n")
@@ -146,4 +180,3 @@ def _crc_row(index: int) -> int:
 
 
 _CRC = tuple(map(_crc_row, range(256)))
-_COMPILED = {name: _compile(variant) for name, variant in VARIANTS.items()}

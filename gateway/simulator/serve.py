@@ -9,7 +9,7 @@ from itertools import count as count_from
 from typing import Any, NamedTuple
 
 from gateway.simulator.clock import Clock
-from gateway.simulator.faults import Faults, Outcome, Request
+from gateway.simulator.faults import Outcome, Request
 from gateway.simulator.meter import Meter
 from gateway.simulator.port import Port
 
@@ -50,7 +50,7 @@ async def serve(
     """Send telegram n at `clock.start + n * interval`; the port must be open, and is left open."""
     plan = plan or Plan()
     step = timedelta(seconds=plan.interval_s or meter.variant.interval_s)
-    faults = Faults(plan.faults, seed=meter.seed, checksum=meter.variant.checksum)
+    faults = meter.faults(plan.faults)
     plug = _Plug(port, clock, step * 2.5 if plan.unplugged_s is None else timedelta(seconds=plan.unplugged_s))
     octets_per_s = meter.variant.baud / 10 if plan.line_pace else None
     for number in count_from() if plan.count is None else range(plan.count):
@@ -73,6 +73,7 @@ def truth(meter: Meter, sent: Sent) -> dict[str, Any]:
         "n": sent.number,
         "at": sent.t.isoformat().replace("+00:00", "Z"),
         "item_p": meter.truth_at(sent.t),
+        **meter.security_at(sent.t),
         "fault": sent.outcome.fault,
         "since": sent.outcome.since,
         "arrives": sent.outcome.arrives,

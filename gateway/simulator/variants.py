@@ -16,7 +16,7 @@ class Variant:
     #: zone of the household, and of the meter's clock (Swedish meters stay on standard time)
     home_zone: str
     clock_zone: str
-    interval_s: int = 1
+    interval_s: float = 1
     baud: int = 115_200
     framing: str = "8N1"
     checksum: bool = True
