@@ -92,4 +92,4 @@ def _tag_at(data: bytes | bytearray) -> int:
 
 def _titled(data: bytes | bytearray, tag_at: int) -> bool:
     """Whether a system title follows the tag."""
-    return data[tag_at] in CIPHERED and data[tag_at + 1] != 0
+    return data[tag_at] in CIPHERED and any(data[tag_at + 1 : tag_at + 2])

@@ -99,6 +99,12 @@ def test_a_ciphered_apdu_may_follow_llc(ciphered: Write, cut: Cut, short: Read) 
     assert short(cut(BareLink, (LLC + apdu) * 2)[0]) == [apdu] * 2
 
 
+def test_a_ciphered_apdu_behind_llc_octet_by_octet(ciphered: Write, cut: Cut, short: Read) -> None:
+    apdu = ciphered(SEALED + bytes(40))
+    stream = (LLC + apdu) * 2
+    assert short(cut(BareLink, *(stream[at : at + 1] for at in range(len(stream))))[0]) == [apdu] * 2
+
+
 def test_a_torn_apdu_costs_itself_only(ciphered: Write, cut: Cut, apdus: Read) -> None:
     """Torn anywhere: in its head, by one octet, with LLC or without, and before one of another length."""
     for llc in (b"", LLC):

@@ -99,8 +99,50 @@ def test_pieces_of_any_size_give_the_same(push: Any, cut: Cut, told: Read) -> No
         assert (told(found), its_noise) == (told(whole), noise), list(map(len, split))
 
 
+@pytest.mark.parametrize("link", [HdlcLink, MbusLink, WrapperLink])
+def test_a_push_of_another_link_is_noise(link: type[FramedLink], push: Any, cut: Cut, apdus: Read) -> None:
+    """Detection relies on it; only an APDU is also an APDU inside any other frame."""
+    for start in range(len(push.data)):
+        found = apdus(cut(link, push.data[start:] + push.data)[0])
+        assert link is push.link or found == [], start
+
+
+#: what starts, titles, lengths and frames are made of, whole and in part
+TOKENS = [
+    *(b"\x7e", b"\x7e\xa0", b"\x7e\xa8\x12\x41\x03\x13", b"\x68", b"\x68\x07\x07\x68\x53\xff\x10", b"\x16", b"\xe5"),
+    *(b"\x00\x01", b"\x00\x01\x00\x01\x00\x01", b"\x00\x01\x00\x01\x00\x01\x00\x09\x0f", b"\x00", b"\x82\x00"),
+    *(
+        b"\xe6\xe7\x00",
+        b"\xe6",
+        b"\xdb",
+        b"\xdb\x08",
+        b"\xdb\x08TST12345",
+        b"\xdb\x08TST12345\x09\x30",
+        b"\xdb\x00\x07",
+    ),
+    *(b"\x0f", b"\x0f\x00\x00\x00\x01\x00\x02", b"\xe0\x40\x00\x01\x00\x00\x04", b"TST1", b"\x84\xff", b"\x81\x10"),
+]
+
+
+@pytest.mark.parametrize("link", [HdlcLink, MbusLink, WrapperLink, BareLink])
+def test_pieces_of_hostile_streams_give_the_same(
+    link: type[FramedLink], pushes: dict[str, Any], cut: Cut, told: Read
+) -> None:
+    """Tokens of all framings in any order: no call fails, and the pieces do not matter."""
+    dice = random.Random(link.__name__)
+    frames = [push.data[:300] for push in pushes.values() if push.link is link and len(push.data) < 300] or [b""]
+    for _ in range(3_000):
+        tokens = [dice.choice(TOKENS) for _ in range(dice.randint(2, 40))] + [dice.choice(frames)] * dice.randint(0, 2)
+        dice.shuffle(tokens)
+        stream = b"".join(tokens)
+        whole, noise = cut(link, stream)
+        for split in ([stream[at : at + 1] for at in range(len(stream))], pieces(stream, dice)):
+            found, its_noise = cut(link, *split)
+            assert (told(found), its_noise) == (told(whole), noise), stream.hex()
+
+
 def pieces(stream: bytes, dice: random.Random) -> list[bytes]:
-    cuts = sorted(dice.sample(range(1, len(stream)), dice.randint(1, 8)))
+    cuts = sorted(dice.sample(range(1, len(stream)), min(len(stream) - 1, dice.randint(1, 8))))
     return [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
 
 
