@@ -155,7 +155,7 @@ class Unwrapper:
 
     def _can_verify(self, control: int) -> bool:
         """Whether there is additional data to verify a tag with; a clear APDU always needs the authentication key."""
-        return (self._keys is not None and self._keys.authenticate) or (self._empty_aad and bool(control & ENCRYPTED))
+        return (self._keys is not None and self._keys.authenticates) or (self._empty_aad and bool(control & ENCRYPTED))
 
     def _require(self, auth: Auth) -> Auth:
         if RANK[auth] < self._least:

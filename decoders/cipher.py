@@ -79,7 +79,7 @@ class Keys:
         return self._encrypt(_nonce(cipher), sealed, None)[:-_FULL_TAG]
 
     @property
-    def authenticate(self) -> bool:
+    def authenticates(self) -> bool:
         """Whether the authentication key is known."""
         return self._authentication is not None
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
@@ -158,6 +159,7 @@ def test_the_first_telegram_may_have_any_counter() -> None:
 
 
 def test_the_end_of_the_counter_is_told_and_no_wrap_is_accepted() -> None:
+    assert NEAR_END == 4_293_918_720  # 2**32 - 2**20
     assert running()(NEAR_END - 1, 5001).event == "counter_jumped"
     line = running()
     assert line(NEAR_END, 5001) == Verdict(event="counter_near_end")
@@ -173,8 +175,8 @@ def test_another_meter_with_the_same_key_is_held_until_a_person_confirms() -> No
     line = running()
     assert {line(counter, 6000, identity=OTHER).refusal for counter in range(3000)} == {"identity_changed"}
     assert line(1001, 5001) == Verdict()
-    line.state = confirm(line.state, OTHER)
-    assert line(1, 6001, identity=OTHER) == Verdict()
+    line.state = restore(json.loads(json.dumps(export(confirm(line.state, OTHER)))))
+    assert line(0, 6001, identity=OTHER) == Verdict()
     assert line(1002, 6002) == Verdict("identity_changed")
 
 
@@ -301,6 +303,14 @@ def test_a_state_survives_json(state: State) -> None:
 def test_what_is_no_saved_state_is_refused(saved: Any) -> None:
     with pytest.raises(ValueError, match="saved receive counters"):
         restore(saved)
+
+
+def test_a_state_is_a_value() -> None:
+    state = running().state
+    for value, name in ((state, "chains"), (state.chains[0], "clock")):
+        with pytest.raises(FrozenInstanceError):
+            setattr(value, name, None)
+        assert not hasattr(value, "__dict__")
 
 
 def test_a_state_stays_small() -> None:
