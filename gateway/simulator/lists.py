@@ -3,7 +3,8 @@
 A row is `code type field [scaler unit]`. The code is `-` where the meter sends none; the field is one of `p1.State`
 (whole Wh, W, varh, var; mV, mA, thousandths), or a literal behind `=`. The scaler is the power of ten of the unit that
 the integer on the wire counts in, whether the meter sends it or not. Types are those of `axdr`, and `octets.12` or
-`visible.16` for a text of that length, `code` for an OBIS code as a value, `clock` for a date-time as an octet string.
+`visible.16` for a text of that length, `octets.16.ISK` for one that begins with these letters, `hex` for octets,
+`code` for an OBIS code as a value, `clock` for a date-time as an octet string.
 """
 
 from collections.abc import Callable
@@ -125,8 +126,12 @@ def _value(row: Row, state: State, clock: bytes) -> bytes:
 
 
 def _fit(text: str, size: str) -> str:
-    """A serial number that keeps its letters in front and its last digits, cut to its length on the wire."""
-    return text[:3] + text[3 - int(size) :] if size else text
+    """A serial number cut to its length on the wire: letters in front, its own unless others are given, last digits."""
+    if not size:
+        return text
+    length, _, letters = size.partition(".")
+    letters = letters or text[:3]
+    return letters + text[len(letters) - int(length) :]
 
 
 def _scaler_unit(row: Row) -> list[bytes]:

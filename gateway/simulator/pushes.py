@@ -73,8 +73,8 @@ KAIFA_AT = """
 TINETZ = """
 - code =0-0:1.0.0
 - clock t
-0-0:96.1.0 octets.14 serial
-0-0:42.0.0 octets.16 serial
+0-0:96.1.0 octets.14.1KFM serial
+0-0:42.0.0 octets.16.KFM serial
 1-0:32.7.0 u16 voltage.l1 -1 V
 1-0:31.7.0 u16 current.l1 -2 A
 1-0:1.7.0 u32 p_import 0 W
@@ -192,8 +192,8 @@ KAIFA_3 = (
 """
 )
 ISKRA_POWER = """
-- octets.16 serial
-- octets.11 serial
+- octets.16.ISK serial
+- octets.11.ISK serial
 - u32 p_import 0 W
 - u32 p_export 0 W
 - u32 q_import 0 var
@@ -212,7 +212,7 @@ ISKRA_POWER = """
 - u32 p_export_by.l3 0 W
 """
 ISKRA_ENERGY = """
-- octets.16 serial
+- octets.16.ISK serial
 - octets =
 - bool =1
 - hex =0002
@@ -226,7 +226,7 @@ ISKRA_ENERGY = """
 - u32 r_export 0 varh
 """
 AM550_CH = """
-0-0:42.0.0 octets.16 serial
+0-0:42.0.0 octets.16.ISK serial
 0-0:1.0.0 clock t
 1-0:1.7.0 u32 p_import 0 W
 1-0:2.7.0 u32 p_export 0 W
