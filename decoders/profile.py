@@ -164,8 +164,8 @@ def load(text: str, name: str) -> Profile:
 
 
 def fits(profile: Profile, telegram: Telegram) -> bool:
-    """Tell whether the conditions of `[match]`, or one of its other sets, hold for a telegram."""
-    if profile.list and not telegram.registers and not any(agrees(list_, telegram.values) for list_ in profile.list):
+    """Tell whether one set of conditions holds for a telegram, and one of the lists where the profile has any."""
+    if profile.list and not any(agrees(list_, telegram.values) for list_ in profile.list):
         return False
     return any(_holds(condition, telegram) for condition in (profile.match, *profile.match.other))
 

@@ -1,4 +1,4 @@
-"""Every frame of every profile decodes to what the profile says, by name and by `auto`."""
+"""Every plain P1 telegram of every profile decodes to what the profile says, by name and by `auto`."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,8 @@ from decoders.profile import FrameNote, Profile
 from gateway import profiles
 from gateway.item_p import utc
 
-FRAMES = [(profile, note) for profile in map(profiles.load, profiles.names()) for note in profile.frame]
+PROFILES = [profiles.load(name) for name in profiles.names()]
+FRAMES = [(profile, note) for profile in PROFILES if profile.link == "p1" for note in profile.frame]
 CHECKED = [(profile, note) for profile, note in FRAMES if profile.checksum == "required"]
 IDS = [note.file.removeprefix("frames/").removesuffix(".p1") for _, note in FRAMES]
 

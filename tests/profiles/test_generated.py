@@ -3,8 +3,11 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from decoders.model import Reading, Result
+from decoders.profile import Profile
 from gateway import profiles
 
 #: a time that never was, and the longest power failure that a log can hold
@@ -41,11 +44,50 @@ def test_every_object_of_every_frame_is_on_the_page_of_its_profile(checkout: Pat
     """Item O of Regulation (EU) 2023/1162: every part of the packet is listed and mapped."""
     for profile in map(profiles.load, profiles.names()):
         page = (checkout / "docs" / "meters" / f"{profile.name}.md").read_text(encoding="utf-8")
-        for note in profile.frame:
+        for note in profile.frame if profile.link == "p1" else ():
             text = profiles.shipped().joinpath(note.file).read_bytes().decode("latin-1")
             for code in re.findall(r"^(\d-\d:\d+\.\d+\.\d+)[(*]", text, re.MULTILINE):
                 channel = re.sub(r"^0-[1-4]:", "0-n:", code)
                 assert f"| `{code}` |" in page or f"| `{channel}` |" in page, (profile.name, code)
+
+
+def test_every_register_of_every_push_is_on_the_page_of_its_profile(
+    checkout: Path, everything: list[Profile], frame_of: Callable[[str], bytes], decode: Callable[..., list[Result]]
+) -> None:
+    for profile in (profile for profile in everything if profile.link != "p1"):
+        page = (checkout / "docs" / "meters" / f"{profile.name}.md").read_text(encoding="utf-8")
+        for note in profile.frame:
+            (reading,) = decode([profile], frame_of(note.file), note.keys)
+            assert isinstance(reading, Reading)
+            for code in {register[0] for register in reading.registers}:
+                assert f"`{code}` |" in page or f"`{re.sub('^0-[1-9]:', '0-n:', code)}` |" in page, (profile.name, code)
+
+
+def test_the_page_of_a_push_describes_its_packet_by_groups_of_octets(checkout: Path) -> None:
+    parts = {
+        "at-wienernetze": [
+            "frame format",
+            "HCS",
+            "LLC header",
+            "FCS",
+            "security control",
+            "invocation counter",
+            "`0F`",
+        ],
+        "at-netznoe": ["CI", "STSAP, DTSAP", "checksum, stop", "system title", "long-invoke-id-and-priority"],
+        "cz-egd": ["no link", "`0F`: data-notification"],
+        "dlms-wrapper": ["version", "length"],
+        "lu-smarty-encrypted": ["no link", "`DB`", "tag of authentication", "a P1 telegram"],
+    }
+    for name, wanted in parts.items():
+        page = (checkout / "docs" / "meters" / f"{name}.md").read_text(encoding="utf-8")
+        assert [part for part in wanted if part not in page] == [], name
+
+
+def test_make_push_writes_a_frame(checkout: Path, tmp_path: Path, frame_of: Callable[[str], bytes]) -> None:
+    text = "tests/profiles/pushes/at-wels-im350.txt"
+    assert run(checkout, "tools/make_push.py", text, str(tmp_path / "made.bin")).returncode == 0
+    assert (tmp_path / "made.bin").read_bytes() == frame_of("frames/at-wels-im350.bin")
 
 
 def test_make_frame_writes_the_line_ends_and_the_checksum_of_a_published_telegram(

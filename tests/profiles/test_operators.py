@@ -1,4 +1,4 @@
-"""Every operator with a P1 interface has a profile."""
+"""Every operator with a P1 or DLMS interface has a profile."""
 
 import json
 from pathlib import Path
@@ -15,11 +15,32 @@ PROFILES = {
     "be-03": ["be-fluvius-emucs", "be-iskra-ie5"],
     "be-04": ["be-emucs"],
     "be-05": ["be-emucs"],
-    "lu-06": ["lu-smarty"],
+    "lu-06": ["lu-smarty", "lu-smarty-encrypted"],
+    "at-07": ["at-wienernetze"],
+    "at-08": ["at-netznoe"],
+    "at-09": ["at-ksmwest-kaifa"],
+    "at-10": ["at-ksmwest-kaifa"],
+    "at-11": ["at-ksmwest-kaifa"],
+    "at-12": ["at-ksmwest-kaifa"],
+    "at-14": ["at-kaerntennetz"],
+    "at-15": ["at-wels-im350"],
+    "at-16": ["at-burgenland-e450"],
+    "at-17": ["at-burgenland-kaifa"],
     "at-18": ["p1-dsmr"],
-    "at-19": ["at-steiermark-est5"],
+    "at-19": ["at-steiermark-est5", "at-steiermark-est5-encrypted"],
+    "at-20": ["at-steiermark-e450"],
+    "at-23": ["dlms-hdlc"],
+    "ch-24": ["ch-lg-cii"],
+    "ch-25": ["ch-lg-cii"],
+    "ch-26": ["ch-lg-e360"],
+    "ch-27": ["ch-iskra-am550"],
+    "ch-29": ["ch-kamstrup"],
     "ch-28": ["ch-groupe-e-xt211"],
     "de-32": ["de-easymeter-q3d", "de-easymeter-q3da"],
+    "no-34": ["no-aidon"],
+    "no-35": ["no-kaifa"],
+    "no-36": ["no-kamstrup"],
+    "no-37": ["no-embriq"],
     "se-38": ["se-efs2"],
     "se-39": ["se-efs2"],
     "se-40": ["se-efs2"],
@@ -27,19 +48,24 @@ PROFILES = {
     "se-42": ["se-efs2"],
     "se-43": ["se-efs2"],
     "se-44": ["se-efs2"],
+    "se-45": ["se-aidon-efs"],
+    "se-46": ["no-kaifa", "se-kaifa"],
     "se-47": ["se-iskra-am550"],
+    "dk-48": ["dk-kamstrup", "se-kamstrup"],
     "fi-51": ["fi-sk13-1", "fi-aidon-74xx"],
     "fi-52": ["fi-sk13-1"],
     "lt-53": ["lt-eso"],
     "pl-56": ["pl-stoen-gama", "pl-stoen-kaifa"],
+    "cz-60": ["cz-sagemcom-xt211"],
+    "cz-61": ["cz-egd"],
     "hu-65": ["hu-p1"],
     "hu-66": ["hu-p1"],
     "hu-67": ["hu-p1"],
-    "si-68": ["si-iskra-am550", "p1-iskra-split-clock"],
-    "hr-69": ["be-iskra-ie5"],
+    "si-68": ["si-iskra-am550", "p1-iskra-split-clock", "si-iskra-am550-dlms"],
+    "hr-69": ["be-iskra-ie5", "hr-hep-ie5"],
 }
-#: rows that speak of P1 and are not read by profiles of P1: another protocol on the same connector
-OTHER_PROTOCOL = {"pl-59"}
+#: rows that speak of P1 and are not read by profiles: another protocol on the same connector
+OTHER_PROTOCOL = {"pl-59", "it-72"}
 
 
 @pytest.mark.parametrize("row", sorted(PROFILES))
@@ -48,7 +74,7 @@ def test_the_profiles_of_an_operator_exist(row: str) -> None:
 
 
 def test_every_profile_but_the_last_resorts_serves_a_known_operator_or_says_why() -> None:
-    extra = {"dk-nes", "nl-iskra-ie7", "p1-generic"}
+    extra = {"dk-nes", "nl-iskra-ie7", "p1-generic", "dlms-wrapper", "kamstrup-apdu"}
     assert {name for names in PROFILES.values() for name in names} | extra == set(profiles.names())
 
 
@@ -56,8 +82,12 @@ def test_every_profile_but_the_last_resorts_serves_a_known_operator_or_says_why(
 def test_no_row_of_the_directory_is_forgotten(corpus: Path) -> None:
     lines = (corpus.parent / "operators" / "interfaces.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
-    p1 = {row["id"] for row in rows if any(word in str(row["payload"]) for word in ("P1 ASCII", "DSMR", "D0 ASCII"))}
-    assert p1 - set(PROFILES) - OTHER_PROTOCOL == set()
+    readable = {
+        row["id"]
+        for row in rows
+        if any(word in str(row["payload"]) for word in ("P1 ASCII", "DSMR", "D0 ASCII", "DLMS"))
+    }
+    assert readable - set(PROFILES) - OTHER_PROTOCOL == set()
 
 
 @pytest.mark.corpus

@@ -162,19 +162,22 @@ for path in sorted(pathlib.Path(checkout, "decoders").rglob("*.py")):
     importlib.import_module(".".join(path.relative_to(checkout).with_suffix("").parts).removesuffix(".__init__"))
 reach_outside = {"asyncio", "logging", "select", "socket", "sqlite3", "ssl", "subprocess", "threading"}
 loaded = sorted(reach_outside & set(sys.modules))
-from decoders.decoder import Decoder
+from decoders.cipher import Keys
+from decoders.decoder import Decoder, Security
 from decoders.profile import load
 
 inputs = []
 for path in sorted(pathlib.Path(checkout, "config", "profiles").glob("*.toml")):
-    frames = [frame["file"] for frame in tomllib.loads(path.read_text())["frame"]]
-    inputs += [(path.stem, path.read_text(), path.parent.joinpath(frame).read_bytes()) for frame in frames]
+    for frame in tomllib.loads(path.read_text())["frame"]:
+        keys = [bytes.fromhex(frame.get("keys", {}).get(name, "")) for name in ("encryption", "authentication")]
+        security = Security(keys=Keys(keys[0], keys[1] or None) if keys[0] else None)
+        inputs.append((path.stem, path.read_text(), path.parent.joinpath(frame["file"]).read_bytes(), security))
 
 events, results, listening = [], [], True
 sys.addaudithook(lambda event, args: events.append(event) if listening else None)
-for name, text, wire in inputs:
-    decoder = Decoder([load(text, name)], lambda zone: UTC)
-    results.append([*decoder.feed(b"noise" + wire), *decoder.feed(wire[:40]), *decoder.close()])
+for name, text, wire, security in inputs:
+    decoder = Decoder([load(text, name)], lambda zone: UTC, security=security)
+    results.append([*decoder.feed(b"noise" + wire), *decoder.feed(wire[:30]), *decoder.close()])
 exec(extra)
 listening = False
 kinds = [sorted({type(result).__name__ for result in decoded}) for decoded in results]
