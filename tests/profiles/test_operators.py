@@ -39,7 +39,7 @@ PROFILES = {
     "de-32": ["de-easymeter-q3d", "de-easymeter-q3da"],
     "no-34": ["no-aidon"],
     "no-35": ["no-kaifa"],
-    "no-36": ["no-kamstrup"],
+    "no-36": ["no-kamstrup", "no-kamstrup-ct"],
     "no-37": ["no-embriq"],
     "se-38": ["se-efs2"],
     "se-39": ["se-efs2"],

@@ -164,7 +164,7 @@ def test_a_clock_without_true_offset_is_not_given_one(frame_of: FrameOf, decode:
     assert (reading.t, reading.flags) == (None, ("zone_unknown",))
 
 
-@pytest.mark.parametrize("name", ["ch-kamstrup", "kamstrup-apdu", "se-kamstrup"])
+@pytest.mark.parametrize("name", ["ch-kamstrup", "kamstrup-apdu", "no-kamstrup-ct", "se-kamstrup"])
 def test_energy_of_unknown_scale_is_left_out(name: str) -> None:
     profile = profiles.load(name)
     assert (profile.item_p.a_import, profile.item_p.a_export) == (None, None)
