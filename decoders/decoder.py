@@ -92,6 +92,8 @@ class Track:
         self.name = name
         self.link = LINKS[name]()
         self.held: deque[Frame | LinkError] = deque(maxlen=HELD)
+        #: it failed so often that its failures are told at once
+        self.suspected = False
         self._security = security
         self._unwrapper: Unwrapper | None = None
 
@@ -173,7 +175,8 @@ class Decoder:
             if frames >= (CONVINCING if track.name in UNCHECKED else 1):
                 return self._settle(track)
         for track, _ in outcomes:
-            if track.name not in UNCHECKED and len(track.held) >= CONVINCING:
+            track.suspected = track.suspected or len(track.held) >= CONVINCING
+            if track.held and track.suspected and track.name not in UNCHECKED:
                 return self._results(track, track.take_held())
         return []
 

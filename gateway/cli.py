@@ -14,6 +14,7 @@ COMMANDS: dict[str, str] = {
     "run": "run the daemon: read meters, publish, keep a journal",
     "check": "validate the configuration and everything that it names",
     "status": "ask the running daemon for the state of its meters and outlets",
+    "key": "enter, list, prove and remove the keys that the operator issued",
     "decode": "turn the bytes of a file into item P",
     "export": "print readings of the journal",
     "simulate": "be a simulated meter on a pseudo-terminal or TCP port",

@@ -34,6 +34,10 @@ class ControlError(Exception):
     """The daemon could not be asked: one sentence that says why and what to do."""
 
 
+class NotRunningError(ControlError):
+    """Nobody listens."""
+
+
 def socket_path(configured: str | Path = DEFAULT) -> Path:
     """Find the socket: as configured; the default falls back to XDG_RUNTIME_DIR where /run/meterd is not ours."""
     path, runtime = Path(configured), os.environ.get("XDG_RUNTIME_DIR")
@@ -147,17 +151,17 @@ def may_ask(client: Any) -> bool:
         return False
 
 
-def ask(path: Path, command: str, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
-    """Ask the daemon that listens on `path`; raises ControlError."""
+def ask(path: Path, command: str, timeout_s: float = TIMEOUT_S, **fields: Any) -> dict[str, Any]:
+    """Ask the daemon that listens on `path`, with the fields of the command; raises ControlError."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.settimeout(timeout_s)
             client.connect(str(path))
-            client.sendall(json.dumps({"command": command}).encode() + b"\n")
+            client.sendall(json.dumps({"command": command, **fields}).encode() + b"\n")
             with client.makefile("rb") as answers:
                 answer = json.loads(answers.readline())
     except (FileNotFoundError, ConnectionRefusedError):
-        raise ControlError(f"meterd does not run: nobody answers on {path}; start it with `meterd run`") from None
+        raise NotRunningError(f"meterd does not run: nobody answers on {path}; start it with `meterd run`") from None
     except PermissionError:
         raise ControlError(f"{path}: no permission; be root or a member of the group {GROUP}") from None
     except (OSError, ValueError) as error:

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from gateway import __version__, log, sd_notify
+from gateway import __version__, key_control, log, sd_notify
 from gateway.control import ControlServer, socket_path
 from gateway.item_p import ItemP
 from gateway.line_watch import LineWatch
@@ -25,6 +25,7 @@ from gateway.outlets import Outlets
 from gateway.settings import MeterSettings, Settings
 from gateway.sources import create
 from gateway.supervisor import keep, where
+from gateway.trust import Trust
 
 if TYPE_CHECKING:
     from decoders.decoder import Decoder
@@ -51,7 +52,11 @@ class Daemon:
         self._began = time.monotonic()
         self._stop = asyncio.Event()
         self.meters = {meter.name: self._meter(meter) for meter in settings.meter}
-        self.outlets = Outlets(settings, lambda: {m.name: m.counters.as_dict() for m in self.meters.values()})
+        self.outlets = Outlets(
+            settings,
+            lambda: {m.name: m.counters.as_dict() for m in self.meters.values()},
+            lambda: {m.name: m.trust.export() for m in self.meters.values()},
+        )
         self._reported = dict.fromkeys(self.meters, -math.inf)
 
     async def run(self) -> None:
@@ -90,7 +95,8 @@ class Daemon:
             "pid": os.getpid(),
             "uptime_s": round(now - self._began),
             "meters": [
-                self.outlets.with_stored(meter) | {"age_s": meter.age_s(now), "port": meter.settings.port}
+                self.outlets.with_stored(meter)
+                | {"age_s": meter.age_s(now), "port": meter.settings.port, "keys": meter.trust.as_dict()}
                 for meter in self.meters.values()
             ],
             **self.outlets.status(),
@@ -105,7 +111,10 @@ class Daemon:
         else:
             self._auto = candidates = self._auto or _load_auto()
         self._min_auth |= {profile.name: profile.min_auth for profile in candidates}
-        return Decoder(candidates, self._zone, tz=settings.timezone)
+        cipher = candidates[0].cipher if len(candidates) == 1 else None
+        empty_aad = cipher is not None and cipher.aad == "empty"
+        security = self.meters[settings.name].trust.security(empty_aad=empty_aad)
+        return Decoder(candidates, self._zone, tz=settings.timezone, security=security)
 
     def min_auth(self, profile: str) -> str:
         """Give the least authenticity that a profile asks for."""
@@ -128,7 +137,10 @@ class Daemon:
         interval_s = settings.interval_s or (profile.interval_s if profile else INTERVAL_S)
         line = "the parameters of the bridge" if "://" in settings.port else f"{baud} {framing}"
         watch = LineWatch(enabled=settings.enabled, line=line, interval_s=interval_s)
-        return Meter(settings, create(settings, baud=baud, framing=framing), watch, self)
+        trust = Trust(settings, key_control.find(settings), profile.min_auth if profile else None)
+        if trust.keys:
+            key_control.protect_memory()
+        return Meter(settings, create(settings, baud=baud, framing=framing), watch, self, trust)
 
     async def _keep_meter(self, meter: Meter, ready: asyncio.Event) -> None:
         await keep(partial(meter.run, ready), partial(self._crashed, meter))
@@ -145,7 +157,7 @@ class Daemon:
 
     async def _open_control(self) -> ControlServer | None:
         path = socket_path(self._settings.control.socket)
-        server = ControlServer(path, {"status": lambda _: self.status()})
+        server = ControlServer(path, {"status": lambda _: self.status(), "key": self._take_key})
         try:
             await server.start()
         except OSError as error:
@@ -181,6 +193,14 @@ class Daemon:
             good = sum(other.available for other in self.meters.values())
             sd_notify.notify(STATUS=f"{good} of {len(self.meters)} meters ok")
 
+    def _take_key(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Answer `meterd key set` and `remove`; nothing of the request but the meter's name is shown or kept."""
+        answer = key_control.take(self.meters, request)
+        if "error" not in answer:
+            key_control.protect_memory()
+            self._look(self.meters[answer["meter"]], time.monotonic())
+        return answer
+
     def _zone(self, name: str) -> ZoneInfo:
         return self._zones.setdefault(name, ZoneInfo(name))
 
@@ -198,7 +218,7 @@ class Daemon:
 
 
 def _load_auto() -> "list[Profile]":
-    """Every P1 profile; one of the user's that cannot be used is named and left out."""
+    """Every profile; one of the user's that cannot be used is named and left out."""
     from decoders.profile import ProfileSyntaxError
     from gateway import profiles
 
@@ -208,7 +228,7 @@ def _load_auto() -> "list[Profile]":
             found.append(profiles.load(name))
         except (ProfileSyntaxError, OSError, UnicodeDecodeError) as error:
             log.event("profile_refused", profile=name, reason=str(error))
-    return [profile for profile in found if profile.interface == "p1"]
+    return found
 
 
 async def _cancel(*tasks: asyncio.Task[None]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from decoders.errors import CODES
 
-#: every state, in order; those between `bad_checksum` and `stale` come with encryption, identity and plausibility
+#: every state, in order; `implausible` comes with the limits of a meter
 STATES: dict[str, str] = {
     "disabled": "switched off in the configuration",
     "no_port": "the port is not there, or cannot be opened",
@@ -26,10 +26,10 @@ STATES: dict[str, str] = {
     "no_frame": "octets arrive, and no telegram begins in them: wrong baud rate, parity or cable",
     "bad_checksum": "telegrams arrive damaged",
     "key_missing": "telegrams are encrypted, and there is no key",
-    "key_rejected": "the key does not fit",
+    "key_rejected": "the encryption key does not fit",
     "auth_key_rejected": "the authentication key does not fit",
     "unauthenticated_refused": "telegrams are not authenticated as this meter requires",
-    "replayed": "telegrams repeat an invocation counter that was used",
+    "replayed": "telegrams repeat an invocation counter that was used, or one lower than it",
     "identity_changed": "another meter answers: held until a person confirms",
     "unknown_layout": "telegrams arrive whole, and no profile reads them",
     "implausible": "values contradict each other or the meter's limits",
@@ -45,6 +45,10 @@ FLAGS: dict[str, str] = {
 }
 #: octets must arrive for this long without a telegram: three times the interval, and at most this
 RUN_S = 20.0
+#: single telegrams that no key opens (a damaged one, or a wrong key), and how many name the key
+UNPROVEN = ("tag", "garbled")
+PROOF = 3
+UNCERTAIN = {f"unwrap.{code}" for code in UNPROVEN}
 #: facts are counted over this time at least
 WINDOW_S = 30.0
 
@@ -84,6 +88,12 @@ class Facts:
     run: Window | None
     run_s: float
     flags: tuple[str, ...] = ()
+    #: what the latest fault of each kind says of its telegram (`stage.code`): system title and counter
+    evidence: Mapping[str, str] = field(default_factory=dict)
+    #: which keys are in use, by fingerprint
+    keys: str = ""
+    #: what is known of earlier telegrams under these keys
+    history: str = ""
 
     @property
     def limit_s(self) -> float:
@@ -167,19 +177,59 @@ def _bad_checksum(facts: Facts) -> str | None:
     return f"{damaged} telegrams in {facts.window.seconds:.0f} s, none whole ({_most(facts, 'link.')}): check the cable"
 
 
-def _unauthenticated_refused(facts: Facts) -> str | None:
-    refused = facts.window.faults.get("unwrap.unauthenticated", 0)
-    if not refused:
+def _key_missing(facts: Facts) -> str | None:
+    return _refused(facts, "key_missing", "broadcast_key", advice=f"{facts.keys}; enter it with `meterd key set`")
+
+
+def _key_rejected(facts: Facts) -> str | None:
+    """Certain when three telegrams agree; until then each is `tag` or `garbled`, and damage is possible."""
+    if not facts.window.faults.get("unwrap.key_rejected") and _count(facts, *UNPROVEN) < PROOF:
         return None
-    return f"{refused} telegrams in {facts.window.seconds:.0f} s are less authentic than `min_auth` of this meter asks"
+    advice = "; ".join(filter(None, (facts.keys, facts.history or "`meterd key prove` tells which key it is")))
+    return _refused(facts, "key_rejected", *UNPROVEN, advice=advice)
+
+
+def _auth_key_rejected(facts: Facts) -> str | None:
+    return _refused(facts, "auth_key_rejected", advice="; ".join(filter(None, (facts.keys, facts.history))))
+
+
+def _unauthenticated_refused(facts: Facts) -> str | None:
+    return _refused(facts, "unauthenticated_refused", "downgrade", advice=facts.keys)
+
+
+def _replayed(facts: Facts) -> str | None:
+    return _refused(facts, "replayed", "rollback", "counter_exhausted")
+
+
+def _identity_changed(facts: Facts) -> str | None:
+    return _refused(
+        facts, "identity_changed", advice=f"{facts.keys}; if this is your meter, enter its key again (`meterd key set`)"
+    )
 
 
 def _unknown_layout(facts: Facts) -> str | None:
-    unread = sum(n for code, n in facts.window.faults.items() if code.startswith(("grammar.", "profile.")))
+    stages = ("grammar.", "profile.", "unwrap.")
+    unread = sum(n for code, n in facts.window.faults.items() if code.startswith(stages) and code not in UNCERTAIN)
     if not unread or facts.frame_s is None or facts.frame_s >= facts.limit_s:
         return None
-    reason = _most(facts, "grammar.", "profile.")
+    reason = _most(facts, *stages)
     return f"{unread} whole telegrams in {facts.window.seconds:.0f} s gave no reading: {reason}"
+
+
+def _refused(facts: Facts, *codes: str, advice: str = "") -> str | None:
+    """Whole telegrams that were not accepted for one of these reasons, with what the latest said of itself."""
+    if not _count(facts, *codes) or facts.frame_s is None or facts.frame_s >= facts.limit_s:
+        return None
+    names = [f"unwrap.{code}" for code in codes]
+    worst = max(names, key=lambda name: facts.window.faults.get(name, 0))
+    said = facts.evidence.get(worst)
+    reason = f"{CODES['unwrap', worst.removeprefix('unwrap.')]}{f' ({said})' if said else ''}"
+    count = f"{_count(facts, *codes)} telegrams in {facts.window.seconds:.0f} s: {reason}"
+    return f"{count}; {advice}" if advice else count
+
+
+def _count(facts: Facts, *codes: str) -> int:
+    return sum(facts.window.faults.get(f"unwrap.{code}", 0) for code in codes)
 
 
 def _stale(facts: Facts) -> str:
@@ -214,6 +264,11 @@ RULES: tuple[tuple[str, Callable[[Facts], str | None]], ...] = (
     ("no_bytes", _no_bytes),
     ("no_frame", _no_frame),
     ("bad_checksum", _bad_checksum),
+    ("key_missing", _key_missing),
+    ("key_rejected", _key_rejected),
+    ("auth_key_rejected", _auth_key_rejected),
     ("unauthenticated_refused", _unauthenticated_refused),
+    ("replayed", _replayed),
+    ("identity_changed", _identity_changed),
     ("unknown_layout", _unknown_layout),
 )

@@ -47,6 +47,8 @@ class LineWatch:
     _inspected: int = 0
     _top_bit: int = 0
     _faults: Counter[str] = field(default_factory=Counter)
+    #: what the latest fault of each kind said of itself
+    _evidence: dict[str, str] = field(default_factory=dict)
     _samples: deque[_Sums] = field(default_factory=deque)
 
     @property
@@ -87,9 +89,15 @@ class LineWatch:
         """Note a frame that arrived whole, whether it gave a reading or not."""
         self.last_frame = at
 
-    def take_fault(self, name: str) -> None:
-        """Note a fault, as `stage.code`."""
+    def take_fault(self, name: str, evidence: str = "") -> None:
+        """Note a fault, as `stage.code`, and what it says of the telegram."""
         self._faults[name] += 1
+        self._evidence[name] = evidence
+
+    def forget_faults(self) -> None:
+        """Judge by what comes from now on: a key was entered, and older faults say nothing of it."""
+        self._samples.clear()
+        self._evidence.clear()
 
     def take_reading(self, at: float, interval_s: int) -> None:
         """Note a reading, and the interval at which its meter sends."""
@@ -130,6 +138,7 @@ class LineWatch:
             run=None if self._run is None else self._since(max(self._run, self._samples[0], key=_at), now),
             run_s=0.0 if self._run is None or self.last_byte is None else self.last_byte - self._run.at,
             flags=flags,
+            evidence=dict(self._evidence),
         )
 
     def _since(self, then: _Sums, now: float) -> Window:

@@ -7,20 +7,22 @@ kernel, and the sender with it.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from decoders.errors import CODES
 from decoders.model import Fault, Reading, Result
 from gateway import log
 from gateway.item_p import ItemP, stamp, utc
-from gateway.line_state import LineState, judge
+from gateway.line_state import Facts, LineState, judge
 from gateway.line_watch import LineWatch
 from gateway.settings import MeterSettings
 from gateway.sources import Chunk, PortEvent, Source
 from gateway.telemetry import MeterCounters
+from gateway.trust import Trust
 
 if TYPE_CHECKING:
     from decoders.decoder import Decoder
@@ -34,6 +36,7 @@ INTERVAL_S = 10
 AUTH_RANK = {"plain": 0, "unverified": 1, "verified": 2}
 UNITS = {"p": "W", "a": "Wh"}
 _NOTHING = (0, 0, 0, 0)
+T = TypeVar("T")
 
 
 class Host(Protocol):
@@ -59,11 +62,14 @@ class Host(Protocol):
 class Meter:
     """One meter of the configuration. Everything happens in the tasks of one event loop."""
 
-    def __init__(self, settings: MeterSettings, source: Source, watch: LineWatch, host: Host) -> None:
+    def __init__(
+        self, settings: MeterSettings, source: Source, watch: LineWatch, host: Host, trust: Trust | None = None
+    ) -> None:
         self.settings = settings
         self.name = settings.name
         self.counters = MeterCounters()
         self.watch = watch
+        self.trust = trust or Trust(settings)
         self.state = LineState("disabled" if not settings.enabled else "stale", (), "starting")
         self.since = datetime.now(UTC)
         self.last: ItemP | None = None
@@ -93,11 +99,18 @@ class Meter:
         """Judge the line at `now` (monotonic, s); True when its state or flags are not what they were."""
         if self.watch.wants_reopen(now):
             self._source.reopen()
-        before, self.state = self.state, judge(self.watch.facts(now, self.flags()))
+        before, self.state = self.state, judge(self._facts(now))
         changed = (before.state, before.flags) != (self.state.state, self.state.flags)
         if changed:
             self.since = datetime.now(UTC)
         return changed
+
+    def use(self, change: Callable[[], T]) -> T:
+        """Make a change to `trust`, in force for the next telegram: what was said of the keys before is forgotten."""
+        result = change()
+        self._decoder, self._seen = None, _NOTHING
+        self.watch.forget_faults()
+        return result
 
     @property
     def available(self) -> bool:
@@ -137,6 +150,13 @@ class Meter:
             flags.add("unverified")
         return tuple(sorted(flags))
 
+    def _facts(self, now: float) -> Facts:
+        facts = self.watch.facts(now, self.flags())
+        refused = [facts.evidence[name] for name in facts.evidence if name.startswith("unwrap.")]
+        if not refused:
+            return facts
+        return replace(facts, keys=self.trust.sentence(), history=self.trust.history(refused[-1]))
+
     def _take_event(self, event: PortEvent) -> None:
         if event.state != self.watch.port:
             self.counters.add("opens" if event.state == "open" else "port_errors")
@@ -175,16 +195,17 @@ class Meter:
 
     def _take_fault(self, fault: Fault, chunk: Chunk) -> None:
         name = f"{fault.stage}.{fault.code}"
-        self.watch.take_fault(name)
+        self.watch.take_fault(name, fault.evidence)
         text = CODES.get((fault.stage, fault.code), name)
         self.last_error = {"code": name, "text": text, "t": str(utc(chunk.received_at, "seconds"))}
         if not self.counters.faults[name]:
-            log.event("fault", meter=self.name, code=name, reason=text)
+            log.event("fault", meter=self.name, code=name, reason=text, evidence=fault.evidence or None)
         self.counters.faults[name] += 1
 
     def _take_reading(self, reading: Reading, chunk: Chunk) -> None:
-        if AUTH_RANK[reading.auth] < AUTH_RANK[self.settings.min_auth or self._host.min_auth(reading.profile)]:
-            self._take_fault(Fault("unwrap", "unauthenticated", reading.size), chunk)
+        fault = self._refused(reading, chunk)
+        if fault is not None:
+            self._take_fault(fault, chunk)
             return
         self.counters.add("decoded")
         self.watch.take_reading(chunk.monotonic, self.settings.interval_s or reading.interval_s)
@@ -198,6 +219,17 @@ class Meter:
         )
         self.last = item
         self._host.hand_over(self, item)
+
+    def _refused(self, reading: Reading, chunk: Chunk) -> Fault | None:
+        """Why a reading is not believed: it proves less than it must, or its counter is not new."""
+        least = self.settings.min_auth or self._host.min_auth(reading.profile)
+        if AUTH_RANK[reading.auth] < AUTH_RANK[least]:
+            evidence = f"the telegram is {reading.auth}, at least {least} is asked for"
+            return Fault("unwrap", "downgrade", reading.size, evidence)
+        fault, event = self.trust.admit(reading, chunk.received_at)
+        if event is not None:
+            log.event(event, meter=self.name, counter=reading.seen.counter)
+        return fault
 
 
 class _Budget:

@@ -26,10 +26,16 @@ STOP_S = 2.5
 class Outlets:
     """The sinks and the journal of a configuration, from `start` to `stop`."""
 
-    def __init__(self, settings: Settings, counters: Callable[[], Mapping[str, Mapping[str, int]]]) -> None:
-        """`counters` gives those of every meter: the journal keeps them with each group that it commits."""
+    def __init__(
+        self,
+        settings: Settings,
+        counters: Callable[[], Mapping[str, Mapping[str, int]]],
+        trust: Callable[[], Mapping[str, bytes]],
+    ) -> None:
+        """`counters` and `trust` give those of every meter: the journal keeps them with each group that it commits."""
         self._settings = settings
         self._counters = counters
+        self._trust = trust
         self._sinks: dict[str, Sink] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._journal: Journal | None = None
@@ -45,6 +51,7 @@ class Outlets:
         for meter in meters:
             if self._journal:
                 meter.counters.restore(self._journal.counters(meter.name))
+                _restore_trust(meter, self._journal.trust(meter.name))
         if self._settings.mqtt:
             from gateway.sinks.mqtt import MqttSink
 
@@ -137,6 +144,7 @@ class Outlets:
             group_s=GROUP_S[settings.mode],
             meters=[meter.name for meter in self._settings.meter],
             save_counters=self._counters,
+            save_trust=self._trust,
         )
         try:
             journal.start()
@@ -155,3 +163,16 @@ class Outlets:
             log.event("sink_ended", sink=name, error=where(error), again_in_s=pause)
 
         await keep(sink.run, told, ends=False)
+
+
+def _restore_trust(meter: Meter, saved: bytes | None) -> None:
+    """Let a meter go on from the receive counters that the journal kept; a change of `min_auth` since then is told."""
+    if saved is None:
+        return
+    try:
+        change = meter.trust.restore(saved)
+    except ValueError:
+        log.event("counters_lost", meter=meter.name)
+        return
+    if change is not None:
+        log.event("min_auth_changed", meter=meter.name, before=change.before, after=change.after)

@@ -22,9 +22,9 @@ def load(name: str) -> Profile:
     return load_text(_all()[name].read_text(encoding="utf-8"), name)
 
 
-def load_auto(interface: str = "p1") -> list[Profile]:
-    """Every profile of an interface, for `profile = "auto"`; raises ProfileSyntaxError."""
-    return [profile for name in names() if (profile := load(name)).interface == interface]
+def load_auto(interface: str | None = "p1") -> list[Profile]:
+    """Every profile, or every one of an interface, for `profile = "auto"`; raises ProfileSyntaxError."""
+    return [profile for name in names() if interface in ((profile := load(name)).interface, None)]
 
 
 def shipped() -> Traversable:

@@ -43,6 +43,13 @@ class MeterSettings(Strict, frozen=True):
     max_clock_offset_s: Annotated[int, Meta(ge=1, le=86_400)] = 3_600
     #: seconds between telegrams; the profile's where absent
     interval_s: Annotated[int, Meta(ge=1, le=3_600)] | None = None
+    #: files of the encryption key (and, behind it, the authentication key) and of the authentication key
+    key_file: str | None = None
+    auth_key_file: str | None = None
+    #: 8 octets in hexadecimal, for telegrams that do not say it
+    system_title: (
+        Annotated[str, Meta(pattern=r"\A[0-9A-Fa-f]{16}\Z", description="16 hexadecimal digits (8 octets)")] | None
+    ) = None
     enabled: bool = True
 
 
@@ -121,7 +128,9 @@ TABLES: dict[str, type[Strict]] = {
     "log": LogSettings,
     "control": ControlSettings,
 }
-#: keys that name files; a relative path starts at the folder of the configuration
+#: keys of [[meter]] that name files
+METER_PATHS = ("key_file", "auth_key_file")
+#: keys of other tables that name files; a relative path starts at the folder of the configuration
 PATHS = {"mqtt": ("password_file", "ca_file", "cert_file", "key_file"), "journal": ("path",), "control": ("socket",)}
 
 
@@ -130,10 +139,11 @@ def load(path: Path, known: Known = Known()) -> Settings:  # noqa: B008  # an em
     raw, problems = read(path), Problems(path)
     unknown(raw, ["meter", *TABLES], "", problems)
     meters = _meters(raw.get("meter"), problems)
+    for values in meters.values():
+        _join(path.parent, METER_PATHS, values)
     tables = {name: convert(raw[name], TABLES[name], f"[{name}]", problems) for name in TABLES if name in raw}
     for name, keys in PATHS.items():
-        for key in keys & tables.get(name, {}).keys():
-            tables[name][key] = str(path.parent.joinpath(tables[name][key]))
+        _join(path.parent, keys, tables.get(name, {}))
     check(meters, tables, known, problems)
     problems.check()
     return Settings(
@@ -149,3 +159,9 @@ def _meters(raw: Any, problems: Problems) -> dict[str, dict[str, Any]]:
         return {}
     wheres = [f"[[meter]] no. {number}" for number in range(1, len(raw) + 1)]
     return {where: convert(table, MeterSettings, where, problems) for where, table in zip(wheres, raw, strict=True)}
+
+
+def _join(folder: Path, keys: tuple[str, ...], values: dict[str, Any]) -> None:
+    for key in keys:
+        if values.get(key) is not None:
+            values[key] = str(folder.joinpath(values[key]))

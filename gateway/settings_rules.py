@@ -1,9 +1,11 @@
 """What a configuration must hold beyond the type of each key: names that exist, files that open, keys that agree."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+from gateway.key_material import KeyFileError, parse_keys, parse_one, read_file, told
 from gateway.toml_tables import Problems, near
 
 #: what is wrong with a value and what is allowed, or None
@@ -90,6 +92,22 @@ def _readable(path: str) -> Verdict:
         return f"{path} cannot be read: {reason}", "a file that the daemon's user can read"
 
 
+def _key_file(path: str) -> Verdict:
+    return _keys(path, parse_keys)
+
+
+def _auth_key_file(path: str) -> Verdict:
+    return _keys(path, partial(parse_one, role="authentication"))
+
+
+def _keys(path: str, parse: Callable[[str], object]) -> Verdict:
+    try:
+        told(path, parse, read_file(Path(path)))
+    except KeyFileError as error:
+        return str(error), "a file of mode 0400 that the daemon's user can read, with the key as 32 hexadecimal digits"
+    return None
+
+
 def _mqtt_together(mqtt: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Keys of `[mqtt]` that contradict each other: key, what is wrong, what is allowed."""
     if mqtt.get("live_qos") == 1 and mqtt.get("version") == "3.1.1":
@@ -106,7 +124,11 @@ def _mqtt_together(mqtt: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield "password_file", "a password needs a username", "username beside it"
 
 
-METER_RULES: dict[str, Callable[[str], Verdict]] = {"timezone": _timezone}
+METER_RULES: dict[str, Callable[[str], Verdict]] = {
+    "timezone": _timezone,
+    "key_file": _key_file,
+    "auth_key_file": _auth_key_file,
+}
 MQTT_RULES: dict[str, Callable[[str], Verdict]] = dict.fromkeys(
     ("password_file", "ca_file", "cert_file", "key_file"), _readable
 )

@@ -27,3 +27,14 @@ def zone(name: str) -> str:
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise argparse.ArgumentTypeError(f"{name!r} is no time zone: write one such as Europe/Amsterdam") from None
     return name
+
+
+def title(text: str) -> bytes:
+    """Read a system title; raises argparse.ArgumentTypeError."""
+    try:
+        found = bytes.fromhex(text)
+    except ValueError:
+        found = b""
+    if len(found) != 8:
+        raise argparse.ArgumentTypeError(f"{text!r} is no system title: write 16 hexadecimal digits (8 octets)")
+    return found

@@ -8,8 +8,16 @@ from typing import Any
 
 import msgspec
 
+from decoders.cipher import Keys
 from decoders.decoder import Decoder
 from decoders.model import Fault, Result
+
+
+class CaseKeys(msgspec.Struct):
+    """The keys of a case in hexadecimal digits: they are published, and no household's any more."""
+
+    encryption: str = ""
+    authentication: str = ""
 
 
 class Case(msgspec.Struct):
@@ -19,6 +27,7 @@ class Case(msgspec.Struct):
     encoding: str
     data: str
     context: list[str] | str | None = None
+    keys: CaseKeys | None = None
 
     def octets(self) -> bytes:
         """The bytes as on the wire; raises ValueError."""
@@ -30,6 +39,13 @@ class Case(msgspec.Struct):
             return b64decode(self.data, validate=True)
         raise ValueError(f"encoding is {self.encoding!r}; allowed: text, hex, base64")
 
+    def opening(self) -> Keys | None:
+        """The keys; raises ValueError. Samples of the specifications are allowed here."""
+        if self.keys is None or not self.keys.encryption:
+            return None
+        authentication = self.keys.authentication
+        return Keys(bytes.fromhex(self.keys.encryption), bytes.fromhex(authentication) if authentication else None)
+
     def earlier(self) -> list[bytes]:
         """The telegrams before; raises ValueError."""
         context = [self.context] if isinstance(self.context, str) else self.context or []
@@ -37,14 +53,15 @@ class Case(msgspec.Struct):
 
 
 def answer_all(
-    path: Path, decoder: Callable[[], Decoder], shown: Callable[[Result], dict[str, Any] | None]
+    path: Path, decoder: Callable[[Keys | None], Decoder], shown: Callable[[Result], dict[str, Any] | None]
 ) -> list[str]:
     """Print an answer for every case; give a sentence for each line that is no case."""
     problems = []
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
-                answer = _answer(msgspec.json.decode(line, type=Case), decoder(), shown)
+                case = msgspec.json.decode(line, type=Case)
+                answer = _answer(case, decoder(case.opening()), shown)
             except (msgspec.DecodeError, ValueError) as error:
                 problems.append(f"{path}: line {number}: {error}")
                 continue
@@ -60,5 +77,11 @@ def _answer(case: Case, decoder: Decoder, shown: Callable[[Result], dict[str, An
     return {
         "id": case.id,
         "readings": [reading for result in results if (reading := shown(result)) is not None],
-        "faults": [{"stage": result.stage, "code": result.code} for result in results if isinstance(result, Fault)],
+        "faults": [_fault(result) for result in results if isinstance(result, Fault)],
     }
+
+
+def _fault(fault: Fault) -> dict[str, str]:
+    """A fault with its evidence, where there is any: system title and counter."""
+    said = {"stage": fault.stage, "code": fault.code}
+    return said | {"evidence": fault.evidence} if fault.evidence else said

@@ -15,12 +15,14 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from decoders.decoder import Decoder
+from decoders.cipher import Keys
+from decoders.decoder import Decoder, Security
 from decoders.errors import CODES
 from decoders.model import Fault, Reading, Result
 from gateway import profiles
-from gateway.commands.arguments import moment, zone
+from gateway.commands.arguments import moment, title, zone
 from gateway.item_p import ItemP, sub_to_dict, to_dict
+from gateway.key_material import KeyFileError, Material, combined, decoded, parse_keys, read_material, told
 from gateway.profiles import Profile, ProfileSyntaxError
 
 PIECE = 65_536
@@ -38,7 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", nargs="?", help="a capture; - for standard input")
     parser.add_argument("--profile", default="auto", metavar="NAME", help="auto (default) or a profile of docs/meters")
     parser.add_argument("--tz", type=zone, metavar="ZONE", help="zone of the meter's clock, such as Europe/Helsinki")
-    parser.add_argument("--min-auth", choices=CLASSES, default="plain", help="refuse readings of a lower class")
+    parser.add_argument("--key-file", metavar="FILE", help="the encryption key, or both keys; - for standard input")
+    parser.add_argument("--auth-key-file", type=Path, metavar="FILE", help="the authentication key")
+    parser.add_argument("--system-title", type=title, metavar="HEX", help="where the telegrams do not say it")
+    parser.add_argument(
+        "--min-auth",
+        choices=CLASSES,
+        help="refuse readings of a lower class; unverified opens authenticated telegrams without their key, too",
+    )
     parser.add_argument("--received-at", type=moment, metavar="ISO", help="when the bytes were received")
     parser.add_argument("--hex", action="store_true", help="FILE holds hexadecimal digits")
     parser.add_argument("--explain", action="store_true", help="show what each layer made of the bytes")
@@ -50,8 +59,8 @@ def run(args: argparse.Namespace) -> int:
     """Decode; 0 with a reading, 1 without or for input that cannot be read, 2 for options that contradict."""
     if (args.file is None) == (args.cases is None):
         return _complain("give a FILE (or -), or --cases FILE", 2)
-    if args.explain and args.cases:
-        return _complain("--explain is for one FILE, not for --cases", 2)
+    if wrong := _contradiction(args):
+        return _complain(wrong, 2)
     try:
         candidates = _profiles(args.profile)
         if args.cases:
@@ -62,15 +71,46 @@ def run(args: argparse.Namespace) -> int:
                 from gateway.commands.explain import explain
 
                 return explain(pieces, candidates, args.tz, sys.stdout)
-            return _stream(args, pieces, Decoder(candidates, ZoneInfo, tz=args.tz))
-    except (LookupError, ProfileSyntaxError, ValueError) as error:
+            security = _security(args, candidates)
+            return _stream(args, pieces, Decoder(candidates, ZoneInfo, tz=args.tz, security=security))
+    except (LookupError, ProfileSyntaxError, KeyFileError, ValueError) as error:
         return _complain(f"{error.args[0] if error.args else error}", 1)
+
+
+def _contradiction(args: argparse.Namespace) -> str | None:
+    if args.explain and args.cases:
+        return "--explain is for one FILE, not for --cases"
+    if args.cases and (args.key_file or args.auth_key_file):
+        return "--cases takes the keys from the cases: leave out --key-file and --auth-key-file"
+    if args.key_file == "-" == args.file:
+        return "FILE and --key-file cannot both be standard input"
+    return None
+
+
+def _security(args: argparse.Namespace, candidates: list[Profile]) -> Security:
+    """What the options say of keys; raises KeyFileError."""
+    material = Material()
+    if args.key_file == "-":
+        material = told("standard input", parse_keys, decoded(sys.stdin.buffer.read(PIECE), "standard input"))
+    elif args.key_file:
+        material = read_material(Path(args.key_file), None, private=False)
+    if args.auth_key_file:
+        secret = read_material(None, args.auth_key_file, private=False).authentication
+        material = material if secret is None else combined(material, secret, str(args.auth_key_file))
+    cipher = candidates[0].cipher if len(candidates) == 1 else None
+    return Security(
+        keys=material.keys(),
+        system_title=args.system_title,
+        min_auth=args.min_auth or "plain",
+        unverified_by_person=args.min_auth == "unverified",
+        empty_aad=cipher is not None and cipher.aad == "empty",
+    )
 
 
 def _profiles(name: str) -> list[Profile]:
     """The candidates; raises LookupError, ProfileSyntaxError."""
     if name == "auto":
-        return profiles.load_auto()
+        return profiles.load_auto(None)
     try:
         return [profiles.load(name)]
     except KeyError:
@@ -103,7 +143,7 @@ def _results(decoder: Decoder, pieces: Iterable[bytes]) -> Iterator[Result]:
 
 def _shown(result: Result, args: argparse.Namespace) -> dict[str, Any] | None:
     """A reading as JSON object; None for a fault, and for a reading of a lower class than is asked for."""
-    if isinstance(result, Fault) or CLASSES.index(result.auth) < CLASSES.index(args.min_auth):
+    if isinstance(result, Fault) or CLASSES.index(result.auth) < CLASSES.index(args.min_auth or "plain"):
         return None
     item = ItemP(METER, result, result.t or args.received_at, "meter" if result.t else "gateway")
     shown = to_dict(item, registers=True)
@@ -115,14 +155,17 @@ def _shown(result: Result, args: argparse.Namespace) -> dict[str, Any] | None:
 def _sentence(result: Result, args: argparse.Namespace) -> str:
     if isinstance(result, Reading):
         return f"refused: the reading is {result.auth}, and --min-auth asks for {args.min_auth}"
-    return f"{result.stage}/{result.code}: {CODES[result.stage, result.code]} ({result.size} octets)"
+    said = f", {result.evidence}" if result.evidence else ""
+    return f"{result.stage}/{result.code}: {CODES[result.stage, result.code]} ({result.size} octets{said})"
 
 
 def _cases(args: argparse.Namespace, candidates: list[Profile]) -> int:
     from gateway.commands.cases import answer_all
 
-    def decoder() -> Decoder:
-        return Decoder(candidates, ZoneInfo, tz=args.tz)
+    def decoder(keys: Keys | None) -> Decoder:
+        # A case stands for a person who asked for it: what cannot be verified is opened, and marked so.
+        security = Security(keys, args.system_title, args.min_auth or "plain", unverified_by_person=True)
+        return Decoder(candidates, ZoneInfo, tz=args.tz, security=security)
 
     problems = answer_all(args.cases, decoder, lambda result: _shown(result, args))
     for problem in problems:

@@ -55,6 +55,8 @@ class Database:
         self._age_check_due = 0.0
         self._numbers: dict[str, int] = {}
         self._layouts: set[int] = set()
+        #: what the file holds of table `trust`, so that only news are written
+        self._trust: dict[int, bytes] = {}
         fresh = create_private(path)
         found = path.stat()
         self._identity = (found.st_dev, found.st_ino)
@@ -75,6 +77,7 @@ class Database:
             self.db.execute(f"PRAGMA max_page_count = {self._limit_pages}")
             self._numbers = {meter.name: number for number, meter in read_meters(self.db).items()}
             self._layouts = {number for (number,) in self.db.execute("SELECT id FROM layout")}
+            self._trust = dict(self.db.execute("SELECT meter, data FROM trust"))
         except FAILURES as error:
             raise told(error, self.path) from error
         except Corrupt as error:
@@ -132,13 +135,13 @@ class Database:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        known = dict(self._numbers), set(self._layouts)
+        known = dict(self._numbers), set(self._layouts), dict(self._trust)
         try:
             self.db.execute("BEGIN IMMEDIATE")
             yield
             self.db.execute("COMMIT")
         except BaseException as error:
-            self._numbers, self._layouts = known
+            self._numbers, self._layouts, self._trust = known
             with suppress(*FAILURES):
                 self.db.execute("ROLLBACK")
             if isinstance(error, FAILURES):
@@ -167,6 +170,7 @@ class Database:
         for meter, n in group.lost.items():
             state.tally(meter).lost += n
         self._write_counters(group, state)
+        self._write_trust(group)
         return reserved
 
     def _insert(self, rows: Collection[Packed]) -> None:
@@ -177,7 +181,9 @@ class Database:
 
     def _introduce(self, group: Group, state: State) -> None:
         """Write what rows refer to: meters, layouts, and in a new file the salt."""
-        for meter in sorted({*group.given, *group.counters, *(row.meter for row in group.rows)} - set(self._numbers)):
+        for meter in sorted(
+            {*group.given, *group.counters, *group.trust, *(row.meter for row in group.rows)} - set(self._numbers)
+        ):
             number = max(self._numbers.values(), default=COUNTERS) + 1
             data = encode_meter(number, Meter(meter, state.reserved.get(meter, 0)))
             self.db.execute("INSERT INTO meter VALUES (?, ?)", (number, data))
@@ -216,6 +222,15 @@ class Database:
             self.db.execute("DELETE FROM record WHERE id = (SELECT max(id) FROM record) AND meter = ?", (COUNTERS,))
         data = encode_counters(self._numbers, group.counters, state)
         self.db.execute("INSERT INTO record VALUES (NULL, ?, ?, ?)", (COUNTERS, 0, data))
+
+    def _write_trust(self, group: Group) -> None:
+        """Write what admitted the rows of the group, where it changed."""
+        for meter, data in group.trust.items():
+            number = self._numbers[meter]
+            sealed = seal(data, "trust", number)
+            if self._trust.get(number) != sealed:
+                self.db.execute("INSERT OR REPLACE INTO trust VALUES (?, ?)", (number, sealed))
+                self._trust[number] = sealed
 
     def _evict(self, group: Group, state: State) -> None:
         """Remove the oldest rows: by age now and then, by size as long as the group does not fit."""

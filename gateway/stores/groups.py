@@ -39,6 +39,8 @@ class Group:
     counters: dict[str, tuple[Ref, tuple[int, ...]]] = field(default_factory=dict)
     #: highest sequence number given out per meter when the group was cut
     given: dict[str, int] = field(default_factory=dict)
+    #: what admitted the rows, by meter (gateway.trust)
+    trust: dict[str, bytes] = field(default_factory=dict)
     size: int = 0
     #: a commit of it failed: it may be in the file all the same
     tried: bool = False
@@ -48,7 +50,7 @@ class Group:
         self.rows += later.rows
         for meter, n in later.lost.items():
             self.lost[meter] = self.lost.get(meter, 0) + n
-        self.counters, self.given = later.counters, later.given
+        self.counters, self.given, self.trust = later.counters, later.given, later.trust
         self.size += later.size
 
     def drop(self, octets: int) -> Counter[str]:
@@ -90,12 +92,19 @@ class GroupQueue:
                 self._drop_oldest(self.octets - self.limit * 3 // 4)
             return self._open.size
 
-    def cut(self, counters: dict[str, tuple[Ref, tuple[int, ...]]], given: dict[str, int], *, news: bool) -> None:
-        """Close the open group; one without rows only when there is `news` in the counters."""
+    def cut(
+        self,
+        counters: dict[str, tuple[Ref, tuple[int, ...]]],
+        given: dict[str, int],
+        trust: dict[str, bytes],
+        *,
+        news: bool,
+    ) -> None:
+        """Close the open group; one without rows only when there is `news` in the rest."""
         with self._changed:
             if not (self._open.rows or self._open.lost or news):
                 return
-            self._open.counters, self._open.given = counters, given
+            self._open.counters, self._open.given, self._open.trust = counters, given, trust
             self._closed.append(self._open)
             self._open = Group()
             self._changed.notify_all()

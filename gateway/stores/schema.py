@@ -29,6 +29,8 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE layout (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
         "CREATE TABLE record (id INTEGER PRIMARY KEY, meter INTEGER NOT NULL, t INTEGER NOT NULL, data BLOB NOT NULL)",
     ),
+    # what admitted the readings of a meter: its receive counters (gateway.trust)
+    ("CREATE TABLE trust (meter INTEGER PRIMARY KEY, data BLOB NOT NULL)",),
 )
 
 #: primary result codes of sqlite.org/rescode.html that say something about the medium, and nothing about the file

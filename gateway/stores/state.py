@@ -3,6 +3,7 @@
 import secrets
 import sqlite3
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,8 @@ class State:
     #: highest sequence number of each meter that may have been given out
     reserved: dict[str, int] = field(default_factory=dict)
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
+    #: what admitted the readings of each meter, as `gateway.trust` packs it
+    trust: dict[str, bytes] = field(default_factory=dict)
     tallies: dict[str, Tally] = field(default_factory=dict)
     layouts: dict[int, bytes] = field(default_factory=dict)
     next_layout: int = 1
@@ -116,12 +119,19 @@ def _state(db: sqlite3.Connection) -> State:
     layouts = db.execute("SELECT id, data FROM layout ORDER BY id DESC LIMIT ?", (WARM,))
     state.layouts = {number: unseal(data, "layout", number) for number, data in layouts}
     state.next_layout = max(state.layouts, default=0) + 1
+    state.trust = _trust(db, meters)
     for row in _last_counters(db):
         name = meters[row.meter].name
         names = row.names if isinstance(row.names, bytes) else read_layout(db, row.names)
         state.tallies[name] = Tally(*row.tally)
         state.counters[name] = dict(zip(_decode_names(names), row.values, strict=True)) | state.tallies[name].as_dict()
     return state
+
+
+def _trust(db: sqlite3.Connection, meters: Mapping[int, Meter]) -> dict[str, bytes]:
+    """What admitted the readings of each meter. Raises Corrupt."""
+    rows = db.execute("SELECT meter, data FROM trust")
+    return {meters[number].name: unseal(data, "trust", number) for number, data in rows}
 
 
 def salvage_state(path: Path) -> State:
@@ -158,7 +168,9 @@ def _fragments(db: sqlite3.Connection) -> State:
     with suppress(*FAILURES, Corrupt, TypeError):
         state.salt = unseal(db.execute("SELECT data FROM meta WHERE id = ?", (SALT,)).fetchone()[0], SALT)
     with suppress(*FAILURES, Corrupt):
-        state.reserved = {meter.name: meter.reserved for meter in read_meters(db).values()}
+        meters = read_meters(db)
+        state.reserved = {meter.name: meter.reserved for meter in meters.values()}
+        state.trust = _trust(db, meters)
     return state
 
 

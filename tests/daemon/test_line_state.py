@@ -29,6 +29,15 @@ NOISE = Window(30.0, 21_612, 21_612, 10_374)
 CHECKSUM = Window(30.0, 26_000, 26_000, 0, {"link.checksum": 29})
 LAYOUT = Window(30.0, 26_000, 26_000, 0, {"profile.unknown_layout": 29, "link.truncated": 1})
 
+
+def ciphered(**faults):
+    """A line on which whole telegrams arrive, refused for these reasons."""
+    counts = {f"unwrap.{code}": n for code, n in faults.items()}
+    said = dict.fromkeys(counts, "system title 4B, counter 7")
+    window = Window(30.0, 3_000, 3_000, 900, counts)
+    return replace(GOOD, reading_s=None, window=window, evidence=said, keys="KEYS")
+
+
 CASES = {
     "disabled": (replace(GOOD, enabled=False, port="closed"), "disabled", "enabled = false"),
     "disabled before the port": (replace(GOOD, enabled=False, port="no_port"), "disabled", ""),
@@ -83,10 +92,55 @@ CASES = {
         "waiting",
     ),
     "min_auth": (
-        replace(GOOD, reading_s=None, window=Window(30.0, 1, 0, 0, {"unwrap.unauthenticated": 3})),
+        replace(GOOD, reading_s=None, keys="in use: none", window=Window(30.0, 1, 0, 0, {"unwrap.downgrade": 3})),
         "unauthenticated_refused",
-        "3 telegrams in 30 s are less authentic than `min_auth` of this meter asks",
+        "3 telegrams in 30 s: the telegram is less protected than `min_auth` of this meter asks; in use: none",
     ),
+    "no key": (
+        ciphered(key_missing=1),
+        "key_missing",
+        "1 telegrams in 30 s: the telegram is encrypted, and this meter has no key (system title 4B, counter 7); KEYS;",
+    ),
+    "one telegram that does not open": (ciphered(tag=2), "stale", "waiting for the first telegram"),
+    "three that do not open": (ciphered(tag=3), "key_rejected", "3 telegrams in 30 s: the authentication tag does not"),
+    "wrong encryption key": (
+        ciphered(tag=2, key_rejected=1),
+        "key_rejected",
+        "3 telegrams in 30 s: the",
+    ),
+    "wrong encryption key, was right before": (
+        replace(ciphered(key_rejected=5), history="the line was ok with this key until noon"),
+        "key_rejected",
+        "5 telegrams in 30 s: the encryption key is wrong: three telegrams in a row do not open with it (system title 4B,"
+        " counter 7); KEYS; the line was ok with this key until noon",
+    ),
+    "wrong authentication key": (
+        ciphered(tag=2, auth_key_rejected=4),
+        "auth_key_rejected",
+        "4 telegrams in 30 s: the authentication key is wrong",
+    ),
+    "no authentication key": (
+        ciphered(unauthenticated_refused=1),
+        "unauthenticated_refused",
+        "1 telegrams in 30 s: the telegram has a tag, but the operator's authentication key is missing",
+    ),
+    "replayed": (
+        ciphered(replayed=9, rollback=1),
+        "replayed",
+        "10 telegrams in 30 s: the invocation counter was used before: an old telegram was sent again (system title 4B",
+    ),
+    "another meter with the same key": (
+        ciphered(identity_changed=1),
+        "identity_changed",
+        "1 telegrams in 30 s: another system title uses this meter's key",
+    ),
+    "a suite that is not supported": (
+        ciphered(suite=3),
+        "unknown_layout",
+        "3 whole telegrams in 30 s gave no reading: the telegram uses a security suite",
+    ),
+    "wrong key, and the line is dead since": (replace(ciphered(key_rejected=5), frame_s=40.0), "stale", ""),
+    "wrong key, and readings hold": (replace(ciphered(key_rejected=5), reading_s=1.0), "ok", ""),
     "unknown layout": (
         replace(GOOD, reading_s=None, window=LAYOUT),
         "unknown_layout",

@@ -144,7 +144,7 @@ def test_min_auth_refuses(telegrams):
     settings = MeterSettings(name="main", port="/dev/null", min_auth="verified")
     meter, host = play("open", octets, settings=settings)
     assert host.items == []
-    assert meter.counters.faults == {"unwrap.unauthenticated": 1}
+    assert meter.counters.faults == {"unwrap.downgrade": 1}
     meter.judge(time.monotonic())
     assert meter.state.state == "unauthenticated_refused"
 
@@ -153,7 +153,7 @@ def test_min_auth_of_the_profile_holds_where_the_meter_has_none(telegrams):
     host = Host()
     host.least = "unverified"
     octets = telegrams(1)[0][0]
-    assert play("open", octets, host=host)[0].counters.faults == {"unwrap.unauthenticated": 1}
+    assert play("open", octets, host=host)[0].counters.faults == {"unwrap.downgrade": 1}
     plain = MeterSettings(name="main", port="/dev/null", min_auth="plain")
     assert len(play("open", octets, host=host, settings=plain)[1].items) == 1
 

@@ -181,6 +181,9 @@ def test_the_example_holds_every_key_and_is_valid(checkout, tmp_path):
     switched_on = re.sub(r"^# (?=[a-z_]+ = )", "", text.replace("# [[meter]]", "[[meter]]"), flags=re.MULTILINE)
     for name in ("mqtt-password", "ca.pem", "client.pem", "client.key"):
         (tmp_path / name).write_text("x")
+    for name in ("main.ek", "main.ak"):
+        (tmp_path / name).write_text(f"{name.encode().hex():0>32}")
+        (tmp_path / name).chmod(0o400)
     switched_on = switched_on.replace("/etc/meterd/", f"{tmp_path}/").replace("tls = false", "tls = true")
     path = tmp_path / "meterd.toml"
     path.write_text(switched_on)
