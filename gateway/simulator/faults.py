@@ -80,15 +80,18 @@ class Faults:
         self._requests = tuple(requests)
         self._seed = seed
         self._checksum = checksum
-        self._merging: int | None = None
+        #: the telegram that lost its tail, and where
+        self._merging: tuple[int, int] | None = None
 
     def apply(self, number: int, telegram: bytes) -> Outcome:
         """What becomes of this telegram."""
         rng = dice(self._seed, "shape", number)
         if self._merging is not None:
-            since, self._merging = self._merging, None
+            (since, cut), self._merging = self._merging, None
+            at = self._inside(number, telegram, rng)
+            # Cut at the same place, two telegrams that begin alike would make a whole one.
+            tail = telegram[at + (at == cut) :]
             # No checksum proves that the head and the tail of two telegrams are none.
-            tail = telegram[self._inside(number, telegram, rng) :]
             return Outcome(tail, False if self._checksum else None, "merged", since)
         for request in self._requests:
             if request.strikes(number, self._seed):
@@ -107,7 +110,7 @@ class Faults:
         if kind == "torn":
             return Outcome(telegram[cut:], False, kind, number)
         if kind == "merged":
-            self._merging = number
+            self._merging = number, cut
         return Outcome(telegram[:cut], False, kind, number)
 
     def _inside(self, _number: int, telegram: bytes, rng: Random) -> int:

@@ -28,8 +28,11 @@ _ITEM_P = {
     "a_import.total": "a_import_wh",
     "a_export.total": "a_export_wh",
 }
-#: class and attribute in a push object list, by group D of the code
-_CLASS, _CLOCK_CLASS, _DATA_CLASS, _VALUE_ATTRIBUTE = 3, 8, 1, 2
+#: classes (IEC 62056-6-2): data, register, clock, push setup; and the code of the latter
+_DATA, _REGISTER, _CLOCK, _PUSH_SETUP = 1, 3, 8, 40
+_SETUP_CODE = "0-8:25.9.0"
+#: attributes: the name of an object, its value (of the push setup: the push object list)
+_NAME, _VALUE = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ class Row(NamedTuple):
 
     def count(self, state: State) -> int:
         """The integer on the wire, in steps of 10^scaler of its unit; what is finer is cut off."""
-        value = self.value(state)
+        value = int(self.value(state))
         step = self.scaler - UNITS[self.unit][1]
         return int(value // 10**step if step >= 0 else value * 10**-step)
 
@@ -168,20 +171,23 @@ def _objects(rows: tuple[Row, ...], values: list[bytes]) -> list[bytes]:
 
 def _descriptors(rows: tuple[Row, ...], values: list[bytes]) -> list[bytes]:
     """A push object list (class, code, attribute, index of each value, itself the first), then the values."""
-    own = axdr.structure(_descriptor(40, axdr.code("0-8:25.9.0")))
-    described = [own, *(axdr.structure(_descriptor(_class(row), axdr.code(row.code))) for row in rows)]
-    return [axdr.array(described), *values]
+    own = _descriptor(_PUSH_SETUP, _SETUP_CODE, _VALUE)
+    described = [_descriptor(*_object(row)) for row in rows]
+    return [axdr.array([own, *described]), *values]
 
 
-def _class(row: Row) -> int:
+def _object(row: Row) -> tuple[int, str, int]:
+    """Class, code and attribute of what a row holds."""
+    if row.code == _SETUP_CODE:
+        return _PUSH_SETUP, row.code, _NAME
     if row.is_number:
-        return _CLASS
-    return _CLOCK_CLASS if row.kind == "clock" else _DATA_CLASS
+        return _REGISTER, row.code, _VALUE
+    return _CLOCK if row.kind == "clock" else _DATA, row.code, _VALUE
 
 
-def _descriptor(class_: int, code: bytes) -> list[bytes]:
-    attribute = axdr.integer("i8", _VALUE_ATTRIBUTE)
-    return [axdr.integer("u16", class_), axdr.string("octets", code), attribute, axdr.integer("u16", 0)]
+def _descriptor(class_: int, code: str, attribute: int) -> bytes:
+    name = axdr.string("octets", axdr.code(code))
+    return axdr.structure([axdr.integer("u16", class_), name, axdr.integer("i8", attribute), axdr.integer("u16", 0)])
 
 
 _STYLES: dict[str, Callable[[tuple[Row, ...], list[bytes]], list[bytes]]] = {

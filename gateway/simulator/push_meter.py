@@ -100,7 +100,7 @@ class PushMeter(Meter):
         address = hdlc.Address.parse(envelope.address)
         if not envelope.in_blocks:
             return hdlc.segments(address, message, envelope.size or len(hdlc.LLC) + len(message))
-        pieces = apdu.blocks(message, envelope.size, envelope.size - len(hdlc.LLC))
+        pieces = apdu.blocks(message, envelope.size, envelope.first_size - len(hdlc.LLC))
         pieces[0] = hdlc.LLC + pieces[0]
         return [hdlc.frame(address, piece) for piece in pieces]
 

@@ -23,7 +23,9 @@ class Envelope:
     link: Literal["hdlc", "mbus", "bare"]
     #: HDLC: destination, source and control; M-Bus: nothing
     address: str = ""
-    #: HDLC: information of a frame; M-Bus: its body; 0: a message is one frame
+    #: HDLC: information of a message's first frame, its LLC header included, and of the others; M-Bus: their bodies;
+    #: 0: a message is one frame
+    first_size: int = 0
     size: int = 0
     #: general-block-transfer, one block in each frame
     in_blocks: bool = False
@@ -226,18 +228,41 @@ ISKRA_ENERGY = """
 - u32 r_export 0 varh
 """
 AM550_CH = """
-0-0:42.0.0 octets.16.ISK serial
-0-0:1.0.0 clock t
+0-0:96.1.0 octets.11.ISK serial
+0-0:96.1.1 octets.8 serial
 1-0:1.7.0 u32 p_import 0 W
 1-0:2.7.0 u32 p_export 0 W
-1-0:3.7.0 u32 q_import 0 var
-1-0:4.7.0 u32 q_export 0 var
 1-0:1.8.0 u32 a_import.total 0 Wh
+1-0:2.8.0 u32 a_export.total 0 Wh
+1-0:32.7.0 u16 voltage.l1 -1 V
+1-0:52.7.0 u16 voltage.l2 -1 V
+1-0:72.7.0 u16 voltage.l3 -1 V
+1-0:31.7.0 u16 current.l1 -2 A
+1-0:51.7.0 u16 current.l2 -2 A
+1-0:71.7.0 u16 current.l3 -2 A
 1-0:1.8.1 u32 a_import.normal 0 Wh
 1-0:1.8.2 u32 a_import.low 0 Wh
-1-0:2.8.0 u32 a_export.total 0 Wh
 1-0:2.8.1 u32 a_export.normal 0 Wh
 1-0:2.8.2 u32 a_export.low 0 Wh
+"""
+E570 = """
+0-8:25.9.0 code =0-8:25.9.0
+0-0:42.0.0 octets.16.LGZ serial
+0-0:1.0.0 clock t
+1-0:1.7.0 i64 p_import 0 W
+1-0:2.7.0 i64 p_export 0 W
+1-0:3.7.0 i64 q_import 0 var
+1-0:4.7.0 i64 q_export 0 var
+1-1:1.8.0 u64 a_import.total 0 Wh
+1-1:2.8.0 u64 a_export.total 0 Wh
+1-1:5.8.0 u64 r_import 0 varh
+1-1:6.8.0 u64 =0 0 varh
+1-1:7.8.0 u64 =0 0 varh
+1-1:8.8.0 u64 r_export 0 varh
+1-0:31.7.0 i64 current.l1 0 A
+1-0:51.7.0 i64 current.l2 0 A
+1-0:71.7.0 i64 current.l3 0 A
+1-0:13.7.0 i16 power_factor -3 1
 """
 SMARTY = r"""/Lux5\253999999_D
 
@@ -310,7 +335,7 @@ EST5 = r"""/EST5\253999999_A
 1-0:4.7.0({q_export:9-digits}*var)
 !"""
 
-_MBUS = Envelope("mbus", size=250, control=0x20, manufacturer=b"KFM", invoke_id=0x80000000, invoke_counts=True)
+_MBUS = Envelope("mbus", "", 250, 250, control=0x20, manufacturer=b"KFM", invoke_id=0x80000000, invoke_counts=True)
 _SAID = TimeForm(hundredths=0, deviation="said")
 
 PUSHES = {
@@ -351,12 +376,24 @@ PUSHES = {
             baud=2400,
             framing="8E1",
             gas=None,
-            envelope=replace(_MBUS, size=257, manufacturer=b"SAG"),
+            envelope=replace(_MBUS, first_size=257, size=257, manufacturer=b"SAG"),
             lists=(PushList(KAIFA_AT.replace("13.7.0 u16", "13.7.0 i16"), "triples"),),
             time=_SAID,
         ),
         PushVariant(
             "lg-e450",
+            "",
+            "Europe/Vienna",
+            "Europe/Vienna",
+            interval_s=10,
+            baud=2400,
+            framing="8E1",
+            gas=None,
+            envelope=Envelope("hdlc", "ceff 03 13", 129, 129, True, 0x30, b"LGZ", invoke_counts=True),
+            lists=(PushList(E450, "pairs"),),
+        ),
+        PushVariant(
+            "ch-lg-e570",
             "",
             "Europe/Zurich",
             "Europe/Zurich",
@@ -364,8 +401,8 @@ PUSHES = {
             baud=2400,
             framing="8E1",
             gas=None,
-            envelope=Envelope("hdlc", "ceff 03 13", 129, True, 0x30, b"LGZ", invoke_counts=True),
-            lists=(PushList(E450, "pairs"),),
+            envelope=Envelope("hdlc", "ce9b 03 13", 126, 123, True, 0x20, b"LGZ", invoke_counts=True),
+            lists=(PushList(E570, "descriptors"),),
         ),
         PushVariant(
             "dk-kamstrup",
@@ -385,8 +422,8 @@ PUSHES = {
             "Europe/Zurich",
             interval_s=10,
             gas=None,
-            envelope=Envelope("hdlc", "cf 0223 13", 154, control=0x20, manufacturer=b"ISK", invoke_counts=True),
-            lists=(PushList(AM550_CH, "descriptors"),),
+            envelope=Envelope("hdlc", "cf 0223 13", 154, 154, control=0x20, manufacturer=b"ISK", invoke_counts=True),
+            lists=(PushList(AM550_CH, "objects"),),
             time=_SAID,
         ),
         PushVariant(

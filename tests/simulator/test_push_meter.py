@@ -57,9 +57,16 @@ def test_a_push_is_laid_out_as_its_capture(variant, second, family, name, wire):
 
 
 @pytest.mark.corpus
-def test_the_tyrolean_kaifa_is_laid_out_as_its_capture(corpus, wire):
-    octets, keys = wire.capture(corpus / "reference", "mbus-link-push-encrypted", "tinetz-kaifa-doc")
-    meter = PushMeter(7, "at-kaifa-21", HOUR)
+@pytest.mark.parametrize(
+    ("variant", "family", "name"),
+    [
+        ("at-kaifa-21", "mbus-link-push-encrypted", "tinetz-kaifa-doc"),
+        ("ch-lg-e570", "hdlc-push-encrypted", "scs-lg-e570-encrypted-valid"),
+    ],
+)
+def test_a_push_is_laid_out_as_its_capture_that_may_not_be_copied(variant, family, name, corpus, wire):
+    octets, keys = wire.capture(corpus / "reference", family, name)
+    meter = PushMeter(7, variant, HOUR)
     theirs = wire.read(octets, keys, check_tag=False)
     ours = wire.of(meter, HOUR)
     assert ours.shape == theirs.shape
