@@ -172,6 +172,45 @@ def test_what_meters_send_is_plausible(beginning: str, length: int) -> None:
     assert plausible(content, length)
 
 
+@pytest.mark.parametrize(
+    ("time", "fits"),
+    [
+        ("0700 0C", True),
+        ("06FF 0C", False),
+        ("08FF 0C", True),
+        ("0900 0C", False),
+        ("FFFF 0C", True),
+        ("FFFE 0C", False),
+        ("07EA 0D", False),
+        ("07EA FC", False),
+        ("07EA FD", True),
+    ],
+)
+def test_the_time_of_a_notification_has_a_year_and_a_month(time: str, fits: bool) -> None:
+    head = bytes.fromhex("0F00000000 0C" + time) + bytes(9) + b"\x02"
+    assert plausible(head, 300) is plausible(head[:5] + b"\x09" + head[5:], 300) is fits
+    assert not plausible(head[:-1], 300)
+    assert not plausible(head[:5] + b"\x0d" + head[6:], 300)
+
+
+@pytest.mark.parametrize(
+    ("head", "length", "fits"),
+    [
+        ("E0C00001000010", 23, True),
+        ("E0C00001000010", 24, False),
+        ("E0C00001000081", 300, True),
+        ("E0C00001000080", 300, False),
+        ("E0C00001000080", 135, True),
+        ("E0C00002000010", 23, False),
+        ("E0C000010000", 6, False),
+        ("0F0000000000", 6, False),
+        ("0F000000000002", 7, True),
+    ],
+)
+def test_blocks_and_notifications_are_judged_to_the_octet(head: str, length: int, fits: bool) -> None:
+    assert plausible(bytes.fromhex(head), length) is fits
+
+
 @pytest.mark.parametrize("size", range(8))
 def test_what_is_cut_off_is_judged_without_error(size: int) -> None:
     for beginning, _ in BEGINNINGS:
