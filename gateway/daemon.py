@@ -138,7 +138,7 @@ class Daemon:
         line = "the parameters of the bridge" if "://" in settings.port else f"{baud} {framing}"
         watch = LineWatch(enabled=settings.enabled, line=line, interval_s=interval_s)
         trust = Trust(settings, key_control.find(settings), profile.min_auth if profile else None)
-        if trust.keys:
+        if trust.has_key:
             key_control.protect_memory()
         return Meter(settings, create(settings, baud=baud, framing=framing), watch, self, trust)
 

@@ -18,7 +18,7 @@ from gateway.key_material import Material
 from gateway.settings import MeterSettings
 
 if TYPE_CHECKING:
-    from decoders.cipher import KeyRole, Keys
+    from decoders.cipher import KeyRole
     from decoders.decoder import Security
     from gateway.keys import Held
 
@@ -57,7 +57,7 @@ class Trust:
         self._waiting: Identity | None = None
         self._ok_at: int | None = None
         self._saved: tuple[State, int | None, bytes] | None = None
-        self.keys: Keys | None = None
+        self._material = Material()
         self._places: Mapping[KeyRole, str] = {}
         self.problems: tuple[str, ...] = ()
         if held is not None:
@@ -68,9 +68,14 @@ class Trust:
         """The least class that is accepted now."""
         return self._state.pinned if self._stated is None else self._stated
 
+    @property
+    def has_key(self) -> bool:
+        """Whether there is a key to open telegrams with."""
+        return self._material.encryption is not None
+
     def hold(self, held: "Held") -> None:
         """Use keys from the places where they are kept."""
-        self.keys = held.material.keys()
+        self._material = held.material
         self._places = held.places
         self.problems = held.problems
 
@@ -79,22 +84,25 @@ class Trust:
 
         Entering the key of a held meter again says: yes, this is my meter now.
         """
-        self.keys = material.keys()
+        self._material = material
         self._places = {role: "entered" for role, known in material.fingerprints().items() if known}
         self.problems = ()
         waiting, self._waiting = self._waiting, None
-        if waiting is None or self.keys is None or waiting.fingerprint != self.keys.fingerprint:
+        if waiting is None or waiting.fingerprint != self._used:
             return False
         self._state = counters.confirm(self._state, waiting)
         return True
 
     def security(self, *, empty_aad: bool = False) -> "Security":
-        """What a decoder opens telegrams with. What the first telegrams pinned is judged in `admit`."""
+        """What a decoder opens telegrams with. What the first telegrams pinned is judged in `admit`.
+
+        Only here the cipher is made, for a meter whose octets are there: it is heavy to import.
+        """
         from decoders.decoder import Security
 
         title = self._settings.system_title
         return Security(
-            keys=self.keys,
+            keys=self._material.keys(),
             system_title=bytes.fromhex(title) if title else None,
             min_auth=self._stated or "plain",
             unverified_by_person=self._settings.min_auth == "unverified",
@@ -140,24 +148,25 @@ class Trust:
 
     def as_dict(self) -> dict[str, Any]:
         """Show which keys are in use, as in `meterd status --json`: fingerprints and places."""
-        keys = self.keys
-        shown = {
-            "encryption": keys.fingerprint if keys else None,
-            "authentication": keys.authentication_fingerprint if keys else None,
+        used = self._material.fingerprints()
+        return {
+            "encryption": used["encryption"],
+            "authentication": used["authentication"],
+            "places": dict(self._places),
+            "problems": list(self.problems),
+            "min_auth": self.min_auth,
         }
-        return {**shown, "places": dict(self._places), "problems": list(self.problems), "min_auth": self.min_auth}
 
     def sentence(self) -> str:
         """Which keys are in use, in words."""
-        if self.keys is None:
+        used = self._material.fingerprints()
+        if used["encryption"] is None:
             return "; ".join(("no key is in use", *self.problems))
-        second = self.keys.authentication_fingerprint
-        authentication = f"authentication key {second}" if second else "no authentication key"
-        return "; ".join((f"in use: encryption key {self.keys.fingerprint}, {authentication}", *self.problems))
+        second = f"authentication key {used['authentication']}" if used["authentication"] else "no authentication key"
+        return "; ".join((f"in use: encryption key {used['encryption']}, {second}", *self.problems))
 
     def history(self, evidence: str) -> str:
         """What is known of earlier telegrams under the keys in use, beside what the latest one said; or nothing."""
-        used = self.keys.fingerprint if self.keys else None
         titles = {chain.identity.system_title for chain in self._chains()}
         wanted = {self._settings.system_title.upper()} if self._settings.system_title else titles
         if evidence and wanted and not any(title in evidence for title in wanted):
@@ -166,13 +175,17 @@ class Trust:
             return ""
         latest = self._state.chains[0].identity.fingerprint
         until = f"until {utc(datetime.fromtimestamp(self._ok_at, UTC), 'seconds')}"
-        if latest != used:
+        if latest != self._used:
             return f"the line was ok with the key {latest} {until}"
         return f"the line was ok with this key {until}: ask the operator whether the key was changed"
 
+    @property
+    def _used(self) -> str | None:
+        """The fingerprint of the encryption key in use."""
+        return self._material.encryption.fingerprint if self._material.encryption else None
+
     def _chains(self) -> list[counters.Chain]:
-        used = self.keys.fingerprint if self.keys else None
-        return [chain for chain in self._state.chains if chain.identity.fingerprint == used]
+        return [chain for chain in self._state.chains if chain.identity.fingerprint == self._used]
 
     def _evidence(self, seen: Seen, refusal: str | None) -> str:
         if refusal is None:

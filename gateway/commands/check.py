@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gateway.commands import configuration
+from gateway.keys import find
 from gateway.settings import MeterSettings, MqttSettings, Settings, SettingsError
 
 
@@ -81,6 +82,8 @@ def _tls_errors(mqtt: MqttSettings) -> Iterator[str]:
 def _warnings(settings: Settings) -> Iterator[str]:
     for meter in settings.meter:
         yield from _port_warnings(meter)
+        for problem in find(meter.name, meter.key_file, meter.auth_key_file).problems:
+            yield f'[[meter]] "{meter.name}": the key cannot be used: {problem}'
     if settings.mqtt is None:
         yield "no [mqtt]: nothing is published"
     elif settings.mqtt.password_file and Path(settings.mqtt.password_file).stat().st_mode & stat.S_IROTH:

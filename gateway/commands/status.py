@@ -48,6 +48,9 @@ def lines(answer: Mapping[str, Any]) -> Iterator[str]:
     for meter in answer["meters"]:
         yield f"{meter['meter']:<{width}}  {' '.join([meter['state'], *meter['flags']])}: {meter['evidence']}"
         yield f"{'':<{width}}  {_counts(meter)}"
+        if meter["keys"]["encryption"]:
+            second = meter["keys"]["authentication"] or "none"
+            yield f"{'':<{width}}  encryption key {meter['keys']['encryption']}, authentication key {second}"
         if meter["last_error"] and meter["state"] != "ok":
             yield f"{'':<{width}}  last error: {meter['last_error']['text']} ({meter['last_error']['t']})"
     yield _mqtt_line(answer["mqtt"])

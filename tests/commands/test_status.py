@@ -24,6 +24,7 @@ ANSWER = {
             "profile": "nl-dsmr5",
             "interface": "p1",
             "units": {"p": "W", "a": "Wh"},
+            "keys": {"encryption": None, "authentication": None},
             "last_error": {"code": "link.checksum", "text": "damaged", "t": "2026-11-21T22:20:05Z"},
             "counters": {"bytes": 900, "frames": 2, "decoded": 1, "stored": 1, "fault.link.checksum": 1},
             "age_s": 0.4,
