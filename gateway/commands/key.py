@@ -30,7 +30,8 @@ MAX_OCTETS = 4_097
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the actions of `meterd key` and their options."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="set|list|prove|remove")
+    metavar = "set|list|prove|remove"
+    actions = parser.add_subparsers(dest="action", required=True, metavar=metavar, parser_class=_Intermixed)
     for name, run_action in ACTIONS.items():
         action = actions.add_parser(name, help=run_action.__doc__, description=run_action.__doc__, allow_abbrev=False)
         configuration.add_option(action)
@@ -138,6 +139,18 @@ def _remove(args: argparse.Namespace, settings: Settings) -> int:
 
 
 ACTIONS = {"set": _set, "list": _list, "prove": _prove, "remove": _remove}
+
+
+class _Intermixed(argparse.ArgumentParser):
+    """A parser that takes options between METER and FILE, too, as people write them."""
+
+    _within = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._within:
+            return super().parse_known_args(args, namespace)
+        self._within = True
+        return self.parse_known_intermixed_args(args, namespace)
 
 
 def _meter(name: str, settings: Settings) -> MeterSettings:

@@ -112,7 +112,7 @@ CASES = {
     "wrong encryption key, was right before": (
         replace(ciphered(key_rejected=5), history="the line was ok with this key until noon"),
         "key_rejected",
-        f"5 telegrams in 30 s: {CODES['unwrap', 'key_rejected']} (system title 4B, counter 7); KEYS; the line was ok with",
+        f"5 telegrams in 30 s: {CODES['unwrap', 'key_rejected']} (system title 4B, counter 7); KEYS; the line was",
     ),
     "wrong authentication key": (
         ciphered(tag=2, auth_key_rejected=4),

@@ -3,6 +3,7 @@
 import json
 import os
 from datetime import UTC, datetime, timedelta
+from typing import ClassVar
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -59,7 +60,7 @@ def test_ten_thousand_replayed_telegrams_give_no_reading_on_the_path_of_the_daem
         sent.append(b"\xdb\x08" + TITLE + b"\x82" + len(content).to_bytes(2, "big") + content)
 
     class Host:
-        items = []
+        items: ClassVar = []
 
         def make_decoder(self, _):
             from zoneinfo import ZoneInfo
@@ -113,7 +114,7 @@ def test_nothing_of_a_key_is_saved_but_its_fingerprint():
     "data", [b"", b"{}", b'{"counters":{"chains":7}}', b'{"counters":{},"min_auth":"none"}', b"\xff"]
 )
 def test_what_cannot_have_been_saved_is_refused(data):
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         Trust(settings()).restore(data)
 
 

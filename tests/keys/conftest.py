@@ -45,7 +45,8 @@ def config(tmp_path, home):
     def write(more=""):
         path = tmp_path / "meterd.toml"
         path.write_text(
-            f'[[meter]]\nname = "main"\nport = "{tmp_path}/port"\n{more}\n[[meter]]\nname = "garage"\nport = "/dev/zero"\n'
+            f'[[meter]]\nname = "main"\nport = "{tmp_path}/port"\n{more}\n'
+            '[[meter]]\nname = "garage"\nport = "/dev/zero"\n'
             f'[control]\nsocket = "{tmp_path}/control"\n[journal]\npath = "{tmp_path}/journal.db"\n'
         )
         return path

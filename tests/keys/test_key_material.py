@@ -23,7 +23,7 @@ def revealed(material):
     [
         UPPER, LOWER, f"0x{UPPER}", f"  {LOWER}\r\n", EK.hex(" "), EK.hex(":"), EK.hex("-"), EK.hex(" ", 4),
         " ".join(f"0x{octet:02X}" for octet in EK), ", ".join(f"0x{octet:02x}" for octet in EK),
-        f"GUEK: {UPPER}", f"Encryption key = {EK.hex(' ')}", f"Schlüssel\n{EK.hex(':')}\n", f"\ufeff{UPPER}".lstrip("\ufeff"),
+        f"GUEK: {UPPER}", f"Encryption key = {EK.hex(' ')}", f"Schlüssel\n{EK.hex(':')}\n",
     ],
 )  # fmt: skip
 def test_one_key(text):
@@ -83,7 +83,6 @@ def test_no_form_shows_a_key():
         str(secret),
         f"{secret}",
         f"{secret!r:>40}",
-        "%s" % secret,
         repr(material),
         repr({1: material}),
     ]
@@ -124,7 +123,7 @@ def test_a_file_that_others_can_read_is_refused_with_what_to_do(tmp_path, mode):
     path = tmp_path / "ek"
     path.write_text(UPPER)
     path.chmod(mode)
-    with pytest.raises(KeyFileError, match=f"mode {mode:04o}.: chmod 0400 {path}"):
+    with pytest.raises(KeyFileError, match=rf"mode {mode:04o}\): chmod 0400 {path}"):
         read_file(path)
     assert read_file(path, private=False) == UPPER
 
@@ -132,7 +131,7 @@ def test_a_file_that_others_can_read_is_refused_with_what_to_do(tmp_path, mode):
 def test_what_is_no_file_of_a_key(tmp_path):
     with pytest.raises(KeyFileError, match="No such file"):
         read_file(tmp_path / "absent")
-    with pytest.raises(KeyFileError, match="not a file|Is a directory"):
+    with pytest.raises(KeyFileError, match=r"not a file|Is a directory"):
         read_file(tmp_path)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(KeyFileError, match="not a file"):

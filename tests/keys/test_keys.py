@@ -78,7 +78,7 @@ def test_the_store_is_private_and_files_are_whole(home):
 def test_a_store_that_others_can_enter_is_refused(home):
     keys.store().mkdir(parents=True, mode=0o700)
     keys.store().chmod(0o750)
-    with pytest.raises(KeyFileError, match="mode 0750.: chmod 0700"):
+    with pytest.raises(KeyFileError, match=r"mode 0750\): chmod 0700"):
         keys.put("main", Material(Secret(os.urandom(16))))
     assert list(keys.store().iterdir()) == []
 
