@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, cast
 
 from decoders.errors import DecodeError, LinkError, ProfileError
 from decoders.grammars.cosem import AxdrGrammar
@@ -23,7 +23,7 @@ from decoders.profile import Profile, fits
 from decoders.reader import Reader
 
 if TYPE_CHECKING:
-    from decoders.apdu import Unwrapper
+    from decoders.apdu import Plain, Unwrapper
     from decoders.cipher import Keys
 
 #: outcomes of a link that are kept until it is known which link is the meter's
@@ -51,6 +51,10 @@ class Link(Protocol):
         """The frames, and the failures, that these octets complete."""
         ...
 
+    def expire(self) -> list[Frame | LinkError]:
+        """The line was silent: what is open will not be completed. More may follow."""
+        ...
+
     def close(self) -> list[Frame | LinkError]:
         """End of input."""
         ...
@@ -73,6 +77,10 @@ LINKS: dict[str, Callable[[], Link]] = {
     "bare": BareLink,
 }
 GRAMMARS: dict[str, Callable[[], Grammar]] = {"p1": P1Grammar, "axdr": AxdrGrammar}
+
+
+#: what `observe` sees of a frame, in order: frame, plain content of an APDU, telegram, profile, then the result
+Step: TypeAlias = "Frame | Plain | Telegram | Profile | Result"
 
 
 class Security(NamedTuple):
@@ -117,7 +125,8 @@ class Decoder:
     """Decodes the stream of one meter.
 
     `profiles` holds the meter's profile, or all candidates of `auto`; `zone_of` gives the tzinfo of an IANA name; `tz`
-    overrides the zone of the profile; `security` holds the keys. Neither feed nor close raises for what a meter sends.
+    overrides the zone of the profile; `security` holds the keys; `observe` is shown each step as it is taken. Neither
+    feed nor close raises for what a meter sends.
     """
 
     def __init__(
@@ -127,12 +136,14 @@ class Decoder:
         *,
         tz: str | None = None,
         security: Security | None = None,
+        observe: Callable[[Step], None] | None = None,
     ) -> None:
         self._profiles = sorted(profiles, key=lambda profile: (-profile.match.priority, profile.name))
         self._zone_of = zone_of
         self._tz = tz
         wanted = {profile.link for profile in self._profiles}
         self._tracks = [Track(name, security or Security()) for name in LINKS if name in wanted]
+        self._observe = observe or (lambda _: None)
         self._grammars = {name: make() for name, make in GRAMMARS.items()}
         self._readers: dict[str, Reader] = {}
         self._layout: object = ()
@@ -154,6 +165,10 @@ class Decoder:
     def feed(self, data: bytes) -> list[Result]:
         """Take the next octets of the stream; give a Reading or a Fault for each frame that they complete."""
         return self._outcomes([(track, track.link.feed(data)) for track in self._tracks])
+
+    def expire(self) -> list[Result]:
+        """The line was silent for longer than a meter pauses within a message: what is open will not be completed."""
+        return self._outcomes([(track, track.link.expire()) for track in self._tracks])
 
     def close(self) -> list[Result]:
         """End of input: what is cut off becomes a Fault, and so does an input without any frame."""
@@ -199,12 +214,14 @@ class Decoder:
             except DecodeError as error:
                 result = Fault(cast(Stage, error.stage), error.code, error.size, getattr(error, "evidence", ""))
             if result is not None:
+                self._observe(result)
                 results.append(result)
         return results
 
     def _read(self, track: Track, outcome: Frame | LinkError) -> Result | None:
         if isinstance(outcome, LinkError):
             raise outcome
+        self._observe(outcome)
         if outcome.checksum == "ok":
             self.checksum_ok += 1
         else:
@@ -214,6 +231,7 @@ class Decoder:
         plain = track.unwrapper.unwrap(outcome)
         if plain is None:
             return None
+        self._observe(plain)
         if plain.payload[:1] == b"/":
             inner = inner_frame(plain.payload, outcome.size, vouched=plain.auth == "verified")
             reading = self._reading(inner, "p1", plain.auth)
@@ -223,7 +241,10 @@ class Decoder:
 
     def _reading(self, frame: Frame, grammar: str, auth: Auth) -> Reading:
         telegram = self._grammars[grammar].parse(frame)
-        return self.reader_for(telegram, frame, grammar).read(telegram, auth=auth, size=frame.size)
+        self._observe(telegram)
+        reader = self.reader_for(telegram, frame, grammar)
+        self._observe(reader.profile)
+        return reader.read(telegram, auth=auth, size=frame.size)
 
     def reader_for(self, telegram: Telegram, frame: Frame, grammar: str = "p1") -> Reader:
         """The reader of the profile that was named, else of the best fitting one; raises ProfileError, LinkError."""
@@ -236,9 +257,11 @@ class Decoder:
         return reader
 
     def _choose(self, telegram: Telegram, grammar: str, size: int) -> Reader:
-        profiles = self._profiles
+        profiles, link = self._profiles, self._tracks[0].name
         named = len(profiles) == 1
-        profile = next((p for p in profiles if p.grammar == grammar and (named or fits(p, telegram))), None)
+        fitting = [p for p in profiles if p.grammar == grammar and (named or fits(p, telegram))]
+        # one telegram comes over several links: that of the meter's own tells whose it is, before priority does
+        profile = min(fitting, key=lambda p: p.link != link, default=None)
         if profile is None:
             raise ProfileError("unknown_layout", size)
         if profile.name not in self._readers:

@@ -77,6 +77,10 @@ class P1Link:
         self._drop(len(buffer))
         return results
 
+    def expire(self) -> list[Frame | LinkError]:
+        """The line was silent: a telegram has no time-out of its own, its end or the next start tells."""
+        return []
+
     def _align(self) -> bool:
         """Skip to the next octet that begins a telegram; False when more octets are needed to tell."""
         buffer = self._buffer
@@ -140,7 +144,7 @@ def checksum_matches(body: bytes, digits: bytes) -> bool:
 def inner_frame(text: bytes, size: int, *, vouched: bool) -> Frame:
     """The frame of a telegram that came inside an APDU of `size` octets; raises LinkError.
 
-    A tag that was verified vouches for the text: some meters send a wrong CRC inside. Without one, the CRC must be right.
+    A tag that was verified vouches for the text: some meters send a wrong CRC inside. Without it, the CRC must fit.
     """
     mark = text.rfind(b"!")
     if mark < 0 or not _START.match(text):

@@ -4,13 +4,24 @@ import sys
 from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from decoders.cipher import Keys
 from decoders.decoder import Decoder
-from decoders.model import Fault, Result
+from decoders.model import Fault, Reading, Result
+
+#: how a result is printed; None where it is no reading
+Shown = Callable[[Result], dict[str, Any] | None]
+
+
+class MakeDecoder(Protocol):
+    """Makes a decoder with the keys of a case."""
+
+    def __call__(self, keys: Keys | None, *, empty_aad: bool) -> Decoder:
+        """`empty_aad`: tags are verified over no additional data."""
+        ...
 
 
 class CaseKeys(msgspec.Struct):
@@ -52,16 +63,14 @@ class Case(msgspec.Struct):
         return [bytes.fromhex(telegram) for telegram in context]
 
 
-def answer_all(
-    path: Path, decoder: Callable[[Keys | None], Decoder], shown: Callable[[Result], dict[str, Any] | None]
-) -> list[str]:
+def answer_all(path: Path, decoder: MakeDecoder, shown: Shown) -> list[str]:
     """Print an answer for every case; give a sentence for each line that is no case."""
     problems = []
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 case = msgspec.json.decode(line, type=Case)
-                answer = _answer(case, decoder(case.opening()), shown)
+                answer = _answer(case, decoder, shown)
             except (msgspec.DecodeError, ValueError) as error:
                 problems.append(f"{path}: line {number}: {error}")
                 continue
@@ -70,15 +79,23 @@ def answer_all(
     return problems
 
 
-def _answer(case: Case, decoder: Decoder, shown: Callable[[Result], dict[str, Any] | None]) -> dict[str, Any]:
-    for telegram in case.earlier():
-        decoder.feed(telegram)
-    results = decoder.feed(case.octets()) + decoder.close()
+def _answer(case: Case, decoder: MakeDecoder, shown: Shown) -> dict[str, Any]:
+    """Decode a case. Without authentication key, its tags may still verify over no data: that is tried first."""
+    keys = case.opening()
+    results = _results(case, decoder(keys, empty_aad=True)) if keys and not keys.authenticates else []
+    if not any(isinstance(result, Reading) and result.auth == "verified" for result in results):
+        results = _results(case, decoder(keys, empty_aad=False))
     return {
         "id": case.id,
         "readings": [reading for result in results if (reading := shown(result)) is not None],
         "faults": [_fault(result) for result in results if isinstance(result, Fault)],
     }
+
+
+def _results(case: Case, decoder: Decoder) -> list[Result]:
+    for telegram in case.earlier():
+        decoder.feed(telegram)
+    return decoder.feed(case.octets()) + decoder.close()
 
 
 def _fault(fault: Fault) -> dict[str, str]:

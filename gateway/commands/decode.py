@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo
@@ -67,12 +68,12 @@ def run(args: argparse.Namespace) -> int:
             return _cases(args, candidates)
         with _opened(args.file) as stream:
             pieces = _pieces(stream, hexadecimal=args.hex)
+            decoder = partial(Decoder, candidates, ZoneInfo, tz=args.tz, security=_security(args, candidates))
             if args.explain:
                 from gateway.commands.explain import explain
 
-                return explain(pieces, candidates, args.tz, sys.stdout)
-            security = _security(args, candidates)
-            return _stream(args, pieces, Decoder(candidates, ZoneInfo, tz=args.tz, security=security))
+                return explain(pieces, lambda observe: decoder(observe=observe), sys.stdout)
+            return _stream(args, pieces, decoder())
     except (LookupError, ProfileSyntaxError, KeyFileError, ValueError) as error:
         return _complain(f"{error.args[0] if error.args else error}", 1)
 
@@ -162,9 +163,9 @@ def _sentence(result: Result, args: argparse.Namespace) -> str:
 def _cases(args: argparse.Namespace, candidates: list[Profile]) -> int:
     from gateway.commands.cases import answer_all
 
-    def decoder(keys: Keys | None) -> Decoder:
+    def decoder(keys: Keys | None, *, empty_aad: bool) -> Decoder:
         # A case stands for a person who asked for it: what cannot be verified is opened, and marked so.
-        security = Security(keys, args.system_title, args.min_auth or "plain", unverified_by_person=True)
+        security = Security(keys, args.system_title, args.min_auth or "plain", not empty_aad, empty_aad)
         return Decoder(candidates, ZoneInfo, tz=args.tz, security=security)
 
     problems = answer_all(args.cases, decoder, lambda result: _shown(result, args))

@@ -1,16 +1,20 @@
 """`meterd decode --explain`: what each layer made of the bytes, for people; identifications stay hidden."""
 
 import re
-from collections.abc import Iterable, Iterator
-from typing import TextIO
-from zoneinfo import ZoneInfo
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, TextIO, TypeAlias
 
-from decoders.decoder import GRAMMARS, LINKS, Decoder, Link
-from decoders.errors import CODES, DecodeError, LinkError
-from decoders.model import Frame, Reading, Telegram, decimal
+from decoders.decoder import Decoder, Step
+from decoders.errors import CODES
+from decoders.model import Fault, Frame, Reading, Register, Telegram, decimal
 from decoders.profile import Profile
 from gateway import profiles
 from gateway.item_p import QUANTITIES, utc
+
+if TYPE_CHECKING:
+    from decoders.apdu import Plain
+
+MakeDecoder: TypeAlias = Callable[[Callable[[Step], None]], Decoder]
 
 #: characters of a text that are shown
 WIDTH = 48
@@ -21,41 +25,78 @@ _IDENTITY = re.compile(r":(96\.1|42\.0|0\.0)\.")
 _SERIAL = re.compile(r"(\d{3})(\d{5,})")
 
 
-def explain(pieces: Iterable[bytes], candidates: list[Profile], tz: str | None, out: TextIO) -> int:
-    """Write the explanation; 0 when a telegram gave a reading, 1 otherwise."""
-    link, grammar, decoder = LINKS["p1"](), GRAMMARS["p1"](), Decoder(candidates, ZoneInfo, tz=tz)
-    meanings, readings, number = profiles.objects(), 0, 0
-    for number, outcome in enumerate(_outcomes(link, pieces), 1):
-        out.write(f"telegram {number}\n")
-        try:
-            if isinstance(outcome, DecodeError):
-                raise outcome
-            out.write(f"  link     {outcome.size} octets, checksum {outcome.checksum}\n")
-            telegram = grammar.parse(outcome)
-            out.writelines(f"  grammar  {line}\n" for line in _telegram(telegram, meanings))
-            reader = decoder.reader_for(telegram, outcome)
-            out.write(f"  profile  {reader.profile.name}: {reader.profile.title}\n")
-            reading = reader.read(telegram, auth="plain", size=outcome.size)
-            out.writelines(f"  item P   {line}\n" for line in _reading(reading))
-            readings += 1
-        except DecodeError as error:
-            out.write(f"  {error.stage:<8} REFUSED: {CODES[error.stage, error.code]} ({error.size} octets)\n")
-    out.write(f"{link.noise} octets outside telegrams\n" if number else f"no telegram begins in {link.noise} octets\n")
-    return 0 if readings else 1
-
-
-def _outcomes(link: Link, pieces: Iterable[bytes]) -> Iterator[Frame | LinkError]:
+def explain(pieces: Iterable[bytes], decoder: MakeDecoder, out: TextIO) -> int:
+    """Write the explanation; 0 when a telegram gave a reading, 1 otherwise. `decoder` makes one that is observed."""
+    explainer = _Explainer(out)
+    decoding = decoder(explainer.take)
     for piece in pieces:
-        yield from link.feed(piece)
-    yield from link.close()
+        decoding.feed(piece)
+    decoding.close()
+    noise = decoding.noise
+    out.write(f"{noise} octets outside telegrams\n" if decoding.frames else f"no telegram begins in {noise} octets\n")
+    return 0 if explainer.readings else 1
+
+
+class _Explainer:
+    """Writes each step of a decoder as it is taken."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._meanings = profiles.objects()
+        self._telegrams = 0
+        self._begun = self._coded = False
+        self.readings = 0
+
+    def take(self, step: Step) -> None:
+        """Write one step; a reading or a fault ends its telegram."""
+        if not self._begun and not (isinstance(step, Fault) and step.code == "no_frame"):
+            self._telegrams += 1
+            self._begun = True
+            self._out.write(f"telegram {self._telegrams}\n")
+        layer, lines = self._lines(step)
+        self._out.writelines(f"  {layer:<8} {line}\n" for line in lines)
+        if isinstance(step, Reading | Fault):
+            self._begun = False
+            self.readings += isinstance(step, Reading)
+
+    def _lines(self, step: Step) -> tuple[str, Iterable[str]]:
+        if isinstance(step, Frame):
+            return "link", [f"{step.size} octets, checksum {step.checksum}"]
+        if isinstance(step, Telegram):
+            self._coded = bool(step.registers)
+            return "grammar", _telegram(step, self._meanings)
+        if isinstance(step, Profile):
+            return "profile", [f"{step.name}: {step.title}"]
+        if isinstance(step, Reading):
+            named = [] if self._coded else _registers(step.registers, self._meanings)
+            return "item P", [*named, *_reading(step)]
+        if isinstance(step, Fault):
+            told = f"; {step.evidence}" if step.evidence else ""
+            return step.stage, [f"REFUSED: {CODES[step.stage, step.code]} ({step.size} octets{told})"]
+        return "unwrap", [_plain(step)]
+
+
+def _plain(plain: "Plain") -> str:
+    """What was opened, and how."""
+    if plain.cipher is None:
+        return f"{len(plain.payload)} octets in clear"
+    title, control, counter = plain.cipher
+    return (
+        f"{len(plain.payload)} octets, {plain.auth}: security control {control:02X}, counter {counter}, "
+        f"manufacturer {_safe(title[:3].decode('latin-1'))}"
+    )
+
+
+def _registers(registers: Iterable[Register], meanings: dict[str, tuple[str, str]]) -> Iterator[str]:
+    for code, integer, exponent, unit in registers:
+        yield f"{code:<14} {decimal(integer, exponent) + ' ' + unit:<20} {_meaning(code, meanings)[1]}"
 
 
 def _telegram(telegram: Telegram, meanings: dict[str, tuple[str, str]]) -> Iterator[str]:
     """One line for the head and each object, in plain words."""
     yield f"identification {_safe(_SERIAL.sub(_masked, telegram.identification))}"
     yield f"clock          {_safe(telegram.clock) if telegram.clock else 'none'}"
-    for code, integer, exponent, unit in telegram.registers:
-        yield f"{code:<14} {decimal(integer, exponent) + ' ' + unit:<20} {_meaning(code, meanings)[1]}"
+    yield from _registers(telegram.registers, meanings)
     for code, text in telegram.texts.items():
         kind, meaning = _meaning(code, meanings)
         hidden = kind == "identity" or _IDENTITY.search(code)
@@ -64,6 +105,8 @@ def _telegram(telegram: Telegram, meanings: dict[str, tuple[str, str]]) -> Itera
         value = channel.value
         shown = f"{decimal(value[1], value[2])} {value[3]}" if value else "no value"
         yield f"sub-meter {channel.channel}: device type {channel.device_type}, {shown}"
+    if telegram.values and not telegram.registers:
+        yield f"{len(telegram.values)} values without codes: a profile names them by their order"
     if telegram.unread:
         yield f"{telegram.unread} lines are no data objects"
 
