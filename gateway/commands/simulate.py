@@ -4,7 +4,7 @@ Meters that encrypt have test keys: random ones for each run, written with `--ke
 file has the encryption key (EK) in its first line and the authentication key (AK) in its second, 32 hexadecimal digits
 each; the AK may be in a file of its own. Meters of Luxembourg all have the same public AK unless another is given.
 
-    meterd simulate --variant at-kaifa --link /dev/shm/meter --key-out keys --truth truth.jsonl
+    meterd simulate --variant at-kaifa --link meter --key-out keys --truth truth.jsonl
     meterd simulate --variant dk-kamstrup --key-file ek --auth-key-file ak --fault replay=0.1 --fault tag@5
 
 A line of the truth file has, for these meters, also `auth`, `system_title` and the invocation `counter`.
@@ -25,8 +25,9 @@ from gateway.simulator import faults, keys
 from gateway.simulator.clock import Clock, zone
 from gateway.simulator.meter import Meter
 from gateway.simulator.port import FilePort, Port, PtyPort, TcpPort
+from gateway.simulator.push_faults import kinds
 from gateway.simulator.push_meter import simulated
-from gateway.simulator.pushes import PUSHES
+from gateway.simulator.pushes import PUSHES, PushVariant
 from gateway.simulator.serve import Plan, Sent, serve, truth
 from gateway.simulator.variants import VARIANTS, Variant
 
@@ -74,48 +75,50 @@ def run(args: argparse.Namespace) -> int:
     if problem:
         return _fail(problem, 2)
     try:
+        secret = _keys(args)
         with contextlib.ExitStack() as files:
-            return asyncio.run(_simulate(args, files))
+            return asyncio.run(_simulate(args, secret, files))
+    except keys.KeyFileError as error:
+        return _fail(str(error), 1)
     except OSError as error:
         return _fail(f"{error}: choose another port or file", 1)
-    except ValueError as error:
-        return _fail(str(error), 2)
 
 
-async def _simulate(args: argparse.Namespace, files: contextlib.ExitStack) -> int:
-    clock, secret = _clock(args), _keys(args)
+async def _simulate(args: argparse.Namespace, secret: keys.MeterKeys | None, files: contextlib.ExitStack) -> int:
+    clock = _clock(args)
     meters = [
         simulated(args.seed + i, args.variant, clock.start, keys=secret, interval_s=args.interval)
         for i in range(args.meters)
     ]
-    meters[0].faults(tuple(args.fault))
     ports = [_port(args, i, files) for i in range(args.meters)]
     record = files.enter_context(args.truth.open("w", encoding="ascii", buffering=1)) if args.truth else None
+    # A signal may come as soon as somebody knows of a port.
+    running = asyncio.ensure_future(_run(args, meters, ports, clock, record))
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, running.cancel)
     try:
-        for meter, port in zip(meters, ports, strict=True):
-            await port.open()
-            if args.out != "-":
-                _announce(args, meter, port)
-        await _until_signal(args, meters, ports, clock, record)
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
     finally:
         for port in ports:
             await port.close()
     return 0
 
 
-async def _until_signal(
+async def _run(
     args: argparse.Namespace, meters: Sequence[Meter], ports: Sequence[Port], clock: Clock, record: TextIO | None
 ) -> None:
+    """Open the ports, say where they are, and send."""
+    for meter, port in zip(meters, ports, strict=True):
+        await port.open()
+        if args.out != "-":
+            _announce(args, meter, port)
     plan = Plan(args.interval, args.count, args.line_pace, tuple(args.fault), args.unplug_for)
     lines = (
         serve(meter, port, clock, plan, _reporter(meter, record)) for meter, port in zip(meters, ports, strict=True)
     )
-    running = asyncio.gather(*lines)
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, running.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await running
+    await asyncio.gather(*lines)
 
 
 def _clock(args: argparse.Namespace) -> Clock:
@@ -127,20 +130,18 @@ def _clock(args: argparse.Namespace) -> Clock:
 
 
 def _keys(args: argparse.Namespace) -> keys.MeterKeys | None:
-    """The test keys of a meter that encrypts; None for others. Raises OSError and ValueError."""
-    if not _encrypts(args.variant):
+    """The test keys of a meter that encrypts; None for others. Raises OSError and KeyFileError."""
+    variant = PUSHES.get(args.variant)
+    if variant is None or not variant.encrypts:
         return None
-    shared = PUSHES[args.variant].envelope.public_authentication
+    shared = variant.envelope.public_authentication
     if args.key_file:
-        return keys.read(args.key_file, args.auth_key_file, shared)
+        unused = None if variant.authenticates else bytes(keys.SIZE)
+        return keys.read(args.key_file, args.auth_key_file, shared or unused)
     secret = keys.generate(shared)
     if args.key_out:
         keys.write(secret, args.key_out)
     return secret
-
-
-def _encrypts(name: str) -> bool:
-    return name in PUSHES and PUSHES[name].envelope.control is not None
 
 
 def _port(args: argparse.Namespace, index: int, files: contextlib.ExitStack) -> Port:
@@ -165,6 +166,10 @@ def _announce(args: argparse.Namespace, meter: Meter, port: Port) -> None:
         "seed": meter.seed,
     }
     text = "{port}: simulated {variant} meter, {baud} baud {framing}, every {interval_s} s, seed {seed}"
+    if isinstance(variant, PushVariant) and variant.encrypts:
+        named = args.key_file or args.key_out
+        facts["key_file"] = named and str(named)
+        text += ", keys in {key_file}" if named else "; nobody has its keys: name a file with --key-out"
     sys.stdout.write((json.dumps(facts) if args.json else text.format(**facts)) + "\n")
     sys.stdout.flush()
 
@@ -186,7 +191,7 @@ def _conflict(args: argparse.Namespace) -> str | None:
         return "--link names a pseudo-terminal: leave out --tcp and --out"
     if args.meters > 1 and (args.link or args.out):
         return "--meters gives each meter its own port: leave out --link and --out"
-    return _key_conflict(args)
+    return _key_conflict(args) or _fault_conflict(args)
 
 
 def _key_conflict(args: argparse.Namespace) -> str | None:
@@ -194,8 +199,16 @@ def _key_conflict(args: argparse.Namespace) -> str | None:
         return "--key-out writes random keys, --key-file brings keys: leave out one of them"
     if args.auth_key_file and not args.key_file:
         return "--auth-key-file belongs to a --key-file: name both"
-    if (args.key_out or args.key_file) and not _encrypts(args.variant):
+    if (args.key_out or args.key_file) and not (args.variant in PUSHES and PUSHES[args.variant].encrypts):
         return f"{args.variant} encrypts nothing: leave out the keys"
+    return None
+
+
+def _fault_conflict(args: argparse.Namespace) -> str | None:
+    possible = kinds(METERS[args.variant])
+    for request in args.fault:
+        if request.kind not in possible:
+            return f"{args.variant} cannot have the fault {request.kind}: choose one of {', '.join(possible)}"
     return None
 
 

@@ -11,6 +11,10 @@ SIZE = 16
 _MAX_FILE = 256
 
 
+class KeyFileError(Exception):
+    """A key file that cannot be used: one sentence that says which and why, and never repeats what is in it."""
+
+
 class MeterKeys:
     """Encryption key and authentication key of a meter, 16 octets each; shown as nothing but its name."""
 
@@ -37,13 +41,15 @@ def generate(authentication: bytes | None = None) -> MeterKeys:
 def read(path: Path, authentication_path: Path | None = None, authentication: bytes | None = None) -> MeterKeys:
     """Keys from files of 32 hexadecimal digits a line: the encryption key, then the authentication key.
 
-    The second line may be in a file of its own. `authentication` stands in where neither has it; else it is random.
-    Raises OSError, and ValueError for a file that holds something else.
+    The second line may be in a file of its own; `authentication` stands in where neither has it.
+    Raises OSError, and KeyFileError for a file that holds something else, and where no authentication key is known.
     """
     first, *more = _lines(path)
     if authentication_path:
         more = _lines(authentication_path)
-    return MeterKeys(first, more[0] if more else authentication or secrets.token_bytes(SIZE))
+    if not more and authentication is None:
+        raise KeyFileError(f"{path} holds no authentication key: write it as the second line, or name --auth-key-file")
+    return MeterKeys(first, more[0] if more else authentication or bytes(SIZE))
 
 
 def write(keys: MeterKeys, path: Path) -> None:
@@ -59,7 +65,7 @@ def write(keys: MeterKeys, path: Path) -> None:
 
 
 def _lines(path: Path) -> list[bytes]:
-    """One or two keys; the message names the file and never repeats what is in it."""
+    """One or two keys."""
     with path.open("rb") as file:
         text = file.read(_MAX_FILE + 1)
     try:
@@ -67,5 +73,5 @@ def _lines(path: Path) -> list[bytes]:
     except ValueError:
         keys = []
     if len(text) > _MAX_FILE or not 1 <= len(keys) <= 2 or any(len(key) != SIZE for key in keys):
-        raise ValueError(f"{path} holds no key: one or two lines of 32 hexadecimal digits")
+        raise KeyFileError(f"{path} holds no key: one or two lines of 32 hexadecimal digits")
     return keys

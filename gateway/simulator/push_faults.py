@@ -15,6 +15,8 @@ from random import Random
 from gateway.simulator.apdu import ENCRYPTED
 from gateway.simulator.faults import KINDS, Faults, Kind, Outcome, Request
 from gateway.simulator.push_meter import FIRST_COUNTER, Change, PushMeter
+from gateway.simulator.pushes import PushVariant
+from gateway.simulator.variants import Variant
 
 #: how many pushes can come again
 REPLAY_MAX = 20
@@ -26,21 +28,23 @@ _ESSENTIAL = {"hdlc": (2, 2), "mbus": (1, 1), "bare": (1, 1)}
 _UNCOVERED = {"hdlc": (1, 1), "mbus": (0, 0), "bare": (13, 0)}
 
 
-def kinds(meter: PushMeter) -> tuple[Kind, ...]:
-    """The faults that pushes of this meter can have."""
+def kinds(variant: Variant) -> tuple[Kind, ...]:
+    """The faults that telegrams of this kind of meter can have."""
     possible: tuple[Kind, ...] = KINDS
-    if meter.variant.envelope.control is not None:
+    if not isinstance(variant, PushVariant):
+        return possible
+    if variant.encrypts:
         possible += ("replay", "rollback", "downgrade", "title")
-    if meter.variant.authenticates:
+    if variant.authenticates:
         possible += ("tag",)
-    return possible + (("doubled", "missing", "swapped") if meter.variant.envelope.size else ())
+    return possible + (("doubled", "missing", "swapped") if variant.envelope.size else ())
 
 
 class PushFaults(Faults):
     """Spoils the pushes of one meter in order of their numbers."""
 
     def __init__(self, requests: Sequence[Request], meter: PushMeter) -> None:
-        super().__init__(requests, seed=meter.seed, kinds=kinds(meter))
+        super().__init__(requests, seed=meter.seed, kinds=kinds(meter.variant))
         self._meter = meter
         self._link = meter.variant.envelope.link
         #: the latest pushes that went out whole: they are old for every reader

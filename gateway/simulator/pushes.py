@@ -52,6 +52,11 @@ class PushVariant(Variant):
     time: TimeForm = _UNSAID
 
     @property
+    def encrypts(self) -> bool:
+        """Whether its telegrams are ciphered, so that it has keys and a counter."""
+        return self.envelope.control is not None
+
+    @property
     def authenticates(self) -> bool:
         """Whether its telegrams carry a tag, so that the authentication key matters."""
         return bool((self.envelope.control or 0) & AUTHENTICATED)

@@ -35,7 +35,7 @@ PROFILES = {
     "at-est5": "at-steiermark-est5-encrypted",
 }
 SHOWN = ("p_import_w", "p_export_w", "p_net_w", "a_import_wh", "a_export_wh", "t_meter")
-CASES = [(variant, kind) for variant in PUSHES for kind in kinds(PushMeter(7, variant, START))]
+CASES = [(variant, kind) for variant in PUSHES for kind in kinds(PUSHES[variant])]
 
 
 class Gateway:

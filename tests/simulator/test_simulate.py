@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -185,6 +187,87 @@ def test_a_port_in_use_and_a_file_in_the_way_exit_1(tmp_path):
     done = simulate("--out", str(tmp_path / "no" / "folder"), "--count", "1")
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_random_keys_are_written_for_others_and_shown_nowhere(tmp_path, wire):
+    out, record, secret = tmp_path / "capture", tmp_path / "truth.jsonl", tmp_path / "keys"
+    done = simulate("--variant", "dk-kamstrup", "--out", str(out), "--count", "30", "--start", START, "--seed", "7",
+                    "--truth", str(record), "--key-out", str(secret), "--fault", "replay@9", "--fault", "tag@11",
+                    "--json")  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    lines = secret.read_text().splitlines()
+    assert json.loads(done.stdout)["key_file"] == str(secret)
+    for text in (done.stdout.decode(), record.read_text()):
+        assert not any(line in text for line in lines)
+    rows = [json.loads(line) for line in record.read_text().splitlines()]
+    assert [(row["n"], row["fault"]) for row in rows if row["fault"]] == [(9, "replay"), (11, "tag")]
+    assert {row["counter"] - row["n"] for row in rows} == {rows[0]["counter"]}
+    keys, octets = tuple(map(bytes.fromhex, lines)), out.read_bytes()
+    for row in rows:
+        push, octets = octets[: row["size"]], octets[row["size"] :]
+        if row["fault"] is None:
+            pushed = wire.read(push, keys)
+            assert pushed.counter == row["counter"]
+            assert {row["item_p"]["p_import_w"], row["item_p"]["a_import_wh"] // 10} <= set(pushed.values)
+    assert octets == b""
+
+
+def test_a_child_with_key_files_serves_a_terminal(tmp_path, wire):
+    link, ek, ak = (tmp_path / name for name in ("meter", "ek", "ak"))
+    ek.write_text("00" * 15 + "01\n")
+    ak.write_text("00" * 15 + "02\n")
+    with running("--variant", "lu-smarty", "--link", str(link), "--speed", "200", "--start", START,
+                 "--key-file", str(ek), "--auth-key-file", str(ak)) as process:  # fmt: skip
+        assert process.stdout.readline().decode().endswith(f", keys in {ek}\n")
+        fd = os.open(link, os.O_RDONLY | os.O_NOCTTY)
+        octets = b""
+        while octets.count(b"\xdb\x08SAG\xfa\xce") < 3:
+            octets += os.read(fd, 4096)
+        os.close(fd)
+        process.terminate()
+        assert process.wait(DEADLINE_S) == 0
+    first, second = (found.start() for found in list(re.finditer(b"\xdb\x08SAG\xfa\xce", octets))[:2])
+    plain = wire.read(octets[first:second], (bytes(15) + b"\1", bytes(15) + b"\2")).plain
+    assert plain.startswith(b"/Lux5")
+
+
+def test_a_restart_goes_on_with_higher_counters(tmp_path):
+    counters = []
+    for run in range(2):
+        record = tmp_path / f"{run}.jsonl"
+        done = simulate("--variant", "at-est5", "--out", "-", "--count", "3", "--truth", str(record), "--speed", "inf")
+        assert done.returncode == 0
+        counters.append([json.loads(line)["counter"] for line in record.read_text().splitlines()])
+        time.sleep(4)
+    assert counters[1][0] > counters[0][-1]
+
+
+def test_without_a_file_nobody_has_the_keys():
+    with running("--variant", "at-kaifa", "--tcp", "127.0.0.1:0") as process:
+        assert b"nobody has its keys: name a file with --key-out" in process.stdout.readline()
+        process.terminate()
+        assert process.wait(DEADLINE_S) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--variant", "no-aidon", "--key-out", "x"], 2, "no-aidon encrypts nothing"),
+        (["--key-file", "x"], 2, "dsmr5 encrypts nothing"),
+        (["--variant", "at-kaifa", "--key-out", "x", "--key-file", "y"], 2, "leave out one of them"),
+        (["--variant", "at-kaifa", "--auth-key-file", "y"], 2, "name both"),
+        (["--variant", "at-kaifa", "--fault", "tag"], 2, "at-kaifa cannot have the fault tag"),
+        (["--fault", "replay"], 2, "dsmr5 cannot have the fault replay"),
+        (["--variant", "at-kaifa", "--key-file", "no-such-file"], 1, "no-such-file"),
+        (["--variant", "at-kaifa", "--key-file", "pyproject.toml"], 1, "pyproject.toml holds no key"),
+    ],
+)
+def test_keys_and_faults_that_do_not_fit_are_named(options, code, words, checkout):
+    command = [sys.executable, "-c", MAIN, *options, "--out", "-", "--count", "1"]
+    done = subprocess.run(command, capture_output=True, timeout=DEADLINE_S, check=False, cwd=checkout)
+    assert done.returncode == code
+    assert words in done.stderr.decode().splitlines()[-1]
 
 
 def test_a_reader_that_leaves_the_pipe_ends_it_in_one_line():
