@@ -23,12 +23,14 @@ COMMANDS: dict[str, str] = {
 }
 KEY_ANSWER = "keys do not belong on a command line: use --key-file"
 _KEY = re.compile(r"--(auth-)?key(=.*)?", re.DOTALL)
+#: a key where the name of its file belongs
+_TYPED = re.compile(r"--(auth-)?key-file[ =](0x)?[0-9A-F]{2}([\s:-]?(0x)?[0-9A-F]{2}){15,}", re.IGNORECASE)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command: 0 done, 1 the answer is no, 2 usage, 130 interrupted, 141 nobody reads the output."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    if any(_KEY.fullmatch(argument) for argument in arguments):
+    if any(_KEY.fullmatch(argument) for argument in arguments) or _TYPED.search(" ".join(arguments)):
         print(f"meterd: {KEY_ANSWER}", file=sys.stderr)
         return 2
     name, rest = _command(arguments)

@@ -99,9 +99,16 @@ def test_a_key_of_the_configuration_is_not_shadowed(key, pair, tmp_path):
     assert "has key_file" in err
 
 
-@pytest.mark.parametrize("option", ["--key", "--auth-key", "--key=00", "--auth-key=00"])
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--key"], ["--auth-key"], ["--key=00"], ["--auth-key=00"], ["--key-file", "C0FFEE0011223344" * 2],
+        ["--auth-key-file=c0ffee0011223344" + "c0ffee0011223344"], ["--key-file", "C0 FF" * 8],
+        ["--key-file", *["C0"] * 16],
+    ],
+)  # fmt: skip
 def test_a_key_is_never_an_argument(key, option):
-    code, _, err = key("set", "main", option)
+    code, _, err = key("set", "main", *option)
     assert (code, "keys do not belong on a command line: use --key-file" in err) == (2, True)
 
 
