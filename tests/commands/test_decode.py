@@ -426,3 +426,28 @@ def test_a_live_pipe_gives_each_reading_at_once() -> None:
             assert json.loads(os.read(meter.stdout.fileno(), 65_536))["p_import_w"] == 302
         meter.stdin.close()
         assert meter.wait(60) == 0
+
+
+def test_the_examples_of_the_documentation_are_what_the_tool_prints(
+    checkout: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkout)
+    text = (checkout / "docs" / "item-p.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```console\n\$ meterd (.*)\n((?:.*\n)*?)```", text)
+    assert len(examples) >= 4
+    for command, shown in examples:
+        assert cli.main(command.split()) == 0
+        assert capfdbinary.readouterr().out.decode() == shown, command
+
+
+def test_the_documentation_explains_every_key(checkout: Path) -> None:
+    text = (checkout / "docs" / "item-p.md").read_text(encoding="utf-8")
+    for name in ("item-p", "sub"):
+        schema = json.loads((checkout / f"docs/schemas/{name}.schema.json").read_text(encoding="utf-8"))
+        rows = {
+            key
+            for line in text.splitlines()
+            if line.startswith("| `")
+            for key in re.findall(r"`(\w+)`", line.split("|")[1])
+        }
+        assert set(schema["properties"]) <= rows
