@@ -61,7 +61,7 @@ class Decoder:
         self._link = LINKS[self._profiles[0].link]()
         self._grammar = GRAMMARS[self._profiles[0].grammar]()
         self._readers: dict[str, Reader] = {}
-        self._layout: object = None
+        self._layout: object = ()
         self._reader: Reader | None = None
         self.frames = 0
         self.checksum_ok = 0

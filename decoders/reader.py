@@ -47,7 +47,8 @@ class Reader:
         self.profile = profile
         self._zone = Zone(zone) if zone else None
         self._signed = profile.item_p.power == "signed"
-        self._layout: object = None
+        #: no telegram has this layout, not even one whose grammar knows none
+        self._layout: object = ()
         self._plan = Plan((), (), (), ())
         self._channels: tuple[SubTelegram, ...] = ()
         self._sub_readings: tuple[SubReading, ...] = ()
@@ -95,7 +96,7 @@ class Reader:
         """The plan of the telegram's layout, made anew when the layout is another."""
         if telegram.layout is not self._layout:
             map_, registers = self.profile.item_p, telegram.registers
-            self._layout = None
+            self._layout = ()
             self._plan = Plan(
                 self._terms(map_.p_import, (), registers, POWER_SCALE),
                 self._terms(map_.p_export, (), registers, POWER_SCALE),
