@@ -135,10 +135,10 @@ def test_the_journal_bridges_an_outage_of_the_broker(guarded, subscribe, cable, 
         wire.send(part)
     until(lambda: len(seen.readings()) == 10, "ten readings")
     guarded.broker.stop()
+    greetings = len(seen.of("status"))
     for part in sent[10:20]:
         wire.send(part)
     guarded.broker.start()
-    greetings = len(seen.of("status"))
     until(lambda: len(seen.of("status")) > greetings and seen.last("status") == b"online", "the daemon back")
     for part in sent[20:]:
         wire.send(part)
