@@ -94,6 +94,6 @@ CODES: dict[tuple[str, str], str] = {
     ("profile", "unknown_layout"): "no profile fits the identification and structure of this telegram",
     ("profile", "unit"): "a register of item P has no unit, or not the unit of its quantity",
     ("profile", "negative"): "a register that cannot be negative is negative",
-    ("profile", "duplicate"): "a register of item P occurs twice with different values",
+    ("profile", "duplicate"): "a register of item P occurs twice",
     ("profile", "no_values"): "the telegram holds no register and no sub-meter value",
 }

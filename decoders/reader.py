@@ -49,6 +49,7 @@ class Reader:
         self._zone = Zone(zone) if zone else None
         self._signed = profile.item_p.power == "signed"
         self._renames = bool(profile.list or profile.scales)
+        #: no telegram has this layout, not even one whose grammar knows none
         self._layout: object = ()
         self._plan = Plan((), (), (), ())
         self._channels: tuple[SubTelegram, ...] = ()

@@ -6,6 +6,7 @@ journal side by side.
 """
 
 import asyncio
+import gc
 import math
 import os
 import signal
@@ -70,6 +71,8 @@ class Daemon:
         control = await self._open_control()
         ready.set()
         ticker = asyncio.create_task(self._tick())
+        # What was made so far lives as long as the daemon: the collector need not walk through it between two readings.
+        gc.freeze()
         log.event("started", version=__version__, meters=",".join(self.meters), outlets=self.outlets.describe())
         sd_notify.notify(READY="1")
         try:

@@ -38,6 +38,8 @@ def read_line(line: bytes) -> Line:
         digits, unit = whole + fraction, UNITS.get(spelling)
         if unit is not None and whole and digits.isdigit() and len(digits) <= MAX_DIGITS:
             return known[0], int(digits), -len(fraction), unit
+    if known is not None and known[1] is Kind.CLOCK and (time := parse_time(rest[:-1])) and rest[-1:] == b")":
+        return Object(Kind.CLOCK, known[0], rest[:-1].decode("latin-1"), time, (), (rest[:-1],))
     return read_object(head, rest)
 
 

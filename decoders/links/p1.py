@@ -27,8 +27,10 @@ _HEAD = 80
 _END_LENGTH = 8
 
 _START = re.compile(rb"/[A-Za-z]{3}[^\r\n\x00/!]{0,72}\r?\n")
-_END = re.compile(rb"(?<=[\n)])!(?:([0-9A-Fa-f]{4})|([0-9A-Fa-f]{0,3})[ \t]{0,4}(?=[\r\n]))")
-_END_OF_INPUT = re.compile(rb"(?<=[\n)])!([0-9A-Fa-f]{4})?([0-9A-Fa-f]{0,3})\Z")
+_END = re.compile(
+    rb"(?<=[\n)])!(?:([0-9A-Fa-f]{4})|([0-9A-Fa-f]{1,3})[ \t]{0,4}(?=[\r\n])|[ \t]{0,4}(?:(?=\r\n)|(?=(\n))))"
+)
+_END_OF_INPUT = re.compile(rb"(?<=[\n)])!([0-9A-Fa-f]{4})?([0-9A-Fa-f]{0,3})\r?\Z")
 
 
 class P1Link:
@@ -101,14 +103,16 @@ class P1Link:
         mark = data.find(b"!", max(0, self._buffer.searched - _END_LENGTH), LIMIT)
         while mark >= 0:
             end = _END.match(data, mark, LIMIT)
-            if end:
+            # a digit that was damaged into LF must not make a telegram without digits of one that has them: such an end
+            # is believed only where no line ends in CR LF
+            if end and not (end[3] and b"\r" in data[:mark]):
                 return end
             mark = data.find(b"!", mark + 1, LIMIT)
         return None
 
     def _telegram(self, end: re.Match[bytes]) -> list[Frame | LinkError]:
         """Judge the telegram from the start of the buffer to `end`, and drop it."""
-        mark, length, digits = end.start(), end.end(), end[1] or end[2]
+        mark, length, digits = end.start(), end.end(), end[1] or end[2] or b""
         body = bytes(self._buffer.data[: mark + 1])
         self._buffer.cut(length)
         self._aligned = False

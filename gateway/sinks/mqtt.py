@@ -325,9 +325,9 @@ class MqttSink:
         meter.pace.published(item, now)
         self._counters["published"] += 1
 
-    def _messages(self, meter: _Meter, item: ItemP) -> list[topics.Message]:
+    def _messages(self, meter: _Meter, item: ItemP) -> Iterator[topics.Message]:
         settings = self._settings
-        messages = topics.reading(
+        yield from topics.reading(
             meter.topics,
             item,
             qos=settings.live_qos,
@@ -335,5 +335,5 @@ class MqttSink:
             registers=settings.reading_registers,
         )
         if settings.registers:
-            messages += topics.register(meter.topics, meter.changes.take(item.reading.registers))
-        return messages + topics.sub_readings(meter.topics, item, self._salt)
+            yield from topics.register(meter.topics, meter.changes.take(item.reading.registers))
+        yield from topics.sub_readings(meter.topics, item, self._salt)

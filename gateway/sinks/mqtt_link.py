@@ -89,16 +89,21 @@ class Link:
         return not busy and not self.lost.done()
 
     def publish(self, messages: Iterable[Message], valid_s: int = 0) -> list[int]:
-        """Publish together; `valid_s` is the expiry of those that expire. Returns the ids that will be acknowledged."""
-        packets: list[bytes] = []
+        """Publish the first at once, the others together; returns the ids that will be acknowledged.
+
+        `valid_s` is the expiry of those that expire. The first is on its way while the others are still being made.
+        """
         ids: list[int] = []
+        is_first = True
         for message in messages:
             expiry_s = valid_s if message.expires else 0
             if message.qos or self._client.want_write():
                 ids += self._publish(message, expiry_s)
-            else:
-                packets.append(self._packet(message, expiry_s))
-        self._unsent += b"".join(packets)
+                continue
+            self._unsent += self._packet(message, expiry_s)
+            if is_first:
+                self._send()
+            is_first = False
         self._flush()
         return ids
 

@@ -95,19 +95,17 @@ def state_json(line_state: Mapping[str, Any]) -> bytes:
 
 def reading(
     topics: MeterTopics, item: ItemP, *, qos: int = 0, retain_energy: bool = False, registers: bool = False
-) -> list[Message]:
+) -> Iterator[Message]:
     """Item P: first the whole as JSON, then each quantity that the meter sent as a plain number.
 
     Power is never retained: a number that outlives its time steers batteries and chargers wrongly.
     """
-    messages = [Message(topics.reading, to_json(item, registers=registers), qos, expires=True, content_type=JSON)]
     quantity = topics.quantity
-    messages += [Message(quantity[name], value, qos, expires=True) for name, value in _numbers(item.reading, POWER)]
-    messages += [
-        Message(quantity[name], value, qos, retain=retain_energy) for name, value in _numbers(item.reading, ENERGY)
-    ]
-    messages += [Message(quantity[name], value, qos, retain=retain_energy) for name, value in _kwh(item.reading)]
-    return messages
+    yield Message(topics.reading, to_json(item, registers=registers), qos, expires=True, content_type=JSON)
+    for name, value in _numbers(item.reading, POWER):
+        yield Message(quantity[name], value, qos, expires=True)
+    for name, value in (*_numbers(item.reading, ENERGY), *_kwh(item.reading)):
+        yield Message(quantity[name], value, qos, retain=retain_energy)
 
 
 def register(topics: MeterTopics, changes: Iterable[tuple[str, str]]) -> list[Message]:

@@ -1,6 +1,7 @@
 """Memory and start of the daemon, as a person runs it: one meter on a pseudo-terminal, MQTT, the journal."""
 
 import os
+import random
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -71,7 +72,7 @@ def feed(bench: Bench, line: int, subscriber: Subscriber) -> None:
 
 def starts(seconds: float) -> tuple[list[float], list[float]]:
     """Start the daemon again and again: s from exec to the open port, ms from telegram to reading."""
-    opened, first = [], []
+    opened, first, phases = [], [], random.Random(1)
     deadline = time.monotonic() + seconds
     while len(opened) < LEAST_STARTS or time.monotonic() < deadline:
         with Bench() as bench, ExitStack() as stack:
@@ -82,6 +83,8 @@ def starts(seconds: float) -> tuple[list[float], list[float]]:
             daemon = bench.daemon({"main": path}, f'host = "127.0.0.1"\nport = {port}')
             bench.until(lambda pid=daemon.pid, path=path: has_open(pid, path), "the port to be opened", 0.001)
             opened.append(time.monotonic() - began)
+            # A meter sends once a second, whenever we start: the first whole telegram begins within a second.
+            time.sleep(phases.random())
             ended = at_line_pace(line, day(1, datetime.now(UTC).replace(microsecond=0))[0])
             first.append((subscriber.next()[0] - ended) / 1e6)
     return opened, first

@@ -100,8 +100,11 @@ def test_an_interrupt_has_no_traceback(tmp_path):
         os.close(reader)
         time.sleep(1.5)
         process.send_signal(signal.SIGINT)
+        try:
+            assert process.wait(30) == 130
+        finally:
+            process.kill()
         errors = process.stderr.read()
-        assert process.wait(30) == 130
     os.close(writer)
     assert errors == b""
 

@@ -80,6 +80,16 @@ def test_blanks_after_the_end_are_no_checksum() -> None:
     assert frame.checksum == "absent"
 
 
+@pytest.mark.parametrize("octet", [b"\r", b"\n"])
+@pytest.mark.parametrize("place", range(4))
+def test_a_damaged_digit_never_makes_a_telegram_without_checksum(octet: bytes, place: int, sealed: Sealed) -> None:
+    telegram = sealed(GOOD)
+    mark = telegram.rindex(b"!") + 1 + place
+    damaged = telegram[:mark] + octet + telegram[mark + 1 :]
+    found = outcomes(damaged, telegram)
+    assert [frame.checksum for frame in found if isinstance(frame, Frame)] == ["ok"]
+
+
 def test_a_wrong_checksum_gives_no_frame() -> None:
     assert outcomes(GOOD + b"0000\r\n") == ["checksum"]
 
