@@ -1,7 +1,5 @@
 """Keys of the running daemon: found at its start, and taken over the control socket (docs/keys.md)."""
 
-import ctypes
-import resource
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,19 +49,22 @@ def take(meters: Mapping[str, Meter], request: Mapping[str, Any]) -> dict[str, A
         authentication=used["authentication"] or "none",
         confirmed=confirmed or None,
     )
-    credential = any(place.startswith("credential ") for place in find(meter.settings).places.values())
+    places = keys.find(meter.name, meter.settings.key_file, meter.settings.auth_key_file).places
     return {
         "meter": meter.name,
         "encryption": used["encryption"],
         "authentication": used["authentication"],
         "confirmed": confirmed,
         "store": str(keys.store()),
-        "credential": credential,
+        "credential": any(place.startswith("credential ") for place in places.values()),
     }
 
 
 def protect_memory() -> None:
     """Keep keys out of core dumps, and out of the reach of other processes of the same user (prctl(2), ptrace(2))."""
+    import ctypes
+    import resource
+
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 

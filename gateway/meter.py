@@ -34,6 +34,8 @@ TURN_S, SHARE = 0.005, 0.4
 #: until a profile says better: the slowest interval of P1 meters in the field
 INTERVAL_S = 10
 AUTH_RANK = {"plain": 0, "unverified": 1, "verified": 2}
+#: no meter pauses for so long within a message (s): what is open then stays incomplete
+PAUSE_S = 3.0
 UNITS = {"p": "W", "a": "Wh"}
 _NOTHING = (0, 0, 0, 0)
 T = TypeVar("T")
@@ -78,6 +80,8 @@ class Meter:
         self._host = host
         self._decoder: Decoder | None = None
         self._seen = _NOTHING
+        #: the latest octets, and whether their silence was noticed
+        self._latest: Chunk | None = None
         self._budget = _Budget()
 
     async def run(self, ready: asyncio.Event) -> None:
@@ -97,6 +101,7 @@ class Meter:
 
     def judge(self, now: float) -> bool:
         """Judge the line at `now` (monotonic, s); True when its state or flags are not what they were."""
+        self._expire(now)
         if self.watch.wants_reopen(now):
             self._source.reopen()
         before, self.state = self.state, judge(self._facts(now))
@@ -168,9 +173,19 @@ class Meter:
     def _take(self, data: bytes, chunk: Chunk) -> None:
         if self._decoder is None:
             self._decoder = self._host.make_decoder(self.settings)
+        self._latest = chunk
         results = self._decoder.feed(data)
         self._count(self._decoder, data, chunk)
         self._take_results(results, chunk)
+
+    def _expire(self, now: float) -> None:
+        """Once the line is silent, take what is open for incomplete; a link that is not known yet has nothing open."""
+        chunk, decoder = self._latest, self._decoder
+        if chunk is None or decoder is None or now - chunk.monotonic < PAUSE_S:
+            return
+        self._latest = None
+        if decoder.frames:
+            self._take_results(decoder.expire(), chunk)
 
     def _take_results(self, results: Iterable[Result], chunk: Chunk) -> None:
         for result in results:

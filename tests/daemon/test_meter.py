@@ -1,6 +1,7 @@
 """One meter in one loop: what it counts, hands over and says, with a source that plays a script."""
 
 import asyncio
+import json
 import logging
 import time
 from datetime import UTC, datetime
@@ -11,10 +12,12 @@ import pytest
 from decoders.decoder import Decoder
 from gateway import profiles, supervisor
 from gateway.daemon import Daemon
+from gateway.key_material import parse_keys
 from gateway.line_watch import LineWatch
 from gateway.meter import SHARE, Meter
 from gateway.settings import ControlSettings, JournalSettings, MeterSettings, Settings
 from gateway.sources import Chunk, PortEvent
+from gateway.trust import Trust
 
 
 class Script:
@@ -254,3 +257,29 @@ def test_a_meter_that_crashes_is_told_restarted_and_alone(telegrams, tmp_path, m
     crashes = [record.fields for record in caplog.records if record.msg == "meter_crashed"]
     assert {fields["meter"] for fields in crashes} == {"bad"}
     assert crashes[0]["error"].startswith("ZeroDivisionError at test_meter.py:")
+
+
+def test_silence_ends_a_message_that_is_cut_off(checkout):
+    """Half of an M-Bus message, then silence: the half is one fault, once, and the next message is whole."""
+    case = json.loads((checkout / "tests/corpus/mbus-link-push-encrypted.jsonl").read_text().splitlines()[0])
+    octets, first = bytes.fromhex(case["data"]), 256
+    trust = Trust(MeterSettings(name="main", port="/dev/null", min_auth="unverified"))
+    trust.use(parse_keys(case["keys"]["encryption"]))
+
+    class Push(Host):
+        def make_decoder(self, settings):
+            return Decoder([profiles.load("at-netznoe")], ZoneInfo, tz="Europe/Vienna", security=trust.security())
+
+        def min_auth(self, profile):
+            return "unverified"
+
+    watch = LineWatch(enabled=True, line="", interval_s=5)
+    meter = Meter(trust._settings, Script(), watch, Push(), trust)
+    meter._take(octets, Chunk.now(octets))
+    meter._take(octets[:first], Chunk.now(octets))
+    meter.judge(time.monotonic() + 1)
+    assert meter.counters.faults == {}
+    for later in (4, 5, 6):
+        meter.judge(time.monotonic() + later)
+    assert meter.counters.faults.total() == 1
+    assert len(meter._host.items) == 1
