@@ -18,6 +18,7 @@ ALLOWED_IMPORTS = {
     "collections",
     "contextlib",
     "cryptography",
+    "abc",
     "dataclasses",
     "datetime",
     "decoders",
