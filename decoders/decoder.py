@@ -183,27 +183,30 @@ class Decoder:
         """Results of the meter's link; while it is not known, only what makes it known."""
         if len(outcomes) == 1:
             return self._results(*outcomes[0])
-        for track, found in outcomes:
-            track.held += found
-        for track, _ in outcomes:
-            frames = sum(isinstance(outcome, Frame) for outcome in track.held)
+        waiting = [(track, [*track.take_held(), *found]) for track, found in outcomes]
+        for track, found in waiting:
+            frames = sum(isinstance(outcome, Frame) for outcome in found)
             if frames >= (CONVINCING if track.name in UNCHECKED else 1):
-                return self._settle(track)
-        for track, _ in outcomes:
-            track.suspected = track.suspected or len(track.held) >= CONVINCING
-            if track.held and track.suspected and track.name not in UNCHECKED:
-                return self._results(track, track.take_held())
-        return []
+                return self._settle(track, found)
+        results: list[Result] = []
+        for track, found in waiting:
+            track.suspected = track.suspected or sum(map(_damaged, found)) >= CONVINCING
+            if track.suspected and track.name not in UNCHECKED and not results:
+                results = self._results(track, found)
+            else:
+                track.held += found
+        return results
 
-    def _settle(self, track: Track) -> list[Result]:
+    def _settle(self, track: Track, found: list[Frame | LinkError]) -> list[Result]:
         """From now on this is the meter's link."""
         self._tracks = [track]
-        return self._results(track, track.take_held())
+        return self._results(track, found)
 
     def _best_of_held(self) -> list[Result]:
         """At the end of the input: damage in a checked link is more likely than a frame of an unchecked one in it."""
-        held = [track for track in self._tracks if track.held]
-        return self._settle(min(held, key=lambda track: track.name in UNCHECKED)) if held else []
+        held = [track for track in self._tracks if any(map(_damaged, track.held))]
+        track = min(held, key=lambda track: track.name in UNCHECKED, default=None)
+        return self._settle(track, track.take_held()) if track else []
 
     def _results(self, track: Track, outcomes: Iterable[Frame | LinkError]) -> list[Result]:
         results: list[Result] = []
@@ -268,6 +271,11 @@ class Decoder:
             zone = self._tz or profile.clock.zone
             self._readers[profile.name] = Reader(profile, self._zone_of(zone) if zone else None)
         return self._readers[profile.name]
+
+
+def _damaged(outcome: Frame | LinkError) -> bool:
+    """Whether an outcome speaks for its link: a header that is none is found in every noise."""
+    return isinstance(outcome, Frame) or outcome.code != "header"
 
 
 def _seconds(t_meter: str | None) -> int | None:
