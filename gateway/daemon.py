@@ -47,7 +47,7 @@ class Daemon:
     def __init__(self, settings: Settings, profiles: Mapping[str, "Profile"]) -> None:
         self._settings = settings
         self._profiles = profiles
-        self._auto: list[Profile] | None = None
+        self._auto: list[Profile] = []
         self._min_auth: dict[str, str] = {}
         self._zones: dict[str, ZoneInfo] = {}
         self._began = time.monotonic()
@@ -67,6 +67,8 @@ class Daemon:
         enabled = [meter for meter in self.meters.values() if meter.settings.enabled]
         tasks = [asyncio.create_task(self._keep_meter(meter, ready), name=meter.name) for meter in enabled]
         await self._ports_tried(enabled)
+        if any(meter.settings.profile == "auto" for meter in enabled):
+            self._auto = await asyncio.to_thread(_load_auto)
         await self.outlets.start(self.meters.values())
         control = await self._open_control()
         ready.set()
@@ -106,13 +108,10 @@ class Daemon:
         }
 
     def make_decoder(self, settings: MeterSettings) -> "Decoder":
-        """Make the decoder of a meter; the candidates of `auto` are loaded for the first meter that needs them."""
+        """Make the decoder of a meter."""
         from decoders.decoder import Decoder
 
-        if settings.profile != "auto":
-            candidates = [self._profiles[settings.profile]]
-        else:
-            self._auto = candidates = self._auto or _load_auto()
+        candidates = self._auto if settings.profile == "auto" else [self._profiles[settings.profile]]
         self._min_auth |= {profile.name: profile.min_auth for profile in candidates}
         cipher = candidates[0].cipher if len(candidates) == 1 else None
         empty_aad = cipher is not None and cipher.aad == "empty"
@@ -174,11 +173,13 @@ class Daemon:
         while True:
             now = time.monotonic()
             for meter in self.meters.values():
+                meter.expire(now)
                 self._look(meter, now)
             self.outlets.look()
             if watchdog_s:
                 sd_notify.notify(WATCHDOG="1")
             due = [meter.watch.deadline(now) - now for meter in self.meters.values() if meter.available]
+            due += [meter.silence - now for meter in self.meters.values() if meter.silence is not None]
             longest = min(TICK_S, watchdog_s / 3) if watchdog_s else TICK_S
             await asyncio.sleep(max(0.01, min([longest, *due])))
 

@@ -6,7 +6,7 @@ The JSON form is public: docs/item-p.md, docs/schemas/item-p.schema.json (Regula
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -17,6 +17,15 @@ SUB_SCHEMA = "meterd.sub/1"
 QUANTITIES = ("p_import_w", "p_export_w", "p_net_w", "a_import_wh", "a_export_wh")
 
 _encode = msgspec.json.Encoder().encode
+
+
+class Energy(NamedTuple):
+    """Energy registers in Wh that an earlier reading of the same meter had, and when: by the clock of `t`."""
+
+    a_import_wh: int | None
+    a_export_wh: int | None
+    reg_t: datetime
+    clock: Literal["meter", "gateway"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +41,8 @@ class ItemP:
     t_rx: datetime | None = None
     clock_offset_s: float | None = None
     valid_for_s: int | None = None
+    #: what an earlier reading said, where this one has no energy (gateway.carried); shown, and never stored
+    carried: Energy | None = None
 
 
 def stamp(  # noqa: PLR0913
@@ -63,8 +74,11 @@ def is_zone_error(offset_s: float) -> bool:
 
 
 def to_dict(item: ItemP, *, registers: bool = False) -> dict[str, Any]:
-    """Item P as the JSON object of docs/item-p.md; absent values are left out. `registers` adds every register."""
-    reading = item.reading
+    """Item P as the JSON object of docs/item-p.md; absent values are left out. `registers` adds every register.
+
+    Energy that is carried has its own, older `reg_t`: that is how a reader tells it from what the telegram said.
+    """
+    reading, energy = item.reading, item.carried
     known: dict[str, Any] = {
         "schema": SCHEMA,
         "meter": item.meter,
@@ -76,9 +90,9 @@ def to_dict(item: ItemP, *, registers: bool = False) -> dict[str, Any]:
         "p_import_w": reading.p_import_w,
         "p_export_w": reading.p_export_w,
         "p_net_w": reading.p_net_w,
-        "a_import_wh": reading.a_import_wh,
-        "a_export_wh": reading.a_export_wh,
-        "reg_t": utc(_register_time(item)),
+        "a_import_wh": energy.a_import_wh if energy else reading.a_import_wh,
+        "a_export_wh": energy.a_export_wh if energy else reading.a_export_wh,
+        "reg_t": utc(energy.reg_t if energy else _register_time(item)),
         "quality": reading.quality,
         "auth": reading.auth,
         "seq": item.seq,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from decoders.errors import CODES
 from decoders.model import Fault, Reading, Result
 from gateway import log
+from gateway.carried import Carried
 from gateway.item_p import ItemP, stamp, utc
 from gateway.line_state import Facts, LineState, judge
 from gateway.line_watch import LineWatch
@@ -35,7 +36,7 @@ TURN_S, SHARE = 0.005, 0.4
 INTERVAL_S = 10
 AUTH_RANK = {"plain": 0, "unverified": 1, "verified": 2}
 #: no meter pauses for so long within a message (s): what is open then stays incomplete
-PAUSE_S = 3.0
+PAUSE_S = 2.0
 UNITS = {"p": "W", "a": "Wh"}
 _NOTHING = (0, 0, 0, 0)
 T = TypeVar("T")
@@ -80,13 +81,16 @@ class Meter:
         self._host = host
         self._decoder: Decoder | None = None
         self._seen = _NOTHING
-        #: the latest octets, and whether their silence was noticed
+        #: the latest octets; since when more are waited for, until their silence was noticed
         self._latest: Chunk | None = None
+        self._waiting: float | None = None
+        self._energy = Carried()
         self._budget = _Budget()
 
     async def run(self, ready: asyncio.Event) -> None:
         """Read until the source ends or this task is cancelled; octets wait for `ready` once the port is open."""
-        self._decoder, self._seen = None, _NOTHING
+        self._decoder, self._seen, self._waiting = None, _NOTHING, None
+        self._energy.forget()
         chunks = cast(AsyncGenerator[Chunk | PortEvent, None], self._source.chunks())
         async with aclosing(chunks):
             async for item in chunks:
@@ -94,14 +98,15 @@ class Meter:
                     self._take_event(item)
                     continue
                 await ready.wait()
+                self._waiting = None
                 for start in range(0, len(item.data), BITE):
                     began = time.monotonic()
                     self._take(item.data[start : start + BITE], item)
                     await self._budget.spend(began)
+                self._waiting = time.monotonic()
 
     def judge(self, now: float) -> bool:
         """Judge the line at `now` (monotonic, s); True when its state or flags are not what they were."""
-        self._expire(now)
         if self.watch.wants_reopen(now):
             self._source.reopen()
         before, self.state = self.state, judge(self._facts(now))
@@ -109,6 +114,26 @@ class Meter:
         if changed:
             self.since = datetime.now(UTC)
         return changed
+
+    @property
+    def silence(self) -> float | None:
+        """The moment (monotonic, s) for `expire`, unless octets arrive before."""
+        return None if self._waiting is None else self._waiting + PAUSE_S
+
+    def expire(self, now: float) -> None:
+        """Take what is open for incomplete once the line is silent; the octets keep the time at which they arrived.
+
+        Only time in which the meter waited for octets is silence: after a stall of the whole process the loop reads
+        what the kernel holds before anybody can ask. A link that `auto` does not know yet has nothing open.
+        """
+        if self.silence is None or now < self.silence:
+            return
+        chunk, decoder, self._waiting = self._latest, self._decoder, None
+        if chunk is None or decoder is None or not (decoder.frames or self.settings.profile != "auto"):
+            return
+        results = decoder.expire()
+        self._count(decoder, b"", chunk)
+        self._take_results(results, chunk)
 
     def use(self, change: Callable[[], T]) -> T:
         """Make a change to `trust`, in force for the next telegram: what was said of the keys before is forgotten."""
@@ -166,6 +191,8 @@ class Meter:
         if event.state != self.watch.port:
             self.counters.add("opens" if event.state == "open" else "port_errors")
         self.watch.take_event(event)
+        self._waiting = None
+        self._energy.interrupt()
         decoder, self._decoder, self._seen = self._decoder, None, _NOTHING
         if decoder is not None and decoder.pending:
             self._take_results(decoder.close(), Chunk.now(b""))
@@ -177,15 +204,6 @@ class Meter:
         results = self._decoder.feed(data)
         self._count(self._decoder, data, chunk)
         self._take_results(results, chunk)
-
-    def _expire(self, now: float) -> None:
-        """Once the line is silent, take what is open for incomplete; a link that is not known yet has nothing open."""
-        chunk, decoder = self._latest, self._decoder
-        if chunk is None or decoder is None or now - chunk.monotonic < PAUSE_S:
-            return
-        self._latest = None
-        if decoder.frames:
-            self._take_results(decoder.expire(), chunk)
 
     def _take_results(self, results: Iterable[Result], chunk: Chunk) -> None:
         for result in results:
@@ -232,6 +250,9 @@ class Meter:
             max_clock_offset_s=self.settings.max_clock_offset_s,
             interval_s=self.settings.interval_s,
         )
+        energy = self._energy.take(item, chunk.monotonic)
+        if energy is not None:
+            item = replace(item, carried=energy)
         self.last = item
         self._host.hand_over(self, item)
 

@@ -14,7 +14,7 @@ from gateway import profiles, supervisor
 from gateway.daemon import Daemon
 from gateway.key_material import parse_keys
 from gateway.line_watch import LineWatch
-from gateway.meter import SHARE, Meter
+from gateway.meter import PAUSE_S, SHARE, Meter
 from gateway.settings import ControlSettings, JournalSettings, MeterSettings, Settings
 from gateway.sources import Chunk, PortEvent
 from gateway.trust import Trust
@@ -276,10 +276,14 @@ def test_silence_ends_a_message_that_is_cut_off(checkout):
     watch = LineWatch(enabled=True, line="", interval_s=5)
     meter = Meter(trust._settings, Script(), watch, Push(), trust)
     meter._take(octets, Chunk.now(octets))
-    meter._take(octets[:first], Chunk.now(octets))
-    meter.judge(time.monotonic() + 1)
+    cut = Chunk.now(octets[:first])
+    meter._take(cut.data, cut)
+    meter._waiting = cut.monotonic
+    assert meter.silence == cut.monotonic + PAUSE_S
+    meter.expire(meter.silence - 0.1)
     assert meter.counters.faults == {}
-    for later in (4, 5, 6):
-        meter.judge(time.monotonic() + later)
+    for later in (0, 1, 2):
+        meter.expire(cut.monotonic + PAUSE_S + later)
+    assert meter.silence is None
     assert meter.counters.faults.total() == 1
     assert len(meter._host.items) == 1
