@@ -6,7 +6,6 @@ whole frame, and that one stays: their framings differ so much that what is whol
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, cast
 
@@ -25,6 +24,7 @@ from decoders.reader import Reader
 if TYPE_CHECKING:
     from decoders.apdu import Plain, Unwrapper
     from decoders.cipher import Keys
+    from decoders.counters import Seen
 
 #: outcomes of a link that are kept until it is known which link is the meter's
 HELD = 16
@@ -230,24 +230,26 @@ class Decoder:
         else:
             self.checksum_absent += 1
         if track.name == "p1":
-            return self._reading(outcome, "p1", "plain")
+            return self._reading(outcome, "p1", "plain", lambda _: None)
         plain = track.unwrapper.unwrap(outcome)
         if plain is None:
             return None
         self._observe(plain)
+
+        def seen(t_meter: str | None) -> "Seen":
+            return track.unwrapper.seen(plain, _seconds(t_meter))
+
         if plain.payload[:1] == b"/":
             inner = inner_frame(plain.payload, outcome.size, vouched=plain.auth == "verified")
-            reading = self._reading(inner, "p1", plain.auth)
-        else:
-            reading = self._reading(Frame(plain.payload, "ok", outcome.size), "axdr", plain.auth)
-        return replace(reading, seen=track.unwrapper.seen(plain, _seconds(reading.t_meter)))
+            return self._reading(inner, "p1", plain.auth, seen)
+        return self._reading(Frame(plain.payload, "ok", outcome.size), "axdr", plain.auth, seen)
 
-    def _reading(self, frame: Frame, grammar: str, auth: Auth) -> Reading:
+    def _reading(self, frame: Frame, grammar: str, auth: Auth, seen: "Callable[[str | None], Seen | None]") -> Reading:
         telegram = self._grammars[grammar].parse(frame)
         self._observe(telegram)
         reader = self.reader_for(telegram, frame, grammar)
         self._observe(reader.profile)
-        return reader.read(telegram, auth=auth, size=frame.size)
+        return reader.read(telegram, auth=auth, size=frame.size, seen=seen)
 
     def reader_for(self, telegram: Telegram, frame: Frame, grammar: str = "p1") -> Reader:
         """The reader of the profile that was named, else of the best fitting one; raises ProfileError, LinkError."""

@@ -4,9 +4,9 @@ Item P: Regulation (EU) 2023/1162, annex, table III. Nothing is carried over fro
 filled in: what the telegram does not say is None, and what it says in a way that cannot be trusted is refused whole.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, tzinfo
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from decoders.clock import Zone, instant, parse_time, shown
 from decoders.errors import ProfileError
@@ -15,10 +15,17 @@ from decoders.model import Auth, MeterTime, Quality, Reading, Register, SubReadi
 from decoders.obis import ENERGY_SCALE, MEDIA, POWER_SCALE
 from decoders.profile import Profile
 
+if TYPE_CHECKING:
+    from decoders.counters import Seen
+
 #: where meters print their own identification, the most telling first
 _IDENTITIES = ("0-0:96.1.1", "0-0:42.0.0", "0-0:96.1.0", "1-0:0.0.0", "1-1:0.0.5", "0-0:96.1.255")
 
 _Scale = Mapping[str, int]
+
+
+def _nothing(_: str | None) -> None:
+    """For what comes outside every cipher."""
 
 
 class Term(NamedTuple):
@@ -55,8 +62,13 @@ class Reader:
         self._channels: tuple[SubTelegram, ...] = ()
         self._sub_readings: tuple[SubReading, ...] = ()
 
-    def read(self, telegram: Telegram, *, auth: Auth, size: int) -> Reading:
-        """Item P of a telegram of `size` octets; raises ProfileError where a register of item P cannot be trusted."""
+    def read(
+        self, telegram: Telegram, *, auth: Auth, size: int, seen: "Callable[[str | None], Seen | None]" = _nothing
+    ) -> Reading:
+        """Item P of a telegram of `size` octets; raises ProfileError where a register of item P cannot be trusted.
+
+        `seen` gives what the rules of the receive counter judge, from the meter's time as it is shown.
+        """
         if self._renames:
             telegram = named(self.profile, telegram)
         registers = telegram.registers
@@ -94,6 +106,7 @@ class Reader:
             interval_s=self.profile.interval_s,
             flags=flags,
             size=size,
+            seen=seen(t_meter),
         )
 
     def _plan_for(self, telegram: Telegram) -> Plan:

@@ -5,12 +5,15 @@ octets too, because no customer interface sends a value of item P so. Depth, ele
 anything is read, so the work is linear in the input.
 """
 
+import struct
 from struct import Struct
 from typing import Any, Final, TypeAlias
 
 from decoders.errors import GrammarError
 
 ARRAY, STRUCTURE, OCTETS, VISIBLE, UTF8, INT8, UINT16, COMPACT, ENUM, DATE_TIME = 1, 2, 9, 10, 12, 15, 18, 19, 22, 25
+NULL, BITS = 0, 4
+_LISTS: Final = (STRUCTURE, ARRAY)
 INTEGERS: Final = frozenset((5, 6, 15, 16, 17, 18, 20, 21))
 STRINGS: Final = frozenset((OCTETS, VISIBLE, UTF8))
 
@@ -20,14 +23,14 @@ MAX_ELEMENTS = 4_096
 #: a Leaf, or a list of values
 Value: TypeAlias = Any
 
-#: tag -> how its octets are read; those that stay octets have the form `<n>s`
-_FIXED: dict[int, Struct] = {
-    tag: Struct(form)
-    for tag, form in {
-        3: ">?", 5: ">i", 6: ">I", 13: ">1s", 15: ">b", 16: ">h", 17: ">B", 18: ">H", 20: ">q", 21: ">Q", 22: ">B",
-        23: ">4s", 24: ">8s", 25: ">12s", 26: ">5s", 27: ">4s",
-    }.items()
+#: tag -> how its octets are read, in the letters of `struct`; those that stay octets have the form `<n>s`
+FORMS: dict[int, str] = {
+    3: "?", 5: "i", 6: "I", 13: "1s", 15: "b", 16: "h", 17: "B", 18: "H", 20: "q", 21: "Q", 22: "B",
+    23: "4s", 24: "8s", 25: "12s", 26: "5s", 27: "4s",
 }  # fmt: skip
+_FIXED = {tag: Struct(">" + form) for tag, form in FORMS.items()}
+#: tag -> what reads a value behind its tag, and octets of both
+_READ = {tag: (form.unpack_from, 1 + form.size) for tag, form in _FIXED.items()}
 
 
 class Data:
@@ -40,27 +43,12 @@ class Data:
         self._bare_descriptors = bare_descriptors
         self._elements = 0
 
-    def value(self, depth: int = 0) -> Value:
+    def value(self) -> Value:
         """The next value; raises GrammarError."""
-        tag = self._octet()
-        self._elements += 1
-        if self._elements > MAX_ELEMENTS:
-            raise GrammarError("elements", len(self.octets))
-        if tag in _FIXED:
-            form = _FIXED[tag]
-            return tag, form.unpack(self.take(form.size))[0]
-        if tag in STRINGS:
-            return tag, self.take(self.length())
-        if tag in (ARRAY, STRUCTURE):
-            return self._list(tag, depth)
-        if tag == 0:
-            return 0, None
-        if tag == 4:
-            bits = self.length()
-            return tag, self.take((bits + 7) // 8)
-        if tag == COMPACT:
-            return self._compact(depth)
-        raise GrammarError("type", len(self.octets))
+        try:
+            return self._values(1, 0)[0]
+        except (IndexError, struct.error):
+            raise GrammarError("length", len(self.octets)) from None
 
     def take(self, n: int) -> bytes:
         """The next n octets."""
@@ -72,7 +60,7 @@ class Data:
 
     def length(self) -> int:
         """A length: one octet below 128, else the number of octets that follow (at most 4)."""
-        first = self._octet()
+        first = self.take(1)[0]
         if first < 0x80:
             return first
         if not 0x81 <= first <= 0x84:
@@ -84,12 +72,38 @@ class Data:
         """Octets that are left."""
         return len(self.octets) - self.pos
 
-    def _octet(self) -> int:
-        if self.pos >= len(self.octets):
-            raise GrammarError("length", len(self.octets))
-        octet = self.octets[self.pos]
-        self.pos += 1
-        return octet
+    def _values(self, count: int, depth: int) -> list[Value]:
+        """The next values; numbers and short strings, which most are, take no further call. Raises struct.error too."""
+        self._count(count)
+        octets, pos = self.octets, self.pos
+        values: list[Value] = []
+        for _ in range(count):
+            tag = octets[pos]
+            if tag in _READ:
+                read, size = _READ[tag]
+                values.append((tag, read(octets, pos + 1)[0]))
+                pos += size
+            elif tag == OCTETS and octets[pos + 1] < 0x80 and (end := pos + 2 + octets[pos + 1]) <= len(octets):
+                values.append((tag, octets[pos + 2 : end]))
+                pos = end
+            else:
+                self.pos = pos + 1
+                values.append(self._list(tag, depth) if tag in _LISTS else self._other(tag, depth))
+                pos = self.pos
+        self.pos = pos
+        return values
+
+    def _other(self, tag: int, depth: int) -> Value:
+        """What has a length, or nothing, behind its tag."""
+        if tag in STRINGS:
+            return tag, self.take(self.length())
+        if tag == NULL:
+            return NULL, None
+        if tag == BITS:
+            return BITS, self.take((self.length() + 7) // 8)
+        if tag == COMPACT:
+            return self._compact(depth)
+        raise GrammarError("type", len(self.octets))
 
     def _list(self, tag: int, depth: int) -> list[Value]:
         count = self.length()
@@ -97,8 +111,8 @@ class Data:
         if count > self.rest or depth >= MAX_DEPTH:
             raise GrammarError("elements", len(self.octets))
         if self._bare_descriptors and tag == STRUCTURE and count == 2 and depth:
-            return [self._bare_descriptor(), self.value(depth + 1)]
-        return [self.value(depth + 1) for _ in range(count)]
+            return [self._bare_descriptor(), *self._values(1, depth + 1)]
+        return self._values(count, depth + 1)
 
     def _bare_descriptor(self) -> list[Value]:
         class_, code, attribute = self.take(2), self.take(6), self.take(1)
@@ -107,43 +121,47 @@ class Data:
     def _compact(self, depth: int) -> list[Value]:
         """A compact array: one description of its elements, then their octets without tags."""
         description = self._description(depth + 1)
-        contents = Data(self.take(self.length()))
+        end = self.length() + self.pos
+        if end > len(self.octets):
+            raise GrammarError("length", len(self.octets))
         values = []
-        while contents.rest:
-            before = contents.pos
-            values.append(contents.described(description))
-            self._elements += contents.pos - before or 1
-            if self._elements > MAX_ELEMENTS or contents.pos == before:
+        while self.pos < end:
+            before = self.pos
+            values.append(self._described(description))
+            if self.pos == before:
                 raise GrammarError("elements", len(self.octets))
+        if self.pos != end:
+            raise GrammarError("length", len(self.octets))
         return values
 
     def _description(self, depth: int) -> Any:
-        """What the elements of a compact array are: a tag, or (array, n, element), or (structure, elements)."""
-        tag = self._octet()
+        """What the elements of a compact array are: a tag, or a list of descriptions."""
+        tag = self.take(1)[0]
         if depth >= MAX_DEPTH:
             raise GrammarError("elements", len(self.octets))
         if tag == ARRAY:
             count = int.from_bytes(self.take(2), "big")
-            return [self._description(depth + 1)] * self._within(count)
+            self._count(count)
+            return [self._description(depth + 1)] * count
         if tag == STRUCTURE:
-            return [self._description(depth + 1) for _ in range(self._within(self.length()))]
-        if tag not in _FIXED and tag not in STRINGS and tag != 0:
+            count = self.length()
+            self._count(count)
+            return [self._description(depth + 1) for _ in range(count)]
+        if tag not in _FIXED and tag not in STRINGS and tag not in (NULL, BITS):
             raise GrammarError("type", len(self.octets))
         return tag
 
-    def _within(self, count: int) -> int:
+    def _described(self, description: Any) -> Value:
+        """A value without tag. Lists within lists multiply, and nulls take no octets: each one is counted."""
+        self._count(1)
+        if isinstance(description, list):
+            return [self._described(element) for element in description]
+        if description in _FIXED:
+            form = _FIXED[description]
+            return description, form.unpack(self.take(form.size))[0]
+        return self._other(description, MAX_DEPTH)
+
+    def _count(self, count: int) -> None:
         self._elements += count
         if self._elements > MAX_ELEMENTS:
             raise GrammarError("elements", len(self.octets))
-        return count
-
-    def described(self, description: Any) -> Value:
-        """A value without tag."""
-        if isinstance(description, list):
-            return [self.described(element) for element in description]
-        if description in STRINGS:
-            return description, self.take(self.length())
-        if description == 0:
-            return 0, None
-        form = _FIXED[description]
-        return description, form.unpack(self.take(form.size))[0]

@@ -5,15 +5,24 @@ before the values; and values alone, whose order only a profile knows. All leave
 The header's time is that of the push; a clock object among the values may differ by seconds and counts only without it.
 """
 
+from collections.abc import Iterable
+from functools import lru_cache
+
 from decoders.clock import Time, parse_date_time
 from decoders.errors import GrammarError
-from decoders.grammars.axdr import ENUM, INT8, INTEGERS, OCTETS, STRINGS, UINT16, Data, Value
+from decoders.grammars.axdr import DATE_TIME, ENUM, INT8, INTEGERS, OCTETS, STRINGS, UINT16, Data, Value
+from decoders.grammars.axdr_template import Templates, Walk
 from decoders.model import Frame, Leaf, Register, Telegram
 from decoders.obis import COSEM_UNITS
 
 DATA_NOTIFICATION = 0x0F
 CLOCKS = ("0-0:1.0.0", "0-1:1.0.0")
 LIST_ID = "1-1:0.2.129"
+#: group A of what an electricity meter says: of itself, and of electricity
+MEDIA_OF_METERS = (0, 1)
+#: tags of attribute descriptors, and of scaler and unit, as slices of leaves give them: a slice of a list is no tuple
+_CLASS, _CODE, _ATTRIBUTE = (UINT16,), (OCTETS,), (INT8,)
+_SCALER, _UNIT = (INT8,), (ENUM,)
 
 
 class AxdrGrammar:
@@ -21,24 +30,33 @@ class AxdrGrammar:
 
     def __init__(self) -> None:
         self._shape: object = None
+        self._templates = Templates()
 
     def parse(self, frame: Frame) -> Telegram:
         """Read one APDU whole; raises GrammarError."""
         payload = frame.payload
+        telegram = self._templates.read(payload)
+        if telegram is None:
+            telegram = self._walk(payload)
+        self._shape = telegram.layout
+        return telegram
+
+    def _walk(self, payload: bytes) -> Telegram:
         header, start = _header(payload)
         data = Data(payload, start)
         try:
-            body = data.value()
+            body, tagged = data.value(), True
         except GrammarError:
             data = Data(payload, start, bare_descriptors=True)
-            body = data.value()
+            body, tagged = data.value(), False
         if data.rest:
             raise GrammarError("rest", len(payload))
         collector = _Collector(body)
         shape = collector.shape()
-        if shape != self._shape:
-            self._shape = shape
-        return collector.telegram(header, self._shape)
+        telegram = collector.telegram(header, self._shape if shape == self._shape else shape)
+        if tagged:
+            self._templates.learn(Walk(payload, header, start, body, collector.places, collector.clock_place, telegram))
+        return telegram
 
 
 def _header(payload: bytes) -> tuple[bytes, int]:
@@ -55,22 +73,22 @@ class _Collector:
     """What the values of one notification say."""
 
     def __init__(self, body: Value) -> None:
+        #: where the registers stand among the values
+        self.places: list[int] = []
+        #: where the clock stands among the values
+        self.clock_place: int | None = None
         self._registers: list[Register] = []
         self._texts: dict[str, str] = {}
         self._values: list[Leaf] = []
-        self._clock: bytes | None = None
         self._code: str | None = None
         self._scalable = False
-        self._first = ""
         descriptors = _push_list(body)
         if descriptors:
             for descriptor, value in zip(descriptors, body, strict=False):
                 self._code = None if value is body[0] else _obis(descriptor[1][1])
-                self._take(value)
+                self._take((value,))
         else:
-            self._take(body)
-        if self._values and self._values[0][0] in STRINGS and all(0x20 <= octet < 0x7F for octet in self._values[0][1]):
-            self._first = _text(self._values[0][1])
+            self._take((body,))
 
     def shape(self) -> tuple[object, ...]:
         """What two telegrams of one layout have in common: objects, units and types in order."""
@@ -78,10 +96,10 @@ class _Collector:
 
     def telegram(self, header: bytes, layout: object) -> Telegram:
         """The telegram with the header's time, else the clock object's."""
-        clock = header or self._clock
+        clock = header or (None if self.clock_place is None else self._values[self.clock_place][1])
         time, valid = parse_date_time(clock) if clock else Time(None, True)
         return Telegram(
-            identification=self._texts.get(LIST_ID, self._first),
+            identification=self._texts.get(LIST_ID, self._first()),
             time=time,
             clock=clock.hex() if clock else None,
             clock_valid=valid,
@@ -93,35 +111,44 @@ class _Collector:
             layout=layout,
         )
 
-    def _take(self, value: Value) -> None:
-        if not isinstance(value, list):
-            self._leaf(value)
-        elif _is_scaler_unit(value):
-            self._scale(value[0][1], value[1][1])
-        elif _is_descriptor(value):
-            self._code, self._scalable = _obis(value[1][1]), False
-        else:
-            for element in value:
-                self._take(element)
+    def _first(self) -> str:
+        """The first value, where it is a text: meters that send no codes begin with the name of their list."""
+        tag, value = self._values[0] if self._values else (None, b"")
+        return _text(value) if tag in STRINGS and _printable(value) else ""
+
+    def _take(self, values: Iterable[Value]) -> None:
+        for value in values:
+            if type(value) is tuple:
+                self._leaf(value)
+            elif _is_scaler_unit(value):
+                self._scale(value[0][1], value[1][1])
+            elif _is_descriptor(value):
+                self._code, self._scalable = _obis(value[1][1]), False
+            else:
+                self._take(value)
 
     def _leaf(self, leaf: Leaf) -> None:
         tag, value = leaf
-        if tag == OCTETS and self._code is None and _is_obis(value):
-            self._code, self._scalable = _obis(value), False
-            self._values.append(leaf)
-            return
-        self._values.append(leaf)
         code, self._code, self._scalable = self._code, None, False
         if code is None:
-            if tag == OCTETS and self._clock is None and parse_date_time(value).time:
-                self._clock = value
+            if tag == OCTETS:
+                self._uncoded(value)
         elif tag in INTEGERS:
+            self.places.append(len(self._values))
             self._registers.append((code, value, 0, ""))
             self._scalable = True
-        elif code in CLOCKS and tag in (OCTETS, 25):
-            self._clock = value
+        elif code in CLOCKS and tag in (OCTETS, DATE_TIME):
+            self.clock_place = len(self._values)
         elif tag in STRINGS or tag == ENUM:
             self._texts.setdefault(code, _text(value) if tag in STRINGS else str(value))
+        self._values.append(leaf)
+
+    def _uncoded(self, octets: bytes) -> None:
+        """Octets that no code announced: a code themselves, or the time."""
+        if len(octets) == 6 and octets[5] == 0xFF and octets[0] in MEDIA_OF_METERS:
+            self._code = _obis(octets)
+        elif self.clock_place is None and parse_date_time(octets).time:
+            self.clock_place = len(self._values)
 
     def _scale(self, scaler: int, unit: int) -> None:
         """Scaler and unit belong to the register just before them."""
@@ -141,27 +168,30 @@ def _push_list(body: Value) -> list[Value] | None:
 
 def _is_descriptor(value: Value) -> bool:
     return (
-        isinstance(value, list)
+        type(value) is list
         and len(value) in (3, 4)
-        and [element[0] for element in value if not isinstance(element, list)][:3] == [UINT16, OCTETS, INT8]
+        and value[0][:1] == _CLASS
+        and value[1][:1] == _CODE
+        and value[2][:1] == _ATTRIBUTE
         and len(value[1][1]) == 6
     )
 
 
 def _is_scaler_unit(value: list[Value]) -> bool:
-    return len(value) == 2 and [element[0] for element in value if isinstance(element, tuple)] == [INT8, ENUM]
+    return len(value) == 2 and value[0][:1] == _SCALER and value[1][:1] == _UNIT
 
 
-def _is_obis(octets: bytes) -> bool:
-    """Six octets that can be a code: group F is 255, and A one of the media of meters."""
-    return len(octets) == 6 and octets[5] == 0xFF and octets[0] in (0, 1)
-
-
+@lru_cache(maxsize=1_024)
 def _obis(octets: bytes) -> str:
+    """Six octets as `A-B:C.D.E`, with `*F` unless that is 255."""
     a, b, c, d, e, f = octets
     return f"{a}-{b}:{c}.{d}.{e}" + ("" if f == 0xFF else f"*{f}")
 
 
+def _printable(octets: bytes) -> bool:
+    return octets.isascii() and octets.decode("ascii").isprintable()
+
+
 def _text(octets: bytes) -> str:
     """A string as sent: printable ones as text, others as hexadecimal digits."""
-    return octets.decode("ascii") if all(0x20 <= octet < 0x7F for octet in octets) else octets.hex()
+    return octets.decode("ascii") if _printable(octets) else octets.hex()
