@@ -1,8 +1,10 @@
 """Show everything at work, without root and without any hardware: simulated meter, daemon, broker, live readings.
 
-A simulated house with solar panels stands on a pseudo-terminal, `meterd run` reads it, publishes to a broker of its
-own and keeps a journal; what arrives over MQTT is printed and compared with what the simulator says is true. All files
-are in a temporary folder. Ctrl-C ends it; exit code 0 means that readings arrived and that all of them were right.
+A simulated house with solar panels stands on a pseudo-terminal. Its meter is one of Luxembourg, which encrypts and
+signs each telegram; its keys are test keys, made for this run. `meterd run` has them in a file, reads the meter,
+publishes to a broker of its own and keeps a journal; what arrives over MQTT is printed and compared with what the
+simulator says is true. All files are in a temporary folder. Ctrl-C ends it; exit code 0 means that readings arrived and
+that all of them were right, in their proof of authenticity too.
 """
 
 import argparse
@@ -26,10 +28,15 @@ from gateway.commands import demo_broker
 
 #: seconds for a part to come up, and to end
 UP_S, DOWN_S = 20.0, 6.0
+#: the simulated meter; the real ones send every 10 s
+SIMULATED = ("--variant", "lu-smarty", "--interval", "1")
 CONFIG = """\
 [[meter]]
 name = "main"
 port = "{folder}/meter"
+profile = "lu-smarty-encrypted"
+interval_s = 1
+key_file = "{folder}/keys"
 
 [mqtt]
 host = "127.0.0.1"
@@ -90,16 +97,18 @@ class Demo:
             )
         name, command = found
         self._child("broker", command, lambda: _answers(port))
-        simulate = _meterd("simulate", "--link", f"{self.folder}/meter", "--truth", f"{self.folder}/truth.jsonl")
-        self._child("simulator", simulate, (self.folder / "meter").exists)
+        places = {"--link": "meter", "--key-out": "keys", "--truth": "truth.jsonl"}
+        files = [part for option, name in places.items() for part in (option, f"{self.folder}/{name}")]
+        self._child("simulator", _meterd("simulate", *SIMULATED, *files), (self.folder / "meter").exists)
         config = self.folder / "meterd.toml"
         config.write_text(CONFIG.format(folder=self.folder, port=port, version=demo_broker.VERSION[name]))
         self._subscribe(port)
         self._child("daemon", _meterd("run", "-c", str(config)), (self.folder / "control").exists)
         print(
-            f"A simulated house, its meter on {self.folder}/meter, read by `meterd run`.\n"
+            f"A simulated house, its encrypted meter on {self.folder}/meter, read by `meterd run`.\n"
             f"broker   {name} on 127.0.0.1:{port}; listen: mosquitto_sub -h 127.0.0.1 -p {port} -v -t 'meterd/#'\n"
             f"status   {_shown()} status --socket {self.folder}/control\n"
+            f"keys     {self.folder}/keys: test keys, made for this run\n"
             f"journal  {self.folder}/journal.db; config, logs and truth are beside it\n",
             flush=True,
         )
@@ -133,7 +142,8 @@ class Demo:
         while time.monotonic() < deadline:
             for line in reversed((self.folder / "truth.jsonl").read_text().splitlines()[-60:]):
                 with suppress(ValueError):
-                    truth: dict[str, Any] = json.loads(line)["item_p"]
+                    row = json.loads(line)
+                    truth: dict[str, Any] = row["item_p"] | {"auth": row["auth"]}
                     if truth["t"] == t:
                         return truth
             time.sleep(0.02)
@@ -177,11 +187,12 @@ class Demo:
 
 
 def _line(item: dict[str, Any]) -> str:
-    """One reading for a person: local time, both powers, both counters; a dash where the meter says nothing."""
+    """One reading for a person: local time, powers, counters, proof; a dash where the meter says nothing."""
     t = datetime.fromisoformat(item["t"]).astimezone()
     power = [f"{item.get(key, '-'):>6} W" for key in ("p_import_w", "p_export_w")]
     energy = [_kwh(item.get(key)) for key in ("a_import_wh", "a_export_wh")]
-    return f"{t:%H:%M:%S}   P+ {power[0]}   P- {power[1]}   A+ {energy[0]} kWh   A- {energy[1]} kWh"
+    said = f"P+ {power[0]}   P- {power[1]}   A+ {energy[0]} kWh   A- {energy[1]} kWh   auth {item.get('auth', '-')}"
+    return f"{t:%H:%M:%S}   {said}"
 
 
 def _kwh(wh: int | None) -> str:

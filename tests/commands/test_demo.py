@@ -1,4 +1,4 @@
-"""`meterd demo`: live readings without anything installed, right to the watt, and nothing left behind."""
+"""`meterd demo`: live readings of an encrypted meter, nothing to install, right to the watt, nothing left behind."""
 
 import os
 import re
@@ -13,7 +13,7 @@ import pytest
 from gateway.commands.demo import CONFIG, _line
 
 pytestmark = pytest.mark.e2e
-LINE = re.compile(r"\d\d:\d\d:\d\d   P\+ +\d+ W   P- +\d+ W   A\+ +\d+\.\d{3} kWh   A- +\d+\.\d{3} kWh")
+LINE = re.compile(r"\d\d:\d\d:\d\d   P\+ +\d+ W   P- +\d+ W   A\+ +\d+\.\d{3} kWh   A- +\d+\.\d{3} kWh   auth verified")
 
 
 def demo(tmp_path, *arguments):
@@ -75,13 +75,16 @@ def test_usage(tmp_path, arguments, said):
 
 
 def test_absent_values_are_dashes():
-    line = _line({"t": "2026-11-21T22:20:05Z", "p_import_w": 0, "a_import_wh": 65_238_377})
-    assert line.endswith("P+      0 W   P-      - W   A+  65238.377 kWh   A-          - kWh")
+    line = _line({"t": "2026-11-21T22:20:05Z", "p_import_w": 0, "a_import_wh": 65_238_377, "auth": "plain"})
+    assert line.endswith("P+      0 W   P-      - W   A+  65238.377 kWh   A-          - kWh   auth plain")
 
 
 def test_its_configuration_is_one_that_loads(tmp_path):
     from gateway.settings import load
 
     path = tmp_path / "meterd.toml"
+    (tmp_path / "keys").touch(0o600)
+    (tmp_path / "keys").write_text(f"{'C0' * 16}\n{'C1' * 16}\n")
     path.write_text(CONFIG.format(folder=tmp_path, port=1883, version="auto"))
-    assert load(path).meter[0].name == "main"
+    meter = load(path).meter[0]
+    assert (meter.name, meter.key_file) == ("main", f"{tmp_path}/keys")
