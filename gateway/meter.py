@@ -37,6 +37,8 @@ INTERVAL_S = 10
 AUTH_RANK = {"plain": 0, "unverified": 1, "verified": 2}
 #: no meter pauses for so long within a message (s): what is open then stays incomplete
 PAUSE_S = 2.0
+#: between two looks at a silence that are so close together the process did not stand still (s)
+LOOKS_S = 0.5
 UNITS = {"p": "W", "a": "Wh"}
 _NOTHING = (0, 0, 0, 0)
 T = TypeVar("T")
@@ -84,6 +86,7 @@ class Meter:
         #: the latest octets; since when more are waited for, until their silence was noticed
         self._latest: Chunk | None = None
         self._waiting: float | None = None
+        self._looked = 0.0
         self._energy = Carried()
         self._budget = _Budget()
 
@@ -123,10 +126,14 @@ class Meter:
     def expire(self, now: float) -> None:
         """Take what is open for incomplete once the line is silent; the octets keep the time at which they arrived.
 
-        Only time in which the meter waited for octets is silence: after a stall of the whole process the loop reads
-        what the kernel holds before anybody can ask. A link that `auto` does not know yet has nothing open.
+        Only time in which the meter waited for octets is silence. When the process stood still, the kernel may hold
+        octets that nobody read: the second of two looks believes the silence, because the loop reads between them. A
+        link that `auto` does not know yet has nothing open.
         """
         if self.silence is None or now < self.silence:
+            return
+        looked, self._looked = self._looked, now
+        if now - looked > LOOKS_S:
             return
         chunk, decoder, self._waiting = self._latest, self._decoder, None
         if chunk is None or decoder is None or not (decoder.frames or self.settings.profile != "auto"):

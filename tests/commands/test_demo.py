@@ -84,7 +84,7 @@ def test_its_configuration_is_one_that_loads(tmp_path):
 
     path = tmp_path / "meterd.toml"
     (tmp_path / "keys").touch(0o600)
-    (tmp_path / "keys").write_text(f"{'C0' * 16}\n{'C1' * 16}\n")
+    (tmp_path / "keys").write_text(f"{'C0FFEE01' * 4}\n{'C0FFEE02' * 4}\n")
     path.write_text(CONFIG.format(folder=tmp_path, port=1883, version="auto"))
     meter = load(path).meter[0]
     assert (meter.name, meter.key_file) == ("main", f"{tmp_path}/keys")
