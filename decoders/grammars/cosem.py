@@ -43,14 +43,10 @@ class AxdrGrammar:
 
     def _walk(self, payload: bytes) -> Telegram:
         header, start = _header(payload)
-        data = Data(payload, start)
         try:
-            body, tagged = data.value(), True
+            body, tagged = _whole(payload, start, bare=False), True
         except GrammarError:
-            data = Data(payload, start, bare_descriptors=True)
-            body, tagged = data.value(), False
-        if data.rest:
-            raise GrammarError("rest", len(payload))
+            body, tagged = _whole(payload, start, bare=True), False
         collector = _Collector(body)
         shape = collector.shape()
         telegram = collector.telegram(header, self._shape if shape == self._shape else shape)
@@ -67,6 +63,15 @@ def _header(payload: bytes) -> tuple[bytes, int]:
     data = Data(payload, 6 if payload[5:7] == b"\x09\x0c" else 5)
     header = data.take(data.length())
     return header, data.pos
+
+
+def _whole(payload: bytes, start: int, *, bare: bool) -> Value:
+    """The body, which ends with the payload; `bare`: with attribute descriptors without tags."""
+    data = Data(payload, start, bare_descriptors=bare)
+    body = data.value()
+    if data.rest:
+        raise GrammarError("rest", len(payload))
+    return body
 
 
 class _Collector:
