@@ -7,6 +7,7 @@ whole frame, and that one stays: their framings differ so much that what is whol
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, tzinfo
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, cast
 
 from decoders.errors import DecodeError, LinkError, ProfileError
@@ -112,6 +113,16 @@ class Track:
         return held
 
     @property
+    def pending(self) -> int:
+        """Octets of a frame that is not complete yet, or of a message that is not."""
+        return self.link.pending + (self._unwrapper.pending if self._unwrapper else 0)
+
+    def close(self) -> None:
+        """End of input; raises UnwrapError when the last block of a message is missing."""
+        if self._unwrapper:
+            self._unwrapper.close()
+
+    @property
     def unwrapper(self) -> "Unwrapper":
         """What opens the frames; made when the first one is there, because cryptography is heavy to import."""
         if self._unwrapper is None:
@@ -160,7 +171,7 @@ class Decoder:
     @property
     def pending(self) -> int:
         """Octets of a frame that is not complete yet."""
-        return max(track.link.pending for track in self._tracks)
+        return max(track.pending for track in self._tracks)
 
     def feed(self, data: bytes) -> list[Result]:
         """Take the next octets of the stream; give a Reading or a Fault for each frame that they complete."""
@@ -175,6 +186,8 @@ class Decoder:
         results = self._outcomes([(track, track.link.close()) for track in self._tracks])
         if not self.frames:
             results += self._best_of_held()
+        for track in self._tracks:
+            results += self._told(track.close)
         if not results and not self.frames:
             results.append(Fault("link", "no_frame", self.noise))
         return results
@@ -212,14 +225,19 @@ class Decoder:
         results: list[Result] = []
         for outcome in outcomes:
             self.frames += 1
-            try:
-                result = self._read(track, outcome)
-            except DecodeError as error:
-                result = Fault(cast(Stage, error.stage), error.code, error.size, getattr(error, "evidence", ""))
-            if result is not None:
-                self._observe(result)
-                results.append(result)
+            results += self._told(partial(self._read, track, outcome))
         return results
+
+    def _told(self, step: Callable[[], Result | None]) -> list[Result]:
+        """The result of a step, or its failure as one."""
+        try:
+            result = step()
+        except DecodeError as error:
+            result = Fault(cast(Stage, error.stage), error.code, error.size, getattr(error, "evidence", ""))
+        if result is None:
+            return []
+        self._observe(result)
+        return [result]
 
     def _read(self, track: Track, outcome: Frame | LinkError) -> Result | None:
         if isinstance(outcome, LinkError):
