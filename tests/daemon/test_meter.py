@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import threading
 import time
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -10,6 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from decoders.decoder import Decoder
+from gateway import daemon as daemon_module
 from gateway import profiles, supervisor
 from gateway.daemon import Daemon
 from gateway.key_material import parse_keys
@@ -289,3 +291,32 @@ def test_silence_ends_a_message_that_is_cut_off(checkout):
     assert meter.silence is None
     assert meter.counters.faults.total() == 1
     assert len(meter._host.items) == 1
+
+
+def test_profiles_for_auto_are_loaded_once_and_beside_the_loop(tmp_path, monkeypatch):
+    loads = []
+    whole = daemon_module._load_auto
+    monkeypatch.setattr(daemon_module, "_load_auto", lambda: loads.append(threading.get_ident()) or whole())
+    settings = Settings(
+        meter=tuple(MeterSettings(name=name, port="/dev/null", enabled=name != "off") for name in ("a", "b", "off")),
+        journal=JournalSettings(path=str(tmp_path / "journal.db")),
+        control=ControlSettings(socket=str(tmp_path / "control")),
+    )
+
+    async def main():
+        daemon = Daemon(settings, {})
+        for meter in daemon.meters.values():
+            meter._source = Script("open")
+        running = asyncio.create_task(daemon.run())
+        async with asyncio.timeout(20):
+            while not (tmp_path / "control").exists():
+                await asyncio.sleep(0.01)
+        decoder = daemon.make_decoder(settings.meter[0])
+        daemon.stop()
+        async with asyncio.timeout(10):
+            await running
+        return len(decoder._profiles)
+
+    assert asyncio.run(main()) == len(profiles.names())
+    assert len(loads) == 1
+    assert loads[0] != threading.get_ident()

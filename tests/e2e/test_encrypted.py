@@ -97,6 +97,22 @@ def test_every_value_and_its_proof_arrive(guarded, subscribe, daemon, pushing, u
         assert bytes.fromhex(key) not in spoken
 
 
+@pytest.mark.parametrize("variant", ["at-kaifa", "dk-kamstrup", "lu-smarty"])
+def test_auto_finds_link_and_profile(broker, subscribe, daemon, pushing, until, tmp_path, variant):
+    mqtt = broker()
+    seen = subscribe(mqtt.port)
+    ports, keys = pushing(variant)
+    settings = configured(variant, key_file=str(keys)) | {"profile": "auto"}
+    running = daemon(ports, f'host = "127.0.0.1"\nport = {mqtt.port}', **settings).start()
+    until(lambda: len(seen.readings()) >= 3, "the readings")
+    assert running.stop() == 0
+    truth = {row["item_p"]["t"]: row for row in rows(tmp_path / "truth.jsonl")}
+    for reading in seen.readings():
+        told = truth[reading["t"]]
+        assert (reading["src"]["profile"], reading["auth"]) == (METERS[variant][0], told["auth"])
+        assert reading["a_import_wh"] == told["item_p"]["a_import_wh"]
+
+
 @pytest.mark.parametrize(
     ("variant", "line", "wanted"),
     [
