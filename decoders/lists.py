@@ -4,23 +4,34 @@ A positional list applies only when the number of values and the kind of each ag
 one layout from another. What the meter says itself always wins over a scale of the profile.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from decoders.clock import parse_date_time
 from decoders.grammars.axdr import OCTETS
 from decoders.model import Register, Telegram
 from decoders.obis import CLOCK
-from decoders.profile import Item, Profile, agrees
+from decoders.profile import Item, Profile, Scale, agrees
 
 
 def named(profile: Profile, telegram: Telegram) -> Telegram:
-    """The telegram with the codes, units and scales of its profile; the same telegram where there is nothing to add."""
+    """The telegram with the codes and units of its profile's list; the same telegram where none applies."""
     for list_ in profile.list:
         if agrees(list_, telegram.values):
             return _positional(list_.items, telegram)
-    if profile.scales:
-        return replace(telegram, registers=tuple(_scaled(profile, register) for register in telegram.registers))
     return telegram
+
+
+def scaled(scales: Mapping[str, Scale], registers: tuple[Register, ...]) -> tuple[Register, ...]:
+    """The registers, those without unit in the unit and scale that the profile gives them."""
+    return tuple(
+        [
+            register
+            if register[3] or (scale := scales.get(register[0])) is None
+            else (register[0], register[1], register[2] + scale.exponent, scale.unit)
+            for register in registers
+        ]
+    )
 
 
 def _positional(items: tuple[Item, ...], telegram: Telegram) -> Telegram:
@@ -44,9 +55,3 @@ def _positional(items: tuple[Item, ...], telegram: Telegram) -> Telegram:
         clock=clock,
         clock_valid=valid,
     )
-
-
-def _scaled(profile: Profile, register: Register) -> Register:
-    code, integer, exponent, unit = register
-    scale = None if unit else profile.scales.get(code)
-    return register if scale is None else (code, integer, exponent + scale.exponent, scale.unit)

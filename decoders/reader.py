@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from decoders.clock import Zone, instant, parse_time, shown
 from decoders.errors import ProfileError
-from decoders.lists import named
+from decoders.lists import named, scaled
 from decoders.model import Auth, MeterTime, Quality, Reading, Register, SubReading, SubTelegram, Telegram
 from decoders.obis import ENERGY_SCALE, MEDIA, POWER_SCALE
 from decoders.profile import Profile
@@ -55,7 +55,6 @@ class Reader:
         self.profile = profile
         self._zone = Zone(zone) if zone else None
         self._signed = profile.item_p.power == "signed"
-        self._renames = bool(profile.list or profile.scales)
         #: no telegram has this layout, not even one whose grammar knows none
         self._layout: object = ()
         self._plan = Plan((), (), (), ())
@@ -69,11 +68,14 @@ class Reader:
 
         `seen` gives what the rules of the receive counter judge, from the meter's time as it is shown.
         """
-        if self._renames:
+        sent = telegram
+        if self.profile.list:
             telegram = named(self.profile, telegram)
         registers = telegram.registers
+        if self.profile.scales and telegram is sent:
+            registers = scaled(self.profile.scales, registers)
         try:
-            plan = self._plan_for(telegram)
+            plan = self._plan_for(telegram.layout, registers)
             p_import = _sum(plan.p_import, registers, signed=self._signed)
             p_export = _sum(plan.p_export, registers)
             a_import, a_export = _sum(plan.a_import, registers), _sum(plan.a_export, registers)
@@ -109,10 +111,10 @@ class Reader:
             seen=seen(t_meter),
         )
 
-    def _plan_for(self, telegram: Telegram) -> Plan:
+    def _plan_for(self, layout: object, registers: tuple[Register, ...]) -> Plan:
         """The plan of the telegram's layout, made anew when the layout is another."""
-        if telegram.layout is not self._layout:
-            map_, registers = self.profile.item_p, telegram.registers
+        if layout is not self._layout:
+            map_ = self.profile.item_p
             self._layout = ()
             self._plan = Plan(
                 self._terms(map_.p_import, (), registers, POWER_SCALE),
@@ -120,7 +122,7 @@ class Reader:
                 self._terms(map_.a_import, map_.a_import_tariffs, registers, ENERGY_SCALE),
                 self._terms(map_.a_export, map_.a_export_tariffs, registers, ENERGY_SCALE),
             )
-            self._layout = telegram.layout
+            self._layout = layout
         return self._plan
 
     def _terms(

@@ -8,9 +8,10 @@ Little is remembered, and not in vain: a template is made of the second notifica
 lengths are kept, and each template that never fitted doubles the wait for the next one of its length.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from operator import itemgetter
 from struct import Struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from decoders.clock import parse_date_time
 from decoders.grammars.axdr import ARRAY, BITS, COMPACT, FORMS, INTEGERS, NULL, STRUCTURE, Data, Value
@@ -49,15 +50,18 @@ class Template:
         self.used = False
         self._telegram = telegram = walk.telegram
         values = telegram.values
-        self._numbers = [at for at, (tag, _) in enumerate(values) if tag in INTEGERS]
-        self._tags = [values[at][0] for at in self._numbers]
-        self._registers = [self._numbers.index(at) for at in walk.registers]
+        numbers = [at for at, (tag, _) in enumerate(values) if tag in INTEGERS]
+        self._tags = [values[at][0] for at in numbers]
+        #: of the numbers those of the registers; of all values before, and the new numbers, all values now
+        self._registers = _picking([numbers.index(at) for at in walk.registers])
+        self._values = _picking(_replacing(len(values), numbers))
         self._described = [list(column) for column in zip(*telegram.registers, strict=True)] or [[]] * 4
         self._clock = walk.clock if _is_moving_clock(walk) else None
         #: where the time of the header stands, and that of the clock object; 0 for none
         self._header_at = walk.start - _DATE_TIME if len(walk.header) == _DATE_TIME else 0
         self._clock_at = 0 if self._clock is None else places[self._clock]
-        fields = [(places[at], _SIZES[tag], FORMS[tag]) for at, tag in zip(self._numbers, self._tags, strict=True)]
+        self._moves = bool(self._header_at or self._clock_at)
+        fields = [(places[at], _SIZES[tag], FORMS[tag]) for at, tag in zip(numbers, self._tags, strict=True)]
         self._struct = Struct(_form(fields, len(walk.payload)))
         moving = [(at, size) for at, size, _ in fields] + [(_INVOKE, _INVOKE_SIZE)]
         moving += [(at, _DATE_TIME) for at in (self._header_at, self._clock_at) if at]
@@ -69,32 +73,29 @@ class Template:
         if int.from_bytes(payload, "big") & self._mask != self._rest:
             return None
         last, numbers = self._telegram, self._struct.unpack(payload)
-        values: list[Leaf] = list(last.values)
-        for at, leaf in zip(self._numbers, zip(self._tags, numbers, strict=True), strict=True):
-            values[at] = leaf
+        values = self._values((*last.values, *zip(self._tags, numbers, strict=True)))
         time, valid, clock = last.time, last.clock_valid, last.clock
         if self._clock is not None:
             octets = payload[self._clock_at : self._clock_at + _DATE_TIME]
-            values[self._clock] = values[self._clock][0], octets
+            values = (*values[: self._clock], (values[self._clock][0], octets), *values[self._clock + 1 :])
+        if self._header_at:
+            octets = payload[self._header_at : self._header_at + _DATE_TIME]
+        if self._moves:
             (time, valid), clock = parse_date_time(octets), octets.hex()
             if time is None:
                 return None
-        if self._header_at:
-            octets = payload[self._header_at : self._header_at + _DATE_TIME]
-            (time, valid), clock = parse_date_time(octets), octets.hex()
         codes, _, exponents, units = self._described
-        measured = [numbers[at] for at in self._registers]
         self.used = True
         return Telegram(
             identification=last.identification,
             time=time,
             clock=clock,
             clock_valid=valid,
-            registers=tuple(zip(codes, measured, exponents, units, strict=True)),
+            registers=tuple(zip(codes, self._registers(numbers), exponents, units, strict=True)),
             register_times={},
             texts=last.texts,
             sub=(),
-            values=tuple(values),
+            values=values,
             layout=last.layout,
         )
 
@@ -173,6 +174,21 @@ def _leaves(value: Value) -> Iterator[Leaf]:
     else:
         for element in value:
             yield from _leaves(element)
+
+
+def _picking(places: list[int]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """What takes the items at these places."""
+    if len(places) < 2:
+        return lambda items: tuple([items[at] for at in places])
+    return itemgetter(*places)
+
+
+def _replacing(count: int, places: list[int]) -> list[int]:
+    """The places of `count` items where some of them are replaced by others, which stand behind all of them."""
+    all_places = list(range(count))
+    for number, at in enumerate(places):
+        all_places[at] = count + number
+    return all_places
 
 
 def _form(fields: list[tuple[int, int, str]], length: int) -> str:

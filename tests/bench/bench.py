@@ -9,6 +9,7 @@ from pathlib import Path
 import decoding
 import latency
 import many
+import pushes
 import report
 import resources
 
@@ -17,8 +18,9 @@ PAGE = ROOT / "docs" / "measured" / "bench.md"
 
 #: part -> what it measures, and its share of the time
 PARTS: dict[str, tuple[Callable[[float], list[report.Figure]], float]] = {
-    "decoding": (decoding.figures, 0.12),
-    "latency": (latency.figures, 0.28),
+    "decoding": (decoding.figures, 0.10),
+    "pushes": (pushes.figures, 0.10),
+    "latency": (latency.figures, 0.20),
     "resources": (resources.figures, 0.15),
     "many": (many.figures, 0.45),
 }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-PEERS = ("dsmr-parser", "paho-mqtt", "pyserial")
+PEERS = ("dsmr-parser", "gurux-dlms", "paho-mqtt", "pyserial")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pytest
 from decoders.decoder import Decoder
 from decoders.grammars.cosem import AxdrGrammar
 from decoders.links.hdlc import HdlcLink
-from decoders.lists import named
+from decoders.lists import named, scaled
 from decoders.model import Frame, Reading, Result, Telegram
 from decoders.profile import FrameNote, Profile, agrees, fits, load
 from gateway import profiles
@@ -208,8 +208,8 @@ def test_a_phase_that_is_absent_is_null_and_gives_no_register() -> None:
 
 def test_what_the_meter_says_wins_over_a_scale() -> None:
     profile = profiles.load("dk-kamstrup")
-    scaled = replace(telegram((U32, 1)), registers=(("1-1:1.8.0", 7, 0, "Wh"), ("1-1:2.8.0", 7, 0, "")))
-    assert named(profile, scaled).registers == (("1-1:1.8.0", 7, 0, "Wh"), ("1-1:2.8.0", 7, 1, "Wh"))
+    sent = (("1-1:1.8.0", 7, 0, "Wh"), ("1-1:2.8.0", 7, 0, ""))
+    assert scaled(profile.scales, sent) == (("1-1:1.8.0", 7, 0, "Wh"), ("1-1:2.8.0", 7, 1, "Wh"))
 
 
 @pytest.mark.parametrize(
