@@ -73,7 +73,7 @@ def play(*items, settings=None, host=None):
         task = asyncio.create_task(meter.run(ready))
         await asyncio.sleep(0.05)
         task.cancel()
-        await asyncio.wait([task], timeout=5)
+        await asyncio.wait([task], timeout=60)
         assert task.cancelled()
 
     asyncio.run(main())
