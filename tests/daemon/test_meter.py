@@ -31,11 +31,13 @@ class Script:
         self.items = items
         self.closed = 0
         self.reopened = 0
+        self.played = asyncio.Event()
 
     async def chunks(self):
         try:
             for item in self.items:
                 yield Chunk.now(item) if isinstance(item, bytes) else PortEvent.now(item, f"it is {item}")
+            self.played.set()
             await asyncio.sleep(3600)
         finally:
             self.closed += 1
@@ -76,9 +78,12 @@ def play(*items, settings=None, host=None):
         ready = asyncio.Event()
         ready.set()
         task = asyncio.create_task(meter.run(ready))
+        waiting = asyncio.create_task(meter._source.played.wait())
+        await asyncio.wait([task, waiting], timeout=60, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.sleep(0.05)
-        task.cancel()
-        await asyncio.wait([task], timeout=5)
+        for ending in (task, waiting):
+            ending.cancel()
+        await asyncio.wait([task], timeout=60)
         assert task.cancelled()
 
     asyncio.run(main())

@@ -63,9 +63,11 @@ def test_a_fault_takes_what_it_must_and_nothing_else(
     until(lambda: any(reading["t"] == last for reading in seen.readings()), "the last telegram")
     assert running.stop() == 0
     judge(seen.readings(), truth)
-    stored = running.export()
-    assert [(row["seq"], row["t"]) for row in stored] == [(row["seq"], row["t"]) for row in seen.readings()]
-    assert len(stored) >= COUNT // 3
+    stored = [(row["seq"], row["t"]) for row in running.export()]
+    published = [(row["seq"], row["t"]) for row in seen.readings()]
+    # what came before the broker answered is in the journal alone: live is the newest, never a queue
+    assert stored[len(stored) - len(published) :] == published
+    assert len(published) >= COUNT // 3
 
 
 def test_each_meter_is_isolated(broker, subscribe, cable, daemon, simulator, until, tmp_path):

@@ -152,8 +152,9 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def deny(*_args: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", deny)
-    (event,) = play(ReplaySource(capture))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", deny)
+        (event,) = play(ReplaySource(capture))
     assert isinstance(event, PortEvent)
     assert event.detail == f"{capture} cannot be read: Permission denied"
 
