@@ -101,6 +101,8 @@ class Track:
         self.name = name
         self.link = LINKS[name]()
         self.held: deque[Frame | LinkError] = deque(maxlen=HELD)
+        #: whole ones so far, while it was not known whose the line is
+        self.frames = 0
         #: it failed so often that its failures are told at once
         self.suspected = False
         self._security = security
@@ -157,6 +159,8 @@ class Decoder:
         self._observe = observe or (lambda _: None)
         self._grammars = {name: make() for name, make in GRAMMARS.items()}
         self._readers: dict[str, Reader] = {}
+        #: damaged frames of checked links, while the link is not known
+        self._failed = 0
         self._layout: object = ()
         self._reader: Reader | None = None
         self.frames = 0
@@ -197,9 +201,11 @@ class Decoder:
         if len(outcomes) == 1:
             return self._results(*outcomes[0])
         waiting = [(track, [*track.take_held(), *found]) for track, found in outcomes]
-        for track, found in waiting:
-            frames = sum(isinstance(outcome, Frame) for outcome in found)
-            if frames >= (CONVINCING if track.name in UNCHECKED else 1):
+        self._failed += sum(sum(map(_damaged, found)) for track, found in outcomes if track.name not in UNCHECKED)
+        for (track, found), (_, new) in zip(waiting, outcomes, strict=True):
+            track.frames += sum(isinstance(outcome, Frame) for outcome in new)
+            # a damaged frame of a checked link may hold what an unchecked one takes for a frame of its own
+            if track.frames >= (max(CONVINCING, 2 * self._failed + 1) if track.name in UNCHECKED else 1):
                 return self._settle(track, found)
         results: list[Result] = []
         for track, found in waiting:
