@@ -17,13 +17,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
 from gateway.commands import configuration
+from gateway.commands.arguments import moment
 from gateway.item_p import ItemP, sub_to_dict, to_dict, utc
 from gateway.pseudonym import pseudonym
 from gateway.settings import SettingsError
@@ -56,21 +56,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", default="-", metavar="FILE", help="write to FILE, which appears when complete"
     )
     parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
-
-
-def moment(text: str) -> datetime:
-    """Read a time with a zone; raises argparse.ArgumentTypeError, which says what is expected."""
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no time: write ISO 8601 with a zone, such as 2026-11-21T22:20:05Z"
-        ) from None
-    if found.tzinfo is None:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} has no zone, and none is guessed: add Z for UTC or an offset such as +01:00"
-        )
-    return found
 
 
 def run(args: argparse.Namespace) -> int:
