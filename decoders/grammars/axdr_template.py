@@ -108,12 +108,14 @@ class _Slot:
         self.template: Template | None = None
         self._wait = self._left = 1
 
-    def learn(self, walk: Walk) -> None:
-        """Take notice of a notification that the template does not fit."""
+    def is_due(self, layout: object) -> bool:
+        """Take notice of a notification that the template does not fit; whether it is worth another template."""
         self._left -= 1
-        again, self.shape = walk.telegram.layout == self.shape, walk.telegram.layout
-        if self._left > 0 or not again:
-            return
+        again, self.shape = layout == self.shape, layout
+        return self._left <= 0 and again
+
+    def learn(self, walk: Walk) -> None:
+        """Make another template."""
         places = _places(walk)
         self._wait = 1 if self.template and self.template.used else min(2 * self._wait, LONGEST_WAIT)
         self._left = self._wait
@@ -131,14 +133,17 @@ class Templates:
         slot = self._slots.get(len(payload))
         return slot.template.read(payload) if slot and slot.template else None
 
-    def learn(self, walk: Walk) -> None:
-        """Remember a notification that was read whole, if that is worth it."""
-        length = len(walk.payload)
+    def is_due(self, length: int, layout: object) -> bool:
+        """Take notice of a notification that had to be read whole; whether to remember it is worth it."""
         if length not in self._slots:
             if len(self._slots) >= KEPT:
                 del self._slots[next(iter(self._slots))]
             self._slots[length] = _Slot()
-        self._slots[length].learn(walk)
+        return self._slots[length].is_due(layout)
+
+    def learn(self, walk: Walk) -> None:
+        """Remember a notification that is due."""
+        self._slots[len(walk.payload)].learn(walk)
 
 
 def _is_moving_clock(walk: Walk) -> bool:

@@ -7,11 +7,14 @@ The header's time is that of the push; a clock object among the values may diffe
 
 from collections.abc import Iterable
 from functools import lru_cache
+from operator import itemgetter
+from struct import Struct
 
 from decoders.clock import Time, parse_date_time
 from decoders.errors import GrammarError
 from decoders.grammars.axdr import DATE_TIME, ENUM, INT8, INTEGERS, OCTETS, STRINGS, UINT16, Data, Value
 from decoders.grammars.axdr_template import Templates, Walk
+from decoders.grammars.cosem_objects import INTEGER_LEAF, Cut, cut
 from decoders.model import Frame, Leaf, Register, Telegram
 from decoders.obis import COSEM_UNITS
 
@@ -23,6 +26,9 @@ MEDIA_OF_METERS = (0, 1)
 #: tags of attribute descriptors, and of scaler and unit, as slices of leaves give them: a slice of a list is no tuple
 _CLASS, _CODE, _ATTRIBUTE = (UINT16,), (OCTETS,), (INT8,)
 _SCALER, _UNIT = (INT8,), (ENUM,)
+#: code or tag, and unit
+_FIRST, _LAST = itemgetter(0), itemgetter(-1)
+_SCALER_UNIT = Struct(">bBB")
 
 
 class AxdrGrammar:
@@ -43,15 +49,20 @@ class AxdrGrammar:
 
     def _walk(self, payload: bytes) -> Telegram:
         header, start = _header(payload)
-        try:
-            body, tagged = _whole(payload, start, bare=False), True
-        except GrammarError:
-            body, tagged = _whole(payload, start, bare=True), False
-        collector = _Collector(body)
+        collector, tagged = _Collector(), True
+        objects = cut(payload, start)
+        if objects:
+            collector.take_objects(objects)
+        else:
+            try:
+                body = _whole(payload, start, bare=False)
+            except GrammarError:
+                body, tagged = _whole(payload, start, bare=True), False
+            collector.take(body)
         shape = collector.shape()
         telegram = collector.telegram(header, self._shape if shape == self._shape else shape)
-        if tagged:
-            self._templates.learn(Walk(payload, header, start, body, collector.places, collector.clock_place, telegram))
+        if tagged and self._templates.is_due(len(payload), telegram.layout):
+            self._templates.learn(_walked(payload, header, start, telegram.layout))
         return telegram
 
 
@@ -74,10 +85,18 @@ def _whole(payload: bytes, start: int, *, bare: bool) -> Value:
     return body
 
 
+def _walked(payload: bytes, header: bytes, start: int, layout: object) -> Walk:
+    """A notification as a template is made of it: read value by value."""
+    collector, body = _Collector(), _whole(payload, start, bare=False)
+    collector.take(body)
+    telegram = collector.telegram(header, layout)
+    return Walk(payload, header, start, body, collector.places, collector.clock_place, telegram)
+
+
 class _Collector:
     """What the values of one notification say."""
 
-    def __init__(self, body: Value) -> None:
+    def __init__(self) -> None:
         #: where the registers stand among the values
         self.places: list[int] = []
         #: where the clock stands among the values
@@ -87,6 +106,23 @@ class _Collector:
         self._values: list[Leaf] = []
         self._code: str | None = None
         self._scalable = False
+
+    def take_objects(self, objects: list[Cut]) -> None:
+        """Take objects that were cut without reading their values one by one: the same as `take` of them."""
+        registers, values = self._registers, self._values
+        for _, octets, value, scaled in objects:
+            values.append((OCTETS, octets))
+            read = INTEGER_LEAF.get(value[0])
+            if read:
+                leaf = read(value)
+                registers.append((_obis(octets), leaf[1], *_scaler_unit(scaled)))
+                values.append(leaf)
+            else:
+                self._code = _obis(octets)
+                self._leaf((value[0], value[2:]))
+
+    def take(self, body: Value) -> None:
+        """Take all values of a body."""
         descriptors = _push_list(body)
         if descriptors:
             for descriptor, value in zip(descriptors, body, strict=False):
@@ -97,7 +133,8 @@ class _Collector:
 
     def shape(self) -> tuple[object, ...]:
         """What two telegrams of one layout have in common: objects, units and types in order."""
-        return tuple([(code, unit) for code, _, _, unit in self._registers] + [tag for tag, _ in self._values])
+        registers = self._registers
+        return tuple(map(_FIRST, registers)), tuple(map(_LAST, registers)), tuple(map(_FIRST, self._values))
 
     def telegram(self, header: bytes, layout: object) -> Telegram:
         """The telegram with the header's time, else the clock object's."""
@@ -184,6 +221,15 @@ def _is_descriptor(value: Value) -> bool:
 
 def _is_scaler_unit(value: list[Value]) -> bool:
     return len(value) == 2 and value[0][:1] == _SCALER and value[1][:1] == _UNIT
+
+
+@lru_cache(maxsize=1_024)
+def _scaler_unit(octets: bytes) -> tuple[int, str]:
+    """Scaler and unit of a register, from the octets of both with the unit's tag between; empty for none."""
+    if not octets:
+        return 0, ""
+    scaler, _, unit = _SCALER_UNIT.unpack(octets)
+    return scaler, COSEM_UNITS.get(unit, "")
 
 
 @lru_cache(maxsize=1_024)

@@ -28,11 +28,27 @@ class Stream(NamedTuple):
     authentication: bytes
 
 
-def aidon(count: int) -> Stream:
-    """27 objects in clear, each with scaler and unit."""
+def aidon(count: int, *, unlike: bool = False) -> Stream:
+    """27 objects in clear, each with scaler and unit.
+
+    `unlike`: two scalers differ from frame to frame too, so that nothing remembered fits and each is read whole. Their
+    sum stays, and both are of reactive power, which no quantity of item P is made of.
+    """
     data, _ = _case("llc-apdu", "amshan-aidon-se-list")
     vary = _varying(data.removeprefix(LLC))
-    return Stream([_frame(bytes.fromhex("41088313"), vary()) for _ in range(count)], b"", b"")
+    apdus = [vary() for _ in range(count)]
+    if unlike:
+        apdus = [_rescaled(apdu, 1 + n % 100) for n, apdu in enumerate(apdus)]
+    return Stream([_frame(bytes.fromhex("41088313"), apdu) for apdu in apdus], b"", b"")
+
+
+def _rescaled(apdu: bytes, scaler: int) -> bytes:
+    """The notification with this scaler in one object, and its negative in another."""
+    octets = bytearray(apdu)
+    for code, value in (("0100030700FF", scaler), ("0100040700FF", -scaler)):
+        at = apdu.index(bytes.fromhex(code)) + 6 + 1 + 4 + 2
+        octets[at : at + 2] = b"\x0f" + value.to_bytes(1, "big", signed=True)
+    return bytes(octets)
 
 
 def kamstrup(count: int) -> Stream:

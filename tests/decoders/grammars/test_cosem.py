@@ -15,6 +15,7 @@ from decoders.apdu import Plain
 from decoders.cipher import Keys
 from decoders.decoder import Decoder, Security
 from decoders.errors import GrammarError
+from decoders.grammars import cosem
 from decoders.grammars.axdr_template import KEPT, LONGEST_WAIT
 from decoders.grammars.cosem import AxdrGrammar
 from decoders.model import Frame, MeterTime, Telegram
@@ -279,6 +280,73 @@ class TestMemory:
             for _ in range(3):
                 grammar.parse(frame(HEAD + b"\0\x02\x01\x0a" + bytes([n]) + b"x" * n))
         assert len(grammar._templates._slots) <= KEPT
+
+
+def obis_object(code: bytes, value: bytes, scaler: int | None, unit: int) -> bytes:
+    """A code and a value, and where there is a scaler, both."""
+    if scaler is None:
+        return b"\x02\x02\x09\x06" + code + value
+    return b"\x02\x03\x09\x06" + code + value + b"\x02\x02\x0f" + bytes([scaler, 0x16, unit])
+
+
+OBJECTS = st.builds(
+    obis_object,
+    st.sampled_from([bytes.fromhex(code) for code in ("0000010000FF", "0001010000FF", "0101000281FF", "0000600100FF")])
+    | st.binary(min_size=4, max_size=4).map(lambda inner: b"\x01" + inner + b"\xff")
+    | st.binary(min_size=6, max_size=6),
+    st.sampled_from([bytes([tag]) + bytes.fromhex("F607E50102030405") for tag in (20, 21)])
+    | st.builds(lambda tag, octets: bytes([tag]) + octets, st.sampled_from([5, 6]), st.binary(min_size=4, max_size=4))
+    | st.builds(lambda tag, octets: bytes([tag]) + octets, st.sampled_from([16, 18]), st.binary(min_size=2, max_size=2))
+    | st.builds(lambda tag, octet: bytes([tag, octet]), st.sampled_from([3, 15, 17, 22]), st.integers(0, 255))
+    | st.builds(
+        lambda tag, text: bytes([tag, len(text)]) + text,
+        st.sampled_from([9, 10, 12]),
+        st.binary(max_size=70) | st.just(NOON) | st.just(b"AIDON_V0001"),
+    )
+    | st.sampled_from([b"\x00", b"\x19" + NOON]),
+    st.none() | st.integers(0, 255),
+    st.integers(0, 255),
+)
+
+
+class TestObjectsCutAtOnce:
+    """Lists of objects say the same however they are read; so does what damage makes of them."""
+
+    @settings(max_examples=1_500, deadline=None)
+    @given(objects=st.lists(OBJECTS, min_size=1, max_size=8), data=st.data())
+    def test_as_value_by_value(self, objects: list[bytes], data: st.DataObject) -> None:
+        tag, more = data.draw(st.sampled_from([(1, 0), (2, 0), (1, 1), (1, -1)]))
+        apdu = bytearray(HEAD + b"\0" + bytes([tag, len(objects) + more]) + b"".join(objects))
+        for _ in range(data.draw(st.integers(0, 2))):
+            apdu[data.draw(st.integers(6, len(apdu) - 1))] = data.draw(st.integers(0, 255))
+        assert outcome(AxdrGrammar(), bytes(apdu)) == value_by_value(bytes(apdu))
+
+    def test_every_octet_of_a_notification_changed(self, apdu: bytes) -> None:
+        for at in range(6, len(apdu)):
+            for change in (1, 2, 0x80):
+                changed = apdu[:at] + bytes([apdu[at] ^ change]) + apdu[at + 1 :]
+                assert outcome(AxdrGrammar(), changed) == value_by_value(changed)
+
+    @pytest.mark.parametrize("count", [1, 126, 127, 128, 600, 700])
+    def test_long_lists(self, count: int) -> None:
+        """Above 127 the length has more octets, and far above that the elements are too many."""
+        one = obis_object(bytes.fromhex("0100010700FF"), bytes.fromhex("0600000462"), 0, 27)
+        length = bytes([count]) if count < 0x80 else b"\x82" + count.to_bytes(2, "big")
+        apdu = HEAD + b"\0\x01" + length + one * count
+        assert outcome(AxdrGrammar(), apdu) == value_by_value(apdu)
+        assert isinstance(outcome(AxdrGrammar(), apdu), Telegram) is (count < 700)
+
+    @pytest.mark.parametrize("case", ["amshan-aidon-se-list-0", "amshan-aidon-no-list-3-0"])
+    def test_the_lists_of_aidon_are_cut(self, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(cosem, "_whole", None)
+        assert AxdrGrammar().parse(frame(NOTIFICATIONS[case])).registers
+
+
+def value_by_value(apdu: bytes) -> object:
+    """The outcome where nothing is cut at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cosem, "cut", lambda *_: None)
+        return outcome(AxdrGrammar(), apdu)
 
 
 def warmed(apdu: bytes) -> AxdrGrammar:
