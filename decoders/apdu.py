@@ -88,7 +88,7 @@ class Unwrapper:
             apdu: bytes | None = frame.payload
             if frame.payload[:1] == _BLOCK:
                 apdu = self._blocks.add(frame.payload)
-            return None if apdu is None else self._open(apdu)
+            return None if apdu is None else self._open(apdu, frame.head)
         except UnwrapError as error:
             error.size = frame.size
             raise
@@ -112,31 +112,31 @@ class Unwrapper:
         identity = Identity(cipher.system_title.hex().upper(), self._keys.fingerprint, "unicast")
         return Seen(plain.auth, identity, cipher.counter, clock)
 
-    def _open(self, apdu: bytes) -> Plain:
-        """Open what is not a block, or was put together of blocks."""
+    def _open(self, apdu: bytes, head: bytes) -> Plain:
+        """Open what is not a block, or was put together of blocks; `head` belongs before what is ciphered."""
         if apdu[:1] != _CIPHERED:
             content = _content(apdu)
             return Plain(content, self._require("plain"), None)
         cipher, body = _general_glo(apdu, self._title)
         try:
-            return self._decipher(cipher, body)
+            return self._decipher(cipher, body, head)
         except UnwrapError as error:
             error.evidence = ", ".join(filter(None, (error.evidence, _evidence(cipher))))
             raise
 
-    def _decipher(self, cipher: Cipher, body: bytes) -> Plain:
+    def _decipher(self, cipher: Cipher, body: bytes, head: bytes) -> Plain:
         """Open general-glo-ciphering, by the class of authenticity that its security control and the keys allow."""
         auth = self._class(cipher.security_control)
         keys = self._keys
         if auth == "plain" or keys is None:
-            return Plain(_inner(body), "plain", cipher)
+            return Plain(_inner(head + body), "plain", cipher)
         if len(cipher.system_title) != _TITLE:
             raise UnwrapError("title_missing")
         if cipher.security_control & AUTHENTICATED and len(body) < TAG:
             raise UnwrapError("length")
         plain = self._verified(keys, cipher, body) if auth == "verified" else self._unverified(keys, cipher, body)
         self._probes.clear()
-        return Plain(_inner(plain), auth, cipher)
+        return Plain(_inner(head + plain), auth, cipher)
 
     def _class(self, control: int) -> Auth:
         """The class that content under this security control can have; raises UnwrapError where it is not opened."""

@@ -152,7 +152,8 @@ def probe(keys: Keys, cipher: Cipher, sealed: bytes) -> bool:
 
 #: octets of plaintext that are enough to judge
 _HEAD = 24
-_P1 = re.compile(rb"/[A-Za-z]{3}5")
+#: its identification, or its first object where the identification is in clear
+_P1 = re.compile(rb"/[A-Za-z]{3}5|[01]-\d:\d")
 #: what a notification body can be: array, structure, compact array
 _BODIES = b"\x01\x02\x13"
 
@@ -160,7 +161,8 @@ _BODIES = b"\x01\x02\x13"
 def plausible(head: bytes, length: int) -> bool:
     """Whether `head` can begin an APDU of `length` octets that a meter pushes, or the text of a P1 telegram.
 
-    Random octets pass with 1.9e-7 as data-notification without time, 1.3e-7 as P1, below 1e-8 as each other form.
+    Random octets pass with 1.9e-7 as data-notification without time, 1.3e-7 as P1 from `/`, below 1e-8 as each other
+    form.
     """
     if head[:1] == b"\x0f":
         return _notification(head)

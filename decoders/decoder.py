@@ -17,6 +17,7 @@ from decoders.links.bare import BareLink
 from decoders.links.hdlc import HdlcLink
 from decoders.links.mbus import MbusLink
 from decoders.links.p1 import P1Link, inner_frame
+from decoders.links.p1_sealed import P1SealedLink
 from decoders.links.wrapper import WrapperLink
 from decoders.model import Auth, Fault, Frame, Reading, Result, Stage, Telegram
 from decoders.profile import Profile, fits
@@ -33,6 +34,8 @@ HELD = 16
 CONVINCING = 3
 #: links without a checksum of their own: what looks like their frames may stand inside the damaged frame of another
 UNCHECKED = frozenset(("wrapper", "bare"))
+#: system titles of links whose meters leave it empty and cipher with this one
+TITLES = {"p1-sealed": bytes(8)}
 
 
 class Link(Protocol):
@@ -76,6 +79,7 @@ LINKS: dict[str, Callable[[], Link]] = {
     "mbus": MbusLink,
     "wrapper": WrapperLink,
     "bare": BareLink,
+    "p1-sealed": P1SealedLink,
 }
 GRAMMARS: dict[str, Callable[[], Grammar]] = {"p1": P1Grammar, "axdr": AxdrGrammar}
 
@@ -130,7 +134,8 @@ class Track:
         if self._unwrapper is None:
             from decoders.apdu import Unwrapper
 
-            self._unwrapper = Unwrapper(**self._security._asdict())
+            title = self._security.system_title or TITLES.get(self.name)
+            self._unwrapper = Unwrapper(**self._security._replace(system_title=title)._asdict())
         return self._unwrapper
 
 

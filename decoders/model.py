@@ -27,6 +27,8 @@ class Frame(NamedTuple):
     payload: bytes
     checksum: Checksum
     size: int
+    #: text of the telegram inside that stood in clear before the payload, a ciphered APDU
+    head: bytes = b""
 
 
 class MeterTime(NamedTuple):

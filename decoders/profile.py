@@ -134,7 +134,7 @@ class Profile(_Strict, frozen=True):
     operators: tuple[Text, ...]
     meters: Annotated[tuple[Text, ...], Meta(min_length=1)]
     interface: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,16}$")]
-    link: Literal["p1", "hdlc", "mbus", "wrapper", "bare"]
+    link: Literal["p1", "hdlc", "mbus", "wrapper", "bare", "p1-sealed"]
     grammar: Literal["p1", "axdr"]
     checksum: Literal["required", "optional", "none"]
     interval_s: Annotated[int, Meta(ge=1, le=3_600)]

@@ -3,6 +3,7 @@
 
 For constructed frames of profiles (docs/profiles.md): another serial number, other values and another time in the
 structure of a real telegram. The checksum is CRC-16/ARC over `/` to `!` (DSMR P1 companion standard 5.0.2, clause 6.2).
+`--seal` ciphers the lines behind the identification with test keys, as link p1-sealed expects them.
 """
 
 import argparse
@@ -28,14 +29,30 @@ def frame(text: bytes, *, checksum: bool = True) -> bytes:
     return body + (f"{crc16_arc(body):04X}".encode() if checksum else b"") + b"\r\n"
 
 
+def seal(telegram: bytes, encryption: bytes, authentication: bytes, counter: int) -> bytes:
+    """The telegram with everything behind its empty line in one block of AES-128-GCM, system title zero."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    head, lines = telegram.split(b"\r\n\r\n", 1)
+    control, count = b"\x30", counter.to_bytes(4, "big")
+    block = control + count + AESGCM(encryption).encrypt(bytes(8) + count, lines, control + authentication)[:-4]
+    body = head + b"\r\n\r\n\x00\x82" + len(block).to_bytes(2, "big") + block + b"!"
+    return body + f"{crc16_arc(body):04X}\r\n".encode()
+
+
 def main() -> int:
     """Read the text, write the frame."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("source", type=Path, help="telegram as text, from / to !")
     parser.add_argument("frame", type=Path, help="frame file to write")
     parser.add_argument("--no-checksum", action="store_true", help="the meter sends none (DSMR 2.2 and 3)")
+    parser.add_argument("--seal", nargs=3, metavar=("EK", "AK", "COUNTER"), help="test keys in hexadecimal, a number")
     args = parser.parse_args()
-    args.frame.write_bytes(frame(args.source.read_bytes(), checksum=not args.no_checksum))
+    made = frame(args.source.read_bytes(), checksum=not args.no_checksum)
+    if args.seal:
+        encryption, authentication, counter = args.seal
+        made = seal(made, bytes.fromhex(encryption), bytes.fromhex(authentication), int(counter))
+    args.frame.write_bytes(made)
     return 0
 
 

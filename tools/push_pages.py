@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT))
 
 from decoders.apdu import Unwrapper  # noqa: E402
 from decoders.cipher import Keys  # noqa: E402
-from decoders.decoder import LINKS  # noqa: E402
+from decoders.decoder import LINKS, TITLES  # noqa: E402
 from decoders.grammars.cosem import AxdrGrammar  # noqa: E402
 from decoders.lists import named  # noqa: E402
 from decoders.model import Frame, Telegram, decimal  # noqa: E402
@@ -58,6 +58,13 @@ WRAPPER = (
     ("length", "2 octets, those of the APDU"),
 )
 BARE = (("no link", "one APDU after the other, without delimiter and checksum"),)
+SEALED = (
+    ("identification", "`/`, three letters of the manufacturer (FLAG), the type; CR LF; in clear"),
+    ("empty line", "CR LF"),
+    ("block", "the ciphered octets below, without tag; their length ends them, not the next `!`"),
+    ("end", "`!`"),
+    ("checksum", "four hexadecimal digits, CRC-16/ARC over `/` to `!`, the ciphered octets included; then CR LF"),
+)
 CIPHERED = (
     ("tag", "`DB`: general-glo-ciphering; or `E0`, with it in numbered blocks (general-block-transfer)"),
     ("system title", "length `08`, 8 octets: manufacturer (3) and number"),
@@ -66,6 +73,11 @@ CIPHERED = (
     ("invocation counter", "4 octets; system title and counter are the IV"),
     ("ciphertext", "AES-128-GCM"),
     ("tag of authentication", "12 octets behind `30` and `31`, over security control and authentication key too"),
+)
+CIPHERED_UNTITLED = (
+    ("system title", "length `00`: eight zero octets are meant"),
+    ("length", "`82` and 2 octets, those that follow"),
+    *CIPHERED[-4:],
 )
 DATE_TIME = (
     "year (2), month, day, weekday, hour, minute, second, hundredths, deviation in minutes (2; `8000`: none), status"
@@ -76,8 +88,9 @@ NOTIFICATION = (
     ("date-time", f"length `00`, or `0C` and 12 octets: {DATE_TIME}"),
     ("body", "A-XDR data: {body}"),
 )
+P1_LINES = (("telegram", "the data lines of a P1 telegram, then `!` and a CRC of its own, which is not needed"),)
 P1_TEXT = (("telegram", "a P1 telegram, from `/` to its CRC, as on a plain P1 port"),)
-PACKETS = {"hdlc": HDLC, "mbus": MBUS, "wrapper": WRAPPER, "bare": BARE}
+PACKETS = {"hdlc": HDLC, "mbus": MBUS, "wrapper": WRAPPER, "bare": BARE, "p1-sealed": SEALED}
 
 
 class Read(NamedTuple):
@@ -98,8 +111,9 @@ def packet(profile: Profile, frames: list[Read]) -> str:
     addresses = sorted({_addresses(frame.wire) for frame in frames}) if profile.link == "hdlc" else []
     layers = {f"Link: {profile.link}": PACKETS[profile.link]}
     if profile.cipher:
-        layers["Ciphering"] = CIPHERED
-    layers["Content"] = P1_TEXT if profile.grammar == "p1" else NOTIFICATION
+        layers["Ciphering"] = CIPHERED_UNTITLED if profile.link in TITLES else CIPHERED
+    text_of = P1_LINES if profile.link in TITLES else P1_TEXT
+    layers["Content"] = text_of if profile.grammar == "p1" else NOTIFICATION
     text = "## The packet\n"
     for title, rows in layers.items():
         filled = "".join(f"| {part} | {octets.format(addresses=', '.join(addresses), body=_body(profile))} |\n"
@@ -124,7 +138,8 @@ def objects(profile: Profile, frames: list[Read], meanings: Objects, goes_to: Ma
 
 def _open(profile: Profile, note: FrameNote, wire: bytes) -> Read:
     keys = [bytes.fromhex(note.keys.get(name, "")) for name in ("encryption", "authentication")]
-    unwrapper = Unwrapper(Keys(keys[0], keys[1] or None) if keys[0] else None, unverified_by_person=True)
+    pair = Keys(keys[0], keys[1] or None) if keys[0] else None
+    unwrapper = Unwrapper(pair, system_title=TITLES.get(profile.link), unverified_by_person=True)
     link = LINKS[profile.link]()
     plain = [unwrapper.unwrap(frame) for frame in link.feed(wire) + link.close() if isinstance(frame, Frame)]
     if len(plain) != 1 or plain[0] is None:

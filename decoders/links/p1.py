@@ -26,7 +26,11 @@ RETRIES = 16
 _HEAD = 80
 _END_LENGTH = 8
 
-_START = re.compile(rb"/[A-Za-z]{3}[^\r\n\x00/!]{0,72}\r?\n")
+#: the first line, with its line end
+IDENTIFICATION = rb"/[A-Za-z]{3}[^\r\n\x00/!]{0,72}\r?\n"
+_START = re.compile(IDENTIFICATION)
+#: what follows is ciphered, see link p1-sealed: no telegram, though its CRC is right and `!` may stand anywhere in it
+_SEALED = re.compile(IDENTIFICATION + rb"\r?\n\x00")
 _END = re.compile(
     rb"(?<=[\n)])!(?:([0-9A-Fa-f]{4})|([0-9A-Fa-f]{1,3})[ \t]{0,4}(?=[\r\n])|[ \t]{0,4}(?:(?=\r\n)|(?=(\n))))"
 )
@@ -129,11 +133,12 @@ class P1Link:
 
 def _first_good_start(body: bytes, digits: bytes) -> int | None:
     """Where the telegram in `body` begins: at its first octet, or later where a torn one ran into it."""
-    if digits and checksum_matches(body, digits):
+    sealed = _SEALED.match(body) is not None
+    if digits and not sealed and checksum_matches(body, digits):
         return 0
-    later = [match.start() for match in _START.finditer(body, 1)][-RETRIES:]
+    later = [match.start() for match in _START.finditer(body, 1) if not _SEALED.match(body, match.start())][-RETRIES:]
     if not digits:
-        return later[-1] if later else 0
+        return None if sealed else later[-1] if later else 0
     return next((start for start in reversed(later) if checksum_matches(body[start:], digits)), None)
 
 

@@ -160,6 +160,8 @@ BEGINNINGS = [
     (b"/Lux5\\253663629_D".hex(), 681),
     (b"/EST5\\253710000_A".hex(), 481),
     (b"/ISk5\\2MT382".hex(), 900),
+    (b"0-0:1.0.0(250410150553S)".hex(), 630),  # Stoen: the identification stands in clear before the block
+    (b"1-3:0.2.8(50)\r\n0-0:1".hex(), 630),
 ]
 
 
@@ -222,13 +224,18 @@ def test_random_octets_are_hardly_ever_plausible() -> None:
     chance = random.Random(20)
     trials = 60_000
     shares = {}
-    for first in b"\x0f\xc2\xe0/":
+    for first in b"\x0f\xc2\xe0/01":
         heads = (bytes([first]) + chance.randbytes(23) for _ in range(trials))
         shares[first] = sum(plausible(head, 300) for head in heads) / trials / 256
-    # Expected hits of 60,000: 2.7 for 0F, 0 for C2 and E0, 2.0 for `/`; 12 of both has a chance below 1e-3.
+    # Expected hits of 60,000: 2.7 for 0F, 0 for C2, E0 and digits, 2.0 for `/`; 12 of both has a chance below 1e-3.
     assert sum(shares.values()) <= 12 / trials / 256
     assert sum(shares.values()) < 1e-6
-    assert not any(plausible(bytes([first]) + bytes(23), 24) for first in range(256) if first not in b"\x0f\xc2\xe0/")
+    assert not any(plausible(bytes([first]) + bytes(23), 24) for first in range(256) if first not in b"\x0f\xc2\xe0/01")
+
+
+@pytest.mark.parametrize("text", ["0-0:", "2-0:1.0.0", "0.0:1.0.0", "a-0:1", "0-a:1", "0-0.1", " 0-0:1", "00-0:1"])
+def test_text_that_begins_with_no_object_is_not_plausible(text: str) -> None:
+    assert not plausible(text.encode().ljust(24, b"("), 300)
 
 
 def test_no_wrong_key_is_plausible_in_twenty_thousand() -> None:

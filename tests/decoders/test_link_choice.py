@@ -40,7 +40,7 @@ def links(decoder: Decoder) -> set[str]:
 
 
 def test_all_links_are_candidates(decoder: Decoder) -> None:
-    assert links(decoder) == {"p1", "hdlc", "mbus", "wrapper", "bare"}
+    assert links(decoder) == {"p1", "hdlc", "mbus", "wrapper", "bare", "p1-sealed"}
 
 
 def test_one_checked_frame_decides(decoder: Decoder) -> None:

@@ -77,6 +77,7 @@ def test_the_page_of_a_push_describes_its_packet_by_groups_of_octets(checkout: P
         "at-netznoe": ["CI", "STSAP, DTSAP", "checksum, stop", "system title", "long-invoke-id-and-priority"],
         "cz-egd": ["no link", "`0F`: data-notification"],
         "dlms-wrapper": ["version", "length"],
+        "pl-stoen-gama-encrypted": ["identification", "eight zero octets", "tag of authentication", "data lines"],
         "lu-smarty-encrypted": ["no link", "`DB`", "tag of authentication", "a P1 telegram"],
     }
     for name, wanted in parts.items():

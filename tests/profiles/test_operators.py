@@ -55,7 +55,7 @@ PROFILES = {
     "fi-51": ["fi-sk13-1", "fi-aidon-74xx"],
     "fi-52": ["fi-sk13-1"],
     "lt-53": ["lt-eso"],
-    "pl-56": ["pl-stoen-gama", "pl-stoen-kaifa"],
+    "pl-56": ["pl-stoen-gama", "pl-stoen-gama-encrypted", "pl-stoen-kaifa", "pl-stoen-kaifa-encrypted"],
     "cz-60": ["cz-sagemcom-xt211"],
     "cz-61": ["cz-egd"],
     "hu-65": ["hu-p1"],

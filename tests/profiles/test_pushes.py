@@ -21,7 +21,7 @@ from gateway.item_p import utc
 PROFILES = [profile for profile in map(profiles.load, profiles.names()) if profile.link != "p1"]
 FRAMES = [(profile, note) for profile in PROFILES for note in profile.frame]
 IDS = [note.file.removeprefix("frames/").removesuffix(".bin") for _, note in FRAMES]
-CHECKED = [(profile, note) for profile, note in FRAMES if profile.link in {"hdlc", "mbus"}]
+CHECKED = [(profile, note) for profile, note in FRAMES if profile.link in {"hdlc", "mbus", "p1-sealed"}]
 TEXTS = sorted((Path(__file__).parent / "pushes").glob("*.txt"))
 #: pushes that nothing tells from those of another profile: choose the profile by name
 NAMED_ONLY = {"frames/ch-kamstrup-push1.bin": "dk-kamstrup", "frames/ch-lg-e360.bin": "ch-lg-cii"}
@@ -122,6 +122,8 @@ def test_authentic_frames_are_verified_where_their_keys_are_published(frame_of: 
         "frames/at-steiermark-est5-encrypted.bin": "verified",
         "frames/dk-kamstrup-encrypted.bin": "verified",
         "frames/lu-smarty-encrypted.bin": "verified",
+        "frames/pl-stoen-gama-encrypted.bin": "verified",
+        "frames/pl-stoen-kaifa-encrypted.bin": "verified",
     }
 
 
@@ -129,6 +131,18 @@ def test_authentic_frames_are_verified_where_their_keys_are_published(frame_of: 
 def test_a_constructed_frame_is_what_its_text_says(text: Path, checkout: Path, frame_of: FrameOf) -> None:
     push = runpy.run_path(str(checkout / "tools" / "make_push.py"))["push"]
     assert push(text.read_text(encoding="utf-8").splitlines()) == frame_of(f"frames/{text.stem}.bin")
+
+
+@pytest.mark.parametrize(("sealed", "plain"), [("gama-encrypted", "gama-g15"), ("kaifa-encrypted", "kaifa-ma309m")])
+def test_a_sealed_frame_is_the_telegram_of_the_plain_profile(
+    sealed: str, plain: str, checkout: Path, frame_of: FrameOf
+) -> None:
+    seal = runpy.run_path(str(checkout / "tools" / "make_frame.py"))["seal"]
+    frame, profile = frame_of(f"frames/pl-stoen-{sealed}.bin"), profiles.load(f"pl-stoen-{sealed}")
+    keys = [bytes.fromhex(profile.frame[0].keys[role]) for role in ("encryption", "authentication")]
+    head = frame.index(b"\x00\x82")
+    counter = int.from_bytes(frame[head + 5 : head + 9], "big")
+    assert seal(frame_of(f"frames/pl-stoen-{plain}.p1"), *keys, counter) == frame
 
 
 def test_every_constructed_push_has_its_text() -> None:
@@ -154,6 +168,8 @@ def test_operators_that_issue_an_authentication_key_ask_for_the_tag() -> None:
         "at-steiermark-est5-encrypted",
         "dk-kamstrup",
         "lu-smarty-encrypted",
+        "pl-stoen-gama-encrypted",
+        "pl-stoen-kaifa-encrypted",
     }
     assert all(profile.cipher and profile.cipher.key_source for profile in PROFILES if profile.min_auth != "plain")
 
