@@ -327,6 +327,16 @@ class TestObjectsCutAtOnce:
                 changed = apdu[:at] + bytes([apdu[at] ^ change]) + apdu[at + 1 :]
                 assert outcome(AxdrGrammar(), changed) == value_by_value(changed)
 
+    @pytest.mark.parametrize("value", ["0A00", "0901FF", "0600000462", "12000A"])
+    @pytest.mark.parametrize("count", [1, 2])
+    def test_an_octet_more(self, value: str, count: int) -> None:
+        """It is too much, or in place of an object, where null alone is a value."""
+        one = obis_object(bytes.fromhex("0100010700FF"), bytes.fromhex(value), None, 0)
+        for octet in range(256):
+            apdu = HEAD + bytes([0, 1, count]) + one + bytes([octet])
+            assert outcome(AxdrGrammar(), apdu) == value_by_value(apdu)
+            assert isinstance(outcome(AxdrGrammar(), apdu), Telegram) is (count == 2 and octet == 0)
+
     @pytest.mark.parametrize("count", [1, 126, 127, 128, 600, 700])
     def test_long_lists(self, count: int) -> None:
         """Above 127 the length has more octets, and far above that the elements are too many."""
