@@ -22,11 +22,11 @@ CLOCK = re.compile(rb"(?<=0-0:1\.0\.0\()\d{12}(?=[SW]\))")
 
 
 def frames(checkout):
-    """Each frame of a profile that comes with a checksum, with what a person read in it."""
+    """Each plain P1 frame of a profile that comes with a checksum, with what a person read in it."""
     folder = checkout / "config" / "profiles"
     for path in sorted(folder.glob("*.toml")):
         profile = tomllib.loads(path.read_text())
-        if profile["checksum"] == "required":
+        if profile["link"] == "p1" and profile["checksum"] == "required":
             yield from ((folder / note["file"], profile["name"], note["expect"]) for note in profile["frame"])
 
 
