@@ -37,7 +37,8 @@ UNKNOWN = {"nodedsmr-slovenia-list-1", "nodedsmr-slovenia-list-2"}
 
 
 def cases() -> list[dict[str, Any]]:
-    rows = [json.loads(line) for name in ("llc-apdu", "hdlc-push") for line in (CORPUS / f"{name}.jsonl").open()]
+    texts = [(CORPUS / f"{name}.jsonl").read_text(encoding="utf-8") for name in ("llc-apdu", "hdlc-push")]
+    rows = [json.loads(line) for text in texts for line in text.splitlines()]
     return [row for row in rows if row["valid"] and row["id"] not in UNKNOWN]
 
 
