@@ -2,10 +2,12 @@
 
 The frames of one meter begin with the same octets. Where these stand again inside a frame, it was torn there, and the
 next one begins; where they straddle the end of a frame, it was torn by a few octets, and the next one is found again.
+What stands before the next beginning is dropped at once: ciphertext may look like a beginning by chance.
 Nothing else can tell: whether the octets of a frame are right is for the tag of its APDU to prove.
 """
 
 from abc import abstractmethod
+from collections.abc import Iterable
 
 from decoders.errors import LinkError
 from decoders.links.framing import FALSE_START, MORE, FramedLink, Outcome, Verdict
@@ -17,8 +19,9 @@ class UncheckedLink(FramedLink):
 
     def __init__(self) -> None:
         super().__init__()
-        #: the head of the last frame and its last octets, as long as it may have swallowed the start of the next one
-        self._head = b""
+        #: heads of the latest frames, newest first: one may be a chance inside ciphertext, hardly both
+        self._heads: tuple[bytes, ...] = ()
+        #: the last octets of the last frame, as long as it may have swallowed the start of the next one
         self._tail = b""
 
     def close(self) -> list[Outcome]:
@@ -43,15 +46,29 @@ class UncheckedLink(FramedLink):
         if isinstance(end, LinkError) or end in (MORE, FALSE_START):
             return end
         start = max(1, self._buffer.searched - self.LEAD)
-        again = self._again(data, self._head_of(data), start, end)
+        again = self._first_again(data, start, end)
         self._buffer.searched = min(len(data), end)
         if again > 0:
             return LinkError("truncated", again)
         return end if len(data) >= end else MORE
 
+    def _first_again(self, data: bytearray, start: int, end: int) -> int:
+        """Where the next frame begins, by the head of this one or, should this one be a chance, of those before it."""
+        own = self._head_of(data)
+        return self._any_again(data, {own, *self._heads} if own else (), start, end)
+
+    def _take(self, verdict: Verdict) -> list[Outcome]:
+        if isinstance(verdict, LinkError) and verdict.code == "truncated" and verdict.size < len(self._buffer):
+            self._buffer.searched = 0
+            self._buffer.skip(verdict.size)
+            return self._damaged(verdict)
+        return super()._take(verdict)
+
     def _accept(self, frame: bytes) -> list[Outcome]:
-        self._head = self._head_of(frame)
-        self._tail = frame[1 - self.LEAD :] if self._head else b""
+        head = self._head_of(frame)
+        self._tail = frame[1 - self.LEAD :] if head else b""
+        if head and head not in self._heads[:1]:
+            self._heads = (head, *self._heads[:1])
         return [Frame(self._payload(frame), "absent", len(frame))]
 
     def _align(self) -> bool:
@@ -60,17 +77,22 @@ class UncheckedLink(FramedLink):
     def _settled(self) -> bool:
         """Whether it is known how the last frame ended; gives the next one back what the last one swallowed of it."""
         data = self._buffer.data
-        if not self._tail or data.startswith(self._head):
+        if not self._tail or data.startswith(self._heads):
             self._tail = b""
             return True
         if len(data) < self.LEAD - 1:
             return False
         both = bytearray(self._tail) + data[: self.LEAD - 1]
-        at = self._again(both, self._head, 0, len(both))
+        at = self._any_again(both, self._heads, 0, len(both))
         if at >= 0:
             data[:0] = self._tail[at:]
         self._tail = b""
         return True
+
+    def _any_again(self, data: bytearray, heads: Iterable[bytes], start: int, end: int) -> int:
+        """The first of `_again` for any of these heads; -1 if there is none."""
+        found = [self._again(data, head, start, end) for head in heads]
+        return min((at for at in found if at >= 0), default=-1)
 
     def _again(self, data: bytearray, head: bytes, start: int, end: int) -> int:
         """Where a frame of the same meter begins whose lead stands before `end`; -1 if there is none."""

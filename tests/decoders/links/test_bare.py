@@ -115,6 +115,17 @@ def test_a_torn_apdu_costs_itself_only(ciphered: Write, cut: Cut, apdus: Read) -
             assert found[-2:] == good, (llc, end)
 
 
+def test_a_beginning_by_chance_inside_a_torn_apdu_swallows_nothing(ciphered: Write, cut: Cut, apdus: Read) -> None:
+    """Ciphertext may hold what looks like the head of another APDU, with or without the head of its own before it."""
+    good = [ciphered(SEALED + bytes([n]) * 80) for n in range(3)]
+    for size in range(20, 120):
+        chance = b"\xdc\x08\xfe\x01\xa5\x64\x42\xd2\xea\x59" + bytes([size]) + b"\x20"
+        torn = ciphered(SEALED + b"\x55" * 30 + chance + b"\x55" * 40)[:-10]
+        for start in (0, 20):
+            found = apdus(cut(BareLink, good[0] + torn[start:] + good[1] + good[2])[0])
+            assert [apdu for apdu in found if apdu in good] == good, (size, start)
+
+
 def test_a_torn_apdu_is_told_as_soon_as_the_next_begins(ciphered: Write) -> None:
     torn, good = ciphered(SEALED + b"\x55" * 3000, form="82{:04x}"), ciphered(SEALED + bytes(40))
     link = BareLink()
