@@ -4,6 +4,7 @@ import json
 import warnings
 from dataclasses import dataclass, field
 from decimal import Decimal
+from random import Random
 
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -35,6 +36,12 @@ def item_p(parsed):
         "a_import_wh": sum(thousand(f"ELECTRICITY_{name}") for name in used),
         "a_export_wh": sum(thousand(f"ELECTRICITY_{name}") for name in delivered),
     }
+
+
+@pytest.fixture(autouse=True)
+def keys_of_this_test(monkeypatch, request):
+    """Keys that are the same in every run: what a test finds in ciphertext must be found again."""
+    monkeypatch.setattr("gateway.simulator.keys.secrets.token_bytes", Random(request.node.nodeid).randbytes)
 
 
 class Oracle:
