@@ -11,7 +11,7 @@ from gateway import log
 from gateway.item_p import ItemP
 from gateway.meter import Meter
 from gateway.settings import Settings
-from gateway.sinks import Sink, SinkError
+from gateway.sinks import Sink, SinkError, registry
 from gateway.supervisor import keep, where
 
 if TYPE_CHECKING:
@@ -52,12 +52,7 @@ class Outlets:
             if self._journal:
                 meter.counters.restore(self._journal.counters(meter.name))
                 _restore_trust(meter, self._journal.trust(meter.name))
-        if self._settings.mqtt:
-            from gateway.sinks.mqtt import MqttSink
-
-            self._sinks["mqtt"] = MqttSink(
-                self._settings.mqtt, [meter.name for meter in self._settings.meter], salt=self._salt()
-            )
+        self._sinks = registry.create(self._settings, self._salt())
         self._tasks = [asyncio.create_task(self._keep(name, sink)) for name, sink in self._sinks.items()]
 
     async def stop(self) -> None:
@@ -114,7 +109,10 @@ class Outlets:
             if self._journal
             else {"path": self._settings.journal.path, "state": "off", "trouble": self._trouble}
         )
-        return {"mqtt": None} | {name: sink.status() for name, sink in self._sinks.items()} | {"journal": journal}
+        shown = {name: sink.status() for name, sink in self._sinks.items()}
+        mqtt = shown.pop("mqtt", None)
+        outputs = [{"name": name, **status} for name, status in shown.items()]
+        return {"mqtt": mqtt, "outputs": outputs, "journal": journal}
 
     def describe(self) -> str:
         """Name the outlets, for the log."""

@@ -38,7 +38,8 @@ def run(args: argparse.Namespace) -> int:
 def is_well(answer: Mapping[str, Any]) -> bool:
     """Tell whether every meter delivers and every outlet works."""
     meters = all(meter["state"] in ("ok", "disabled") for meter in answer["meters"])
-    return meters and _mqtt_works(answer["mqtt"]) and _journal_works(answer["journal"])
+    outputs = all(output["works"] for output in answer.get("outputs", ()))
+    return meters and outputs and _mqtt_works(answer["mqtt"]) and _journal_works(answer["journal"])
 
 
 def lines(answer: Mapping[str, Any]) -> Iterator[str]:
@@ -54,6 +55,7 @@ def lines(answer: Mapping[str, Any]) -> Iterator[str]:
         if meter["last_error"] and meter["state"] != "ok":
             yield f"{'':<{width}}  last error: {meter['last_error']['text']} ({meter['last_error']['t']})"
     yield _mqtt_line(answer["mqtt"])
+    yield from (f"{output['name']}: {output['text']}" for output in answer.get("outputs", ()))
     yield _journal_line(answer["journal"])
 
 

@@ -37,5 +37,5 @@ class Sink(Protocol):
         ...
 
     def status(self) -> dict[str, Any]:
-        """What `meterd status` shows: connected, last error in a sentence, counters."""
+        """What `meterd status` shows: counters; but for MQTT also `works`, and how it goes in a sentence, `text`."""
         ...
