@@ -41,8 +41,9 @@ counts: env ## run everything, then raise the least numbers of tests/expected-co
 	@$(BIN)/python tools/servers.py
 	@$(BIN)/python tools/check.py --raise
 
-meters: ## write the README's table of meters and docs/meters anew from config/profiles
+meters: ## write the README's table of meters, docs/meters and docs/countries anew from their data
 	@"$$(tools/find-python $(PYTHON))" tools/meters_table.py
+	@"$$(tools/find-python $(PYTHON))" tools/country_pages.py
 
 lock: ## write requirements/*.txt anew from pyproject.toml; UPGRADE=1 takes the newest versions
 	@$(MAKE_ENV) --bare $(LOCK) requirements/lock.txt

@@ -1,6 +1,7 @@
 """The table of meters and the pages of profiles are what the profiles say; their tools."""
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,6 +25,27 @@ def run(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_table_and_pages_are_up_to_date(checkout: Path) -> None:
     done = run(checkout, "tools/meters_table.py", "--check")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_pages_of_countries_are_up_to_date(checkout: Path) -> None:
+    done = run(checkout, "tools/country_pages.py", "--check")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_every_national_profile_is_on_the_page_of_its_country(checkout: Path) -> None:
+    """Found by the generator through interfaces.toml, or as one of the further meters."""
+    for profile in map(profiles.load, profiles.names()):
+        if profile.country != "EU":
+            page = checkout / "docs" / "countries" / f"{profile.country.lower()}.md"
+            assert f"../meters/{profile.name}.md" in page.read_text(encoding="utf-8"), profile.name
+
+
+def test_an_interface_without_cable_or_profile_is_refused(checkout: Path, tmp_path: Path) -> None:
+    shutil.copytree(checkout / "tools", tmp_path / "tools", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(checkout / "docs" / "countries", tmp_path / "docs" / "countries")
+    (tmp_path / "config" / "profiles").mkdir(parents=True)
+    done = run(tmp_path, "tools/country_pages.py", "--check")
+    assert (done.returncode, "no such profile" in done.stderr) == (1, True)
 
 
 def test_every_profile_has_a_page_and_a_line_in_the_readme(checkout: Path) -> None:
