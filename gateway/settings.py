@@ -10,6 +10,8 @@ from gateway.settings_rules import Known, check
 from gateway.toml_tables import Problems, SettingsError, convert, read, unknown
 
 __all__ = [
+    "BrokerSettings",
+    "ConnectionSettings",
     "ControlSettings",
     "JournalSettings",
     "Known",
@@ -53,18 +55,10 @@ class MeterSettings(Strict, frozen=True):
     enabled: bool = True
 
 
-class MqttSettings(Strict, frozen=True):
-    """`[mqtt]`: the broker, and what is published."""
+class ConnectionSettings(Strict, frozen=True):
+    """How a broker is spoken to."""
 
-    host: Annotated[str, Meta(min_length=1)] = "localhost"
     port: Annotated[int, Meta(ge=1, le=65_535)] | None = None
-    base: Annotated[
-        str,
-        Meta(
-            pattern=r"\A[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*\Z",
-            description="levels of A-Z, a-z, 0-9, _ and -, with / between them",
-        ),
-    ] = "meterd"
     client_id: (
         Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z", description="1 to 64 of A-Z, a-z, 0-9, _ and -")] | None
     ) = None
@@ -76,6 +70,29 @@ class MqttSettings(Strict, frozen=True):
     cert_file: str | None = None
     key_file: str | None = None
     keepalive_s: Annotated[int, Meta(ge=5, le=120)] = 15
+
+
+class BrokerSettings(ConnectionSettings, frozen=True):
+    """A broker; nothing is said there when the connection ends without a word."""
+
+    host: Annotated[str, Meta(min_length=1)] = "localhost"
+
+    @property
+    def will(self) -> str | None:
+        """The topic on which the broker says `offline` when the connection ends without a word."""
+        return None
+
+
+class MqttSettings(BrokerSettings, frozen=True):
+    """`[mqtt]`: the broker, and what is published."""
+
+    base: Annotated[
+        str,
+        Meta(
+            pattern=r"\A[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*\Z",
+            description="levels of A-Z, a-z, 0-9, _ and -, with / between them",
+        ),
+    ] = "meterd"
     #: QoS of live topics: 1 is refused at connection unless MQTT 5 is in force
     live_qos: Literal[0, 1] = 0
     retain_energy: bool = False
@@ -86,6 +103,11 @@ class MqttSettings(Strict, frozen=True):
     #: seconds between published readings of a meter (0: every one) and power change in W that is published at once
     min_interval_s: Annotated[float, Meta(ge=0, le=900)] = 0
     deadband_w: Annotated[int, Meta(ge=0)] = 0
+
+    @property
+    def will(self) -> str | None:
+        """`<base>/status`."""
+        return f"{self.base}/status"
 
 
 class JournalSettings(Strict, frozen=True):

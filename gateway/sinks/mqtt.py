@@ -3,48 +3,27 @@
 import asyncio
 import logging
 import math
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Literal
 
-from paho.mqtt.enums import MQTTProtocolVersion
-
-from gateway.item_p import ItemP, utc
+from gateway.item_p import ItemP
 from gateway.settings import MqttSettings
 from gateway.sinks import SinkError, topics
-from gateway.sinks.mqtt_dial import warn_of_exposed_password
-from gateway.sinks.mqtt_errors import (
-    ClosedError,
-    ConnectionFailedError,
-    UnansweredError,
-    UnsupportedVersionError,
-    place,
-    taken_over,
-)
+from gateway.sinks.mqtt_connector import Connector, backoff_s
+from gateway.sinks.mqtt_errors import place
 from gateway.sinks.mqtt_link import Link
 from gateway.sinks.pace import Pace
 from gateway.sinks.registers import NAMES, RegisterChanges
 
-_FIVE, _THREE = MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311
 _TICK_S = 0.5
 #: evidence changes with every telegram: without a change of state or flags it is published this often at most
 _STATE_INTERVAL_S = 10.0
 _FAREWELL_S = 2.0
-#: a connection that lived so long was a good one: the pause before the next attempt starts small again
-_GOOD_AFTER_S = 30.0
-#: connections in a row that the broker closed, without saying why, within _GOOD_AFTER_S
-_SUSPICIOUS_CLOSES = 3
 _MIN_SALT = 16
 
 _log = logging.getLogger(__name__)
-
-
-def backoff_s(attempt: int, cap_s: int) -> float:
-    """Pause in s after `attempt` failures in a row (0, 1 ...): full jitter up to 1, 2, 4 ... `cap_s`."""
-    return random.uniform(0, min(cap_s, 2 ** min(attempt, 7)))  # noqa: S311 - spreads load, guards no secret
 
 
 @dataclass(slots=True)
@@ -115,18 +94,14 @@ class MqttSink:
             raise ValueError(f"mqtt.registers: unknown names {', '.join(unknown)}")
         self._settings = settings
         self._salt = salt
-        self._backoff = backoff
         self._monotonic = monotonic
-        self._client_id = settings.client_id or topics.client_id(salt)
+        client_id = settings.client_id or topics.client_id(salt)
+        self._connector = Connector(settings, client_id, backoff=backoff, monotonic=monotonic)
         self._status_topic = topics.status_topic(settings.base)
         self._meters = {name: self._meter(name) for name in meters}
         self._link: Link | None = None
         self._no_live: str | None = None
-        self._only_three = settings.version == "3.1.1"
-        self._said_three = False
         self._connections = 0
-        self._last_error: str | None = None
-        self._last_error_t: datetime | None = None
         self._counters = dict.fromkeys(("published", "dropped", "suppressed", "reconnects"), 0)
 
     def _meter(self, name: str) -> _Meter:
@@ -141,20 +116,7 @@ class MqttSink:
 
     async def run(self) -> None:
         """Connect, and connect again whenever the connection is lost, until cancelled; then say good-bye (<= 3 s)."""
-        warn_of_exposed_password(self._settings)
-        attempt = closes = 0
-        while True:
-            began = self._monotonic()
-            try:
-                await self._session()
-            except ConnectionFailedError as failure:
-                good = self._monotonic() - began >= _GOOD_AFTER_S
-                attempt = 0 if good else attempt + 1
-                closes = closes + 1 if isinstance(failure, ClosedError) and not good else 0
-                if closes >= _SUSPICIOUS_CLOSES:
-                    failure = taken_over(self._settings, self._client_id)
-                self._fail(failure.reason)
-                await asyncio.sleep(self._backoff(attempt, failure.cap_s))
+        await self._connector.run(self._session)
 
     def deliver(self, item: ItemP) -> None:
         """Publish a reading at once, or keep it as the newest of its meter while the broker takes nothing."""
@@ -188,22 +150,12 @@ class MqttSink:
 
     def status(self) -> dict[str, Any]:
         """What `meterd status` shows of the broker: connection, protocol, last error in a sentence, counters."""
-        link = self._link
-        return {
-            "broker": place(self._settings),
-            "client_id": self._client_id,
-            "connected": link is not None,
-            "protocol": None if link is None else link.protocol,
-            "last_error": self._last_error,
-            "last_error_t": utc(self._last_error_t, "seconds"),
-            **self._counters,
-        }
+        return self._connector.status(self._link) | self._counters
 
     # -- connection --------------------------------------------------------------------------------------------------
 
-    async def _session(self) -> None:
+    async def _session(self, link: Link) -> None:
         """One connection from its beginning to its loss (ConnectionFailedError) or to cancellation."""
-        link = await self._connect()
         try:
             self._greet(link)
             while True:
@@ -214,31 +166,6 @@ class MqttSink:
             raise
         finally:
             self._link = None
-            link.close()
-
-    async def _connect(self) -> Link:
-        """Offer MQTT 5, then 3.1.1 to a broker that refuses it by name (remembered), or does not answer."""
-        if self._only_three:
-            return await self._open(_THREE)
-        try:
-            return await self._open(_FIVE)
-        except (UnsupportedVersionError, UnansweredError) as failure:
-            if self._settings.version == "5":
-                raise
-            link = await self._open(_THREE)
-            self._only_three = isinstance(failure, UnsupportedVersionError)
-            self._say_three()
-            return link
-
-    async def _open(self, version: MQTTProtocolVersion) -> Link:
-        return await Link.open(self._settings, self._client_id, version)
-
-    def _say_three(self) -> None:
-        if not self._said_three:
-            self._said_three = True
-            _log.warning(
-                "broker %s does not speak MQTT 5: 3.1.1 is used, without message expiry", place(self._settings)
-            )
 
     def _greet(self, link: Link) -> None:
         """Tell a new connection everything: status, availability and state of each meter, valid readings."""
@@ -261,7 +188,7 @@ class MqttSink:
                 "mqtt.live_qos = 1 needs MQTT 5, which this broker does not speak: without expiry a persistent session "
                 "would be handed old power; set live_qos = 0"
             )
-            self._fail(self._no_live)
+            self._connector.fail(self._no_live)
 
     async def _farewell(self, link: Link) -> None:
         """Say that nothing more comes, so that no will is needed."""
@@ -273,17 +200,10 @@ class MqttSink:
         return topics.Message(self._status_topic, payload, qos=1, retain=True)
 
     def _refused(self, topic: str) -> None:
-        self._fail(
+        self._connector.fail(
             f"broker {place(self._settings)} does not let this user publish {topic}: "
             f"allow it to write {self._settings.base}/# in the broker's access list"
         )
-
-    def _fail(self, reason: str) -> None:
-        """Remember an error; it is logged when it is another one than before, and not again with every attempt."""
-        if reason != self._last_error:
-            _log.warning("%s", reason)
-        self._last_error = reason
-        self._last_error_t = datetime.now(UTC)
 
     # -- meters ------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from gateway.settings import MqttSettings
+from gateway.settings import BrokerSettings
 from gateway.sinks import topics
 from gateway.sinks.mqtt_errors import NEEDS_PERSON_S, ConnectionFailedError, explain, port
 
@@ -22,7 +22,7 @@ _MAX_PASSWORD = 65_535
 _log = logging.getLogger(__name__)
 
 
-async def dial(settings: MqttSettings, client_id: str, version: MQTTProtocolVersion, *, max_queued: int) -> Client:
+async def dial(settings: BrokerSettings, client_id: str, version: MQTTProtocolVersion, *, max_queued: int) -> Client:
     """Return a client that has sent its CONNECT; raises ConnectionFailedError. When cancelled, the socket is closed."""
     try:
         async with asyncio.timeout(_DIAL_TIMEOUT_S):
@@ -31,7 +31,7 @@ async def dial(settings: MqttSettings, client_id: str, version: MQTTProtocolVers
         raise explain(error, settings) from None
 
 
-def warn_of_exposed_password(settings: MqttSettings) -> None:
+def warn_of_exposed_password(settings: BrokerSettings) -> None:
     """Log once that others can read the password file; whether it can be read at all is seen when connecting."""
     path = Path(settings.password_file or "")
     if path.is_file() and path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
@@ -79,7 +79,7 @@ def _settle(future: asyncio.Future[Client], outcome: Client | ConnectionFailedEr
         future.set_exception(outcome)
 
 
-def _open(settings: MqttSettings, client_id: str, version: MQTTProtocolVersion, max_queued: int) -> Client:
+def _open(settings: BrokerSettings, client_id: str, version: MQTTProtocolVersion, max_queued: int) -> Client:
     five = version == MQTTProtocolVersion.MQTTv5
     client = Client(
         CallbackAPIVersion.VERSION2,
@@ -90,7 +90,8 @@ def _open(settings: MqttSettings, client_id: str, version: MQTTProtocolVersion, 
     )
     client.connect_timeout = CONNECT_TIMEOUT_S
     client.max_queued_messages_set(max_queued)
-    client.will_set(topics.status_topic(settings.base), topics.OFFLINE, qos=1, retain=True)
+    if settings.will:
+        client.will_set(settings.will, topics.OFFLINE, qos=1, retain=True)
     if settings.username is not None:
         client.username_pw_set(settings.username, _password(settings))
     if five:
@@ -101,7 +102,7 @@ def _open(settings: MqttSettings, client_id: str, version: MQTTProtocolVersion, 
     return client
 
 
-def _reconnect(client: Client, settings: MqttSettings) -> None:
+def _reconnect(client: Client, settings: BrokerSettings) -> None:
     if settings.tls:
         _reconnect_tls(client, settings)
         return
@@ -111,7 +112,7 @@ def _reconnect(client: Client, settings: MqttSettings) -> None:
         raise explain(error, settings) from None
 
 
-def _reconnect_tls(client: Client, settings: MqttSettings) -> None:
+def _reconnect_tls(client: Client, settings: BrokerSettings) -> None:
     import ssl
 
     from gateway.sinks import mqtt_tls
@@ -127,7 +128,7 @@ def _reconnect_tls(client: Client, settings: MqttSettings) -> None:
         raise explain(error, settings) from None
 
 
-def _password(settings: MqttSettings) -> str | None:
+def _password(settings: BrokerSettings) -> str | None:
     """Read the password anew for each connection, so that a changed file needs no restart."""
     if settings.password_file is None:
         return None

@@ -2,7 +2,7 @@
 
 import socket
 
-from gateway.settings import MqttSettings
+from gateway.settings import BrokerSettings
 
 #: longest pause between attempts, s: what heals by itself, and what needs a person
 HEALS_S = 30
@@ -20,7 +20,7 @@ _REASONS: dict[int, tuple[int, str]] = {
     0x87: (
         NEEDS_PERSON_S,
         (
-            "not authorized: wrong user name or password, or no right to write {base}/status: "
+            "not authorized: wrong user name or password{will}: "
             "check mqtt.username, mqtt.password_file and the access list"
         ),
     ),
@@ -59,24 +59,25 @@ class ClosedError(ConnectionFailedError):
     """The broker closed a connection that it had accepted, and did not say why."""
 
 
-def place(settings: MqttSettings) -> str:
+def place(settings: BrokerSettings) -> str:
     """`host:port` as a person wrote them, with the default port of MQTT (1883) or of MQTT over TLS (8883)."""
     return f"{settings.host}:{port(settings)}"
 
 
-def port(settings: MqttSettings) -> int:
+def port(settings: BrokerSettings) -> int:
     """The port of the broker: as set, else 1883, or 8883 with TLS."""
     return settings.port or (8883 if settings.tls else 1883)
 
 
-def refused(code: int, name: str, settings: MqttSettings, client_id: str) -> ConnectionFailedError:
+def refused(code: int, name: str, settings: BrokerSettings, client_id: str) -> ConnectionFailedError:
     """What a reason code of CONNACK or DISCONNECT means; `name` is the standard's name of the code."""
     cap_s, text = _REASONS.get(code, (NEEDS_PERSON_S, f"the broker ended the connection: {name} (0x{code:02X})"))
-    reason = f"broker {place(settings)}: {text.format(client_id=client_id, base=settings.base)}"
+    will = f", or no right to write {settings.will}" if settings.will else ""
+    reason = f"broker {place(settings)}: {text.format(client_id=client_id, will=will)}"
     return (UnsupportedVersionError if code == UNSUPPORTED_VERSION else ConnectionFailedError)(reason, cap_s)
 
 
-def closed_early(settings: MqttSettings) -> UnansweredError:
+def closed_early(settings: BrokerSettings) -> UnansweredError:
     """The connection closed before CONNACK."""
     hint = (
         "if the broker asks for a client certificate, set mqtt.cert_file and mqtt.key_file"
@@ -86,29 +87,29 @@ def closed_early(settings: MqttSettings) -> UnansweredError:
     return UnansweredError(f"broker {place(settings)} closed the connection without an answer: {hint}")
 
 
-def unanswered(settings: MqttSettings) -> UnansweredError:
+def unanswered(settings: BrokerSettings) -> UnansweredError:
     """No CONNACK in time."""
     return UnansweredError(f"broker {place(settings)} did not answer CONNECT: check that this is an MQTT port")
 
 
-def closed(settings: MqttSettings) -> ClosedError:
+def closed(settings: BrokerSettings) -> ClosedError:
     """The connection closed after CONNACK, without a reason."""
     return ClosedError(f"broker {place(settings)} closed the connection: it is tried again")
 
 
-def silent(settings: MqttSettings) -> ConnectionFailedError:
+def silent(settings: BrokerSettings) -> ConnectionFailedError:
     """The broker does not answer pings: it stands still, or the network is cut."""
     return ConnectionFailedError(f"broker {place(settings)} is silent: it does not answer pings; it is tried again")
 
 
-def taken_over(settings: MqttSettings, client_id: str) -> ConnectionFailedError:
+def taken_over(settings: BrokerSettings, client_id: str) -> ConnectionFailedError:
     """What connections mean that are closed without a reason again and again: MQTT 3.1.1 cannot say it."""
     failure = refused(TAKEN_OVER, "", settings, client_id)
     failure.reason = failure.reason.replace("another client uses", "probably another client uses")
     return failure
 
 
-def explain(error: OSError | ValueError, settings: MqttSettings) -> ConnectionFailedError:
+def explain(error: OSError | ValueError, settings: BrokerSettings) -> ConnectionFailedError:
     """What an exception of name resolution, TCP or a file means; those of TLS are explained in `mqtt_tls`."""
     where = place(settings)
     if isinstance(error, socket.gaierror | UnicodeError):

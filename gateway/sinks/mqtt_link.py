@@ -15,7 +15,7 @@ from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
 from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
-from gateway.settings import MqttSettings
+from gateway.settings import BrokerSettings
 from gateway.sinks import mqtt_packet
 from gateway.sinks.mqtt_dial import CONNECT_TIMEOUT_S, dial, discard
 from gateway.sinks.mqtt_errors import (
@@ -43,7 +43,7 @@ class Link:
     `on_refused(topic)` is called for the first message that the broker acknowledges as not accepted (MQTT 5 only).
     """
 
-    def __init__(self, settings: MqttSettings, client_id: str, client: Client) -> None:
+    def __init__(self, settings: BrokerSettings, client_id: str, client: Client) -> None:
         self._settings = settings
         self._client_id = client_id
         self._client = client
@@ -61,7 +61,7 @@ class Link:
         self.on_refused: Callable[[str], None] = lambda _topic: None
 
     @classmethod
-    async def open(cls, settings: MqttSettings, client_id: str, version: MQTTProtocolVersion) -> "Link":
+    async def open(cls, settings: BrokerSettings, client_id: str, version: MQTTProtocolVersion) -> "Link":
         """Connect and wait for CONNACK; raises ConnectionFailedError."""
         link = cls(settings, client_id, await dial(settings, client_id, version, max_queued=2 * MAX_UNACKED))
         try:

@@ -3,7 +3,7 @@
 import ssl
 from pathlib import Path
 
-from gateway.settings import MqttSettings
+from gateway.settings import BrokerSettings
 from gateway.sinks.mqtt_errors import NEEDS_PERSON_S, ConnectionFailedError, place
 
 #: OpenSSL's X509_V_ERR_* -> what to do
@@ -33,7 +33,7 @@ class _ClosingSocket(ssl.SSLSocket):
             raise
 
 
-def context(settings: MqttSettings) -> ssl.SSLContext:
+def context(settings: BrokerSettings) -> ssl.SSLContext:
     """A context that verifies the broker and shows the client certificate, where there is one."""
     result = ssl.create_default_context(cafile=_readable("mqtt.ca_file", settings.ca_file))
     result.sslsocket_class = _ClosingSocket
@@ -45,7 +45,7 @@ def context(settings: MqttSettings) -> ssl.SSLContext:
     return result
 
 
-def create(settings: MqttSettings) -> ssl.SSLContext:
+def create(settings: BrokerSettings) -> ssl.SSLContext:
     """`context`; raises ConnectionFailedError that explains files that do not serve, or do not fit each other."""
     try:
         return context(settings)
@@ -58,7 +58,7 @@ def create(settings: MqttSettings) -> ssl.SSLContext:
         ) from None
 
 
-def explain(error: ssl.SSLError, settings: MqttSettings) -> ConnectionFailedError:
+def explain(error: ssl.SSLError, settings: BrokerSettings) -> ConnectionFailedError:
     """What a failed TLS handshake means."""
     where = place(settings)
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -71,7 +71,7 @@ def explain(error: ssl.SSLError, settings: MqttSettings) -> ConnectionFailedErro
     return ConnectionFailedError(f"broker {where}: TLS handshake failed ({error.reason or error})", NEEDS_PERSON_S)
 
 
-def no_tls(settings: MqttSettings) -> ConnectionFailedError:
+def no_tls(settings: BrokerSettings) -> ConnectionFailedError:
     """The peer dropped the handshake or answered something else."""
     return ConnectionFailedError(
         f"broker {place(settings)} does not speak TLS on this port: set mqtt.port to its TLS port (mostly 8883)",
