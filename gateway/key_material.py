@@ -4,6 +4,7 @@ import hmac
 import os
 import re
 import stat
+from base64 import urlsafe_b64decode
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,8 +21,11 @@ _BETWEEN = r"[\s:,;-]"
 _TOKEN = re.compile(
     rf"(?<![0-9A-Za-z])(?:0[xX])?[0-9A-Fa-f]{{2}}(?:{_BETWEEN}{{0,2}}(?:0[xX])?[0-9A-Fa-f]{{2}}){{15}}(?![0-9A-Za-z])"
 )
+#: one or two keys in base64, which has no other form without the `=` at its end
+_BASE64 = re.compile(r"(?<![0-9A-Za-z+/_-])(?:[0-9A-Za-z+/_-]{22}==|[0-9A-Za-z+/_-]{43}=)(?!=)")
 #: the names that operators print before an authentication key (GAK: global authentication key)
 _AUTHENTICATION = re.compile(r"auth|\bG?AK\b", re.IGNORECASE)
+_URLSAFE = str.maketrans("+/", "-_")
 _ENCRYPTION = re.compile(r"encr|\bG?U?EK\b", re.IGNORECASE)
 
 
@@ -161,6 +165,7 @@ def told(where: object, parse: Callable[[str], Parsed], text: str) -> Parsed:
 
 def _labelled(text: str) -> list[tuple[str, str]]:
     """Each key in a text with what stands before it; a text without any is given whole, for `parse_key` to refuse."""
+    text = _BASE64.sub(lambda match: urlsafe_b64decode(match[0].translate(_URLSAFE)).hex(), text)
     digits = re.sub(rf"0[xX]|{_BETWEEN}", "", text)
     if re.fullmatch(r"[0-9A-Fa-f]*", digits):
         return [("", digits[:32]), ("", digits[32:])] if len(digits) == 64 else [("", digits)]

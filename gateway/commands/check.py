@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gateway.commands import configuration
 from gateway.keys import find
-from gateway.settings import MeterSettings, MqttSettings, Settings, SettingsError
+from gateway.settings import BrokerSettings, MeterSettings, Settings, SettingsError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,15 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print errors and warnings; 1 when there is an error."""
     path = configuration.place(args.config)
-    errors: list[str] = []
-    warnings: list[str] = []
-    try:
-        settings = configuration.read(path)
-    except SettingsError as error:
-        errors = error.problems
-    else:
-        errors = [f"{path}: {line}" for line in _errors(settings)]
-        warnings = [f"{path}: {line}" for line in _warnings(settings)]
+    settings, errors, warnings = findings(path)
     if args.json:
         print(json.dumps({"ok": not errors, "errors": errors, "warnings": warnings}))
         return 1 if errors else 0
@@ -42,9 +34,19 @@ def run(args: argparse.Namespace) -> int:
         print(f"error: {line}", file=sys.stderr)
     for line in warnings:
         print(f"warning: {line}", file=sys.stderr)
-    if not errors:
+    if settings and not errors:
         print(f"{path}: OK, {_summary(settings)}")
     return 1 if errors else 0
+
+
+def findings(path: Path) -> tuple[Settings | None, list[str], list[str]]:
+    """The settings of a configuration as far as they can be read, its errors, its warnings."""
+    try:
+        settings = configuration.read(path)
+    except SettingsError as error:
+        return None, error.problems, []
+    errors = [f"{path}: {line}" for line in _errors(settings)]
+    return settings, errors, [f"{path}: {line}" for line in _warnings(settings)]
 
 
 def _summary(settings: Settings) -> str:
@@ -56,27 +58,37 @@ def _summary(settings: Settings) -> str:
 def _errors(settings: Settings) -> Iterator[str]:
     _, problems = configuration.named_profiles(settings)
     yield from problems
-    if settings.mqtt and settings.mqtt.tls:
-        yield from _tls_errors(settings.mqtt)
-    if settings.mqtt and settings.mqtt.password_file and not Path(settings.mqtt.password_file).read_bytes().strip():
-        yield f"[mqtt] password_file: {settings.mqtt.password_file} is empty"
+    for where, broker in _brokers(settings):
+        if broker.tls:
+            yield from _tls_errors(where, broker)
+        if broker.password_file and not Path(broker.password_file).read_bytes().strip():
+            yield f"{where} password_file: {broker.password_file} is empty"
 
 
-def _tls_errors(mqtt: MqttSettings) -> Iterator[str]:
+def _brokers(settings: Settings) -> Iterator[tuple[str, BrokerSettings]]:
+    """Every broker with the table that names it."""
+    if settings.mqtt:
+        yield "[mqtt]", settings.mqtt
+    for number, compat in enumerate(settings.compat, 1):
+        if compat.host:
+            yield f"[[compat]] no. {number}", settings.broker(compat)
+
+
+def _tls_errors(where: str, broker: BrokerSettings) -> Iterator[str]:
     import ssl
 
     context = ssl.create_default_context()
     try:
-        if mqtt.ca_file:
-            context.load_verify_locations(mqtt.ca_file)
+        if broker.ca_file:
+            context.load_verify_locations(broker.ca_file)
     except ssl.SSLError as error:
-        yield f"[mqtt] ca_file: {mqtt.ca_file} holds no certificate in PEM form ({error.reason})"
+        yield f"{where} ca_file: {broker.ca_file} holds no certificate in PEM form ({error.reason})"
     try:
-        if mqtt.cert_file and mqtt.key_file:
+        if broker.cert_file and broker.key_file:
             # An encrypted key must not make OpenSSL ask for its passphrase.
-            context.load_cert_chain(mqtt.cert_file, mqtt.key_file, password="")
+            context.load_cert_chain(broker.cert_file, broker.key_file, password="")
     except ssl.SSLError as error:
-        yield f"[mqtt] cert_file: {mqtt.cert_file} and {mqtt.key_file} are no pair in PEM form ({error.reason})"
+        yield f"{where} cert_file: {broker.cert_file} and {broker.key_file} are no pair in PEM form ({error.reason})"
 
 
 def _warnings(settings: Settings) -> Iterator[str]:
@@ -86,10 +98,11 @@ def _warnings(settings: Settings) -> Iterator[str]:
             yield f'[[meter]] "{meter.name}": the key cannot be used: {problem}'
     if settings.mqtt is None:
         yield "no [mqtt]: nothing is published"
-    elif settings.mqtt.password_file and Path(settings.mqtt.password_file).stat().st_mode & stat.S_IROTH:
-        yield f"[mqtt] password_file: every user can read {settings.mqtt.password_file}: chmod o-r"
-    elif settings.mqtt.password_file and not settings.mqtt.tls and settings.mqtt.host not in ("localhost", "127.0.0.1"):
-        yield "[mqtt] tls: without TLS the password crosses the network in clear"
+    for where, broker in _brokers(settings):
+        if broker.password_file and Path(broker.password_file).stat().st_mode & stat.S_IROTH:
+            yield f"{where} password_file: every user can read {broker.password_file}: chmod o-r"
+        elif broker.password_file and not broker.tls and broker.host not in ("localhost", "127.0.0.1"):
+            yield f"{where} tls: without TLS the password crosses the network in clear"
     folder = Path(settings.journal.path).parent
     if not os.access(folder, os.W_OK):
         yield f"[journal] path: {folder} is not a folder that this user can write"

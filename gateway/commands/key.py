@@ -5,27 +5,23 @@ list    which keys each meter has, and where they are kept
 prove   try the keys on captured telegrams (FILE.. or --port) and say which of them fits
 remove  remove the keys of a meter from the store and from the daemon
 
-A key is 32 hexadecimal digits; blanks, colons and 0x may stand in it, and two keys are taken in the order of operators:
-encryption key, authentication key. Exit code 0 done, 1 the answer is no.
+A key is 32 hexadecimal digits, or base64; blanks, colons and 0x may stand in it, and two keys are taken in the order of
+operators: encryption key, authentication key. Exit code 0 done, 1 the answer is no.
 """
 
 import argparse
-import getpass
 import json
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from decoders.cipher import KeyTextError, pair_warning
 from gateway import keys
 from gateway.commands import configuration
+from gateway.commands.key_input import from_options, from_standard_input, from_terminal
 from gateway.control import ControlError, NotRunningError, ask, socket_path
-from gateway.key_material import KeyFileError, Material, combined, decoded, parse_keys, parse_one, read_file, told
+from gateway.key_material import KeyFileError, Material
 from gateway.settings import MeterSettings, Settings, SettingsError
-
-#: octets that are read from standard input
-MAX_OCTETS = 4_097
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +64,7 @@ def _set(args: argparse.Namespace, settings: Settings) -> int:
             f"meter {meter.name} has key_file or auth_key_file in the configuration, which comes before the store:"
             " write the key into that file, or take the line out"
         )
-    material = _asked(args) or _from_terminal(meter.name)
+    material = _asked(args) or from_terminal(meter.name)
     if material.encryption is None:
         raise LookupError("there is no encryption key in this: an authentication key alone opens nothing")
     warning = pair_warning(*(s.reveal() for s in material if s)) if material.authentication else None
@@ -163,39 +159,9 @@ def _meter(name: str, settings: Settings) -> MeterSettings:
 
 def _asked(args: argparse.Namespace) -> Material | None:
     """The keys of the options, or of standard input where it is no terminal and no option names a file."""
-    if args.key_file is None and args.auth_key_file is None:
-        if args.action != "set" or sys.stdin.isatty():
-            return None
-        return parse_keys(_standard_input())
-    if args.key_file == args.auth_key_file:
-        raise LookupError("--key-file and --auth-key-file name the same: give both keys by --key-file alone")
-    material = told(args.key_file, parse_keys, _text(args.key_file)) if args.key_file else Material()
-    if args.auth_key_file:
-        text = _text(args.auth_key_file)
-        secret = told(args.auth_key_file, partial(parse_one, role="authentication"), text)
-        material = combined(material, secret, args.auth_key_file)
-    return material
-
-
-def _text(name: str) -> str:
-    """The text of a file that a person names: whoever may read it now, it is not where the key is kept."""
-    return _standard_input() if name == "-" else read_file(Path(name), private=False)
-
-
-def _standard_input() -> str:
-    return decoded(sys.stdin.buffer.read(MAX_OCTETS), "standard input")
-
-
-def _from_terminal(meter: str) -> Material:
-    """Ask for the keys, without echo."""
-    try:
-        material = parse_keys(getpass.getpass(f"Encryption key of {meter} (or both keys): "))
-        if material.encryption is None or material.authentication is not None:
-            return material
-        second = getpass.getpass("Authentication key (empty: the operator gave none): ")
-    except EOFError:
-        raise LookupError("no key was entered") from None
-    return combined(material, parse_one(second, "authentication"), "the second key") if second.strip() else material
+    if args.key_file is None and args.auth_key_file is None and args.action == "set" and not sys.stdin.isatty():
+        return from_standard_input()
+    return from_options(args.key_file, args.auth_key_file)
 
 
 def _shown(material: Material) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import fcntl
 import grp
 import os
 import pwd
+import struct
 import termios
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ FRAMINGS: dict[str, dict[str, Any]] = {
 
 #: ioctl that tells whether a terminal is in exclusive mode (asm-generic/ioctls.h); termios does not name it
 TIOCGEXCL = 0x80045440
+#: ioctl that counts interrupts and errors of a UART into a serial_icounter_struct of 20 ints (linux/serial.h)
+TIOCGICOUNT = 0x545D
 #: major numbers of pseudo-terminals (Linux: Documentation/admin-guide/devices.txt)
 _PTY_MAJORS = range(136, 144)
 
@@ -46,6 +49,7 @@ class SerialSource(ReconnectingSource):
         self._baud = baud
         self._framing = framing
         self._opening: asyncio.Future[serial.Serial | PortEvent] | None = None
+        self._fd: int | None = None
 
     async def _open(self) -> Link | PortEvent:
         """Open in a thread. One that hangs is reported and waited for again: there is never a second one beside it.
@@ -65,12 +69,22 @@ class SerialSource(ReconnectingSource):
         port = opening.result()
         if isinstance(port, PortEvent):
             return port
+        self._fd = port.fileno()
         return Link(
-            port.fileno(),
+            self._fd,
             lambda: loop.run_in_executor(None, port.close),
             detail=f"{self.name} is open ({Path(self.name).resolve()}, {self._baud} Bd, {self._framing})",
             lost=f"{self.name} vanished: it was unplugged, or its adapter was reset",
         )
+
+    @property
+    def line_errors(self) -> int | None:
+        """Octets that came damaged (framing, parity, break) since the driver counts; None where it does not."""
+        try:
+            counts = struct.unpack("20i", fcntl.ioctl(self._fd or -1, TIOCGICOUNT, bytes(80)))
+        except (OSError, ValueError):
+            return None
+        return int(counts[6] + counts[8] + counts[9])
 
 
 def open_port(path: str, baud: int, framing: str) -> serial.Serial | PortEvent:
@@ -93,6 +107,15 @@ def open_port(path: str, baud: int, framing: str) -> serial.Serial | PortEvent:
         return port
     port.close()
     return busy
+
+
+def occupied(path: str) -> PortEvent | None:
+    """Say who has a port open, without opening it; None for nobody, and for a pty, whose maker may hold both ends."""
+    try:
+        holders = [] if _is_pty(path) else other_holders(path)
+    except OSError as error:
+        return _explain(path, error)
+    return _busy(path, holders) if holders else None
 
 
 def _claim(port: serial.Serial, path: str, *, pty: bool) -> PortEvent | None:

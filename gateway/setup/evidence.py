@@ -1,0 +1,114 @@
+"""What the octets of a line tell: how many, of which kind, and which link cuts whole frames out of them."""
+
+from collections import deque
+
+from decoders.decoder import LINKS, UNCHECKED, Link
+from decoders.errors import LinkError
+from decoders.model import Frame
+
+#: octets of a capture that are kept, the newest: many telegrams, so that the last ones are whole
+CAPTURE = 128 * 1024
+#: frames that are kept for each link: enough to prove a key
+KEPT = 8
+#: frames of a link without a checksum that convince
+AGREE = 2
+#: octets from which on their parity tells something; the share in % that has even parity on a line with 7E1
+ENOUGH_OCTETS, EVEN_PERCENT = 64, 98
+_ASCII = bytes(range(128))
+_EVEN = bytes(octet for octet in range(256) if octet.bit_count() % 2 == 0)
+_LOWER_SEVEN = bytes(octet & 0x7F for octet in range(256))
+#: what finds text, and needs no eighth bit
+_TEXT_LINKS = ("p1",)
+
+
+class Track:
+    """One link that may be that of the line: its frames so far."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.link: Link = LINKS[name]()
+        self.kept: deque[Frame] = deque(maxlen=KEPT)
+        self.frames = self.octets = self.damaged = 0
+
+    @property
+    def convinces(self) -> bool:
+        """Whether these frames cannot be a chance."""
+        return self.frames >= (AGREE if self.name in UNCHECKED else 1)
+
+    def take(self, outcomes: list[Frame | LinkError]) -> None:
+        """Count frames and damaged ones; a header that is none is found in every noise."""
+        for outcome in outcomes:
+            if isinstance(outcome, Frame):
+                self.frames += 1
+                self.octets += outcome.size
+                self.kept.append(outcome)
+            elif outcome.code != "header":
+                self.damaged += 1
+
+
+class Evidence:
+    """Takes the octets of one line as they come. `names`: the links that are possible, every one unless told."""
+
+    def __init__(self, names: tuple[str, ...] = tuple(LINKS)) -> None:
+        self.octets = self.top_bit = self.even = 0
+        self.capture = bytearray()
+        self._tracks = [Track(name) for name in names]
+
+    def feed(self, data: bytes) -> None:
+        """Take octets."""
+        self.octets += len(data)
+        self.top_bit += len(data.translate(None, _ASCII))
+        self.even += len(data) - len(data.translate(None, _EVEN))
+        self.capture += data
+        del self.capture[:-CAPTURE]
+        for track in self._tracks:
+            track.take(track.link.feed(data))
+
+    def expire(self) -> None:
+        """The line was silent for longer than a meter pauses within a message."""
+        for track in self._tracks:
+            track.take(track.link.expire())
+
+    @property
+    def link(self) -> str | None:
+        """The link of this line once that is certain: one with a checksum first, because others find frames in its."""
+        found = [track for track in self._tracks if track.convinces]
+        best = min(found, key=lambda track: (track.name in UNCHECKED, -track.octets), default=None)
+        return best.name if best else None
+
+    @property
+    def frames(self) -> list[Frame]:
+        """The newest whole frames of the link; none while it is not certain."""
+        return next((list(track.kept) for track in self._tracks if track.name == self.link), [])
+
+    @property
+    def count(self) -> int:
+        """Whole frames of the link that has most of them."""
+        return max(track.frames for track in self._tracks)
+
+    @property
+    def damaged(self) -> int:
+        """Damaged frames of links that have a checksum: the line is right, or nearly so."""
+        return max((track.damaged for track in self._tracks if track.name not in UNCHECKED), default=0)
+
+    @property
+    def top_bit_percent(self) -> int:
+        """Share of octets with their top bit set: text has none, text with a parity bit about half."""
+        return 100 * self.top_bit // self.octets if self.octets else 0
+
+    @property
+    def looks_like_seven_bits(self) -> bool:
+        """Whether the top bit of every octet is an even parity bit, as where 7E1 is read as 8N1."""
+        enough = self.octets >= ENOUGH_OCTETS and self.top_bit > 0
+        return enough and 100 * self.even >= EVEN_PERCENT * self.octets
+
+
+class SevenBits(Evidence):
+    """The evidence of the same octets, read as 7E1: without their top bit."""
+
+    def __init__(self) -> None:
+        super().__init__(_TEXT_LINKS)
+
+    def feed(self, data: bytes) -> None:
+        """Take octets as they were read with 8N1."""
+        super().feed(data.translate(_LOWER_SEVEN))

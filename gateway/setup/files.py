@@ -1,0 +1,87 @@
+"""Writes several files as one step: all of them whole, or none; what was made on the way is taken away again."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Changes:
+    """What was done so far, and how it is undone in reverse order."""
+
+    def __init__(self) -> None:
+        self.written: list[Path] = []
+        self._undo: list[Callable[[], object]] = []
+
+    def folder(self, path: Path, mode: int = 0o755) -> None:
+        """Make a folder and those above it, where they are not there yet; raises OSError."""
+        for missing in reversed([each for each in (path, *path.parents) if not each.exists()]):
+            missing.mkdir(mode=mode)
+            self.undo_by(missing.rmdir)
+
+    def write(self, path: Path, data: bytes, mode: int) -> None:
+        """Write a file that must not be there yet; raises OSError."""
+        _create(path, data, mode)
+        self.written.append(path)
+        self.undo_by(lambda: path.unlink(missing_ok=True))
+
+    def replace(self, path: Path, fresh: Path, old: Path | None) -> None:
+        """Put a written file in its place; an older one there is kept as `old`. Without `old` it must not be there."""
+        if old is None:
+            os.link(fresh, path)
+            fresh.unlink()
+            self.undo_by(path.unlink)
+        else:
+            spare = old.with_name(f".{old.name}.{os.getpid()}")
+            _create(spare, path.read_bytes(), path.stat().st_mode & 0o777)
+            spare.replace(old)
+            fresh.replace(path)
+        self.written = [each for each in self.written if each != fresh] + [path]
+        _sync(path.parent)
+
+    def undo_by(self, step: Callable[[], object]) -> None:
+        """Remember how a step is undone."""
+        self._undo.append(step)
+
+    def undo(self) -> None:
+        """Undo everything; what cannot be undone is left behind."""
+        while self._undo:
+            try:
+                self._undo.pop()()
+            except OSError:
+                continue
+
+
+@contextmanager
+def all_or_nothing() -> Iterator[Changes]:
+    """Give a Changes that is undone when the block raises; Ctrl-C and the end of the terminal come too late for it."""
+    changes = Changes()
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in INTERRUPTS}
+    try:
+        yield changes
+    except BaseException:
+        changes.undo()
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _create(path: Path, data: bytes, mode: int) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    with os.fdopen(handle, "wb") as file:
+        os.fchmod(handle, mode)
+        file.write(data)
+        file.flush()
+        os.fsync(handle)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
