@@ -6,11 +6,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from gateway import compat_rules
 from gateway.settings_rules import Known, check
 from gateway.toml_tables import Problems, SettingsError, convert, read, unknown
 
 __all__ = [
     "BrokerSettings",
+    "CompatSettings",
     "ConnectionSettings",
     "ControlSettings",
     "JournalSettings",
@@ -110,6 +112,29 @@ class MqttSettings(BrokerSettings, frozen=True):
         return f"{self.base}/status"
 
 
+class CompatSettings(ConnectionSettings, frozen=True, kw_only=True):
+    """`[[compat]]`: readings of a meter in the format of another system, at the broker of `[mqtt]` or its own."""
+
+    kind: Literal["aiida-cim", "dsmr-reader", "victron"]
+    meter: Name
+    #: the topic, or with dsmr-reader what stands before the name of each field
+    topic: Annotated[
+        str,
+        Meta(
+            pattern=r"\A(?!\$)[^\s\x00-\x20\x7f/+#]+(/[^\s\x00-\x20\x7f/+#]+)*\Z",
+            max_length=200,
+            description="up to 200 characters in levels with / between them, no blank, no +, no #, no $ in front",
+        ),
+    ]
+    #: a broker of its own; the other keys of a connection need it
+    host: Annotated[str, Meta(min_length=1)] | None = None
+    #: aiida-cim: the country of the connection
+    country: Annotated[str, Meta(pattern=r"\A[A-Z]{2}\Z", description="two capital letters (ISO 3166)")] | None = None
+    #: victron: phases in each message, beside the total
+    phases: Literal[0, 1, 3] = 0
+    min_interval_s: Annotated[float, Meta(ge=0, le=900)] = 0
+
+
 class JournalSettings(Strict, frozen=True):
     """`[journal]`: the local store of every reading."""
 
@@ -141,6 +166,16 @@ class Settings(Strict, frozen=True):
     journal: JournalSettings = JournalSettings()
     log: LogSettings = LogSettings()
     control: ControlSettings = ControlSettings()
+    compat: tuple[CompatSettings, ...] = ()
+
+    def broker(self, compat: CompatSettings) -> BrokerSettings:
+        """Find the broker of a `[[compat]]` table: its own, else that of `[mqtt]`."""
+        source: ConnectionSettings | None = compat if compat.host else self.mqtt
+        host = compat.host or (self.mqtt.host if self.mqtt else None)
+        if source is None or host is None:
+            raise SettingsError(["[[compat]]: no broker"])
+        keys = {field.name: getattr(source, field.name) for field in msgspec.structs.fields(ConnectionSettings)}
+        return BrokerSettings(host=host, **keys)
 
 
 #: tables of meterd.toml beside `[[meter]]`
@@ -150,6 +185,8 @@ TABLES: dict[str, type[Strict]] = {
     "log": LogSettings,
     "control": ControlSettings,
 }
+#: keys of [[compat]] that name files
+COMPAT_PATHS = ("password_file", "ca_file", "cert_file", "key_file")
 #: keys of [[meter]] that name files
 METER_PATHS = ("key_file", "auth_key_file")
 #: keys of other tables that name files; a relative path starts at the folder of the configuration
@@ -159,7 +196,7 @@ PATHS = {"mqtt": ("password_file", "ca_file", "cert_file", "key_file"), "journal
 def load(path: Path, known: Known = Known()) -> Settings:  # noqa: B008  # an empty tuple
     """Read meterd.toml; `known` brings what other modules know. Raises SettingsError with every error of the file."""
     raw, problems = read(path), Problems(path)
-    unknown(raw, ["meter", *TABLES], "", problems)
+    unknown(raw, ["meter", "compat", *TABLES], "", problems)
     meters = _meters(raw.get("meter"), problems)
     for values in meters.values():
         _join(path.parent, METER_PATHS, values)
@@ -167,9 +204,15 @@ def load(path: Path, known: Known = Known()) -> Settings:  # noqa: B008  # an em
     for name, keys in PATHS.items():
         _join(path.parent, keys, tables.get(name, {}))
     check(meters, tables, known, problems)
+    compat = _list(raw.get("compat", []), "compat", CompatSettings, problems)
+    for values in compat.values():
+        _join(path.parent, COMPAT_PATHS, values)
+    names = [values["name"] for values in meters.values() if "name" in values]
+    compat_rules.check(compat, names, tables.get("mqtt"), problems)
     problems.check()
     return Settings(
         meter=tuple(MeterSettings(**values) for values in meters.values()),
+        compat=tuple(CompatSettings(**values) for values in compat.values()),
         **{name: TABLES[name](**values) for name, values in tables.items()},  # type: ignore[arg-type]
     )
 
@@ -179,8 +222,16 @@ def _meters(raw: Any, problems: Problems) -> dict[str, dict[str, Any]]:
     if not isinstance(raw, list) or not raw:
         problems.add("[[meter]]", "no meter" if raw is None else "not a list of tables", "one [[meter]] for each meter")
         return {}
-    wheres = [f"[[meter]] no. {number}" for number in range(1, len(raw) + 1)]
-    return {where: convert(table, MeterSettings, where, problems) for where, table in zip(wheres, raw, strict=True)}
+    return _list(raw, "meter", MeterSettings, problems)
+
+
+def _list(raw: Any, name: str, struct: type[Strict], problems: Problems) -> dict[str, dict[str, Any]]:
+    """Convert a list of tables, by how a message names them."""
+    if not isinstance(raw, list):
+        problems.add(f"[[{name}]]", "not a list of tables", f"[[{name}]] in double brackets")
+        return {}
+    wheres = [f"[[{name}]] no. {number}" for number in range(1, len(raw) + 1)]
+    return {where: convert(table, struct, where, problems) for where, table in zip(wheres, raw, strict=True)}
 
 
 def _join(folder: Path, keys: tuple[str, ...], values: dict[str, Any]) -> None:

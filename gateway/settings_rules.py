@@ -29,7 +29,7 @@ def check(
 ) -> None:
     """Check values that passed their types; a key that did not is absent here and was reported already."""
     for where, values in meters.items():
-        _check_keys(METER_RULES, values, where, problems)
+        check_keys(METER_RULES, values, where, problems)
         if wrong := known.port_problem(values.get("port", "/")):
             problems.add(f"{where} port", wrong)
         if values.get("profile", "auto") != "auto":
@@ -37,8 +37,8 @@ def check(
     _check_distinct(meters, "name", str, problems)
     _check_distinct(meters, "port", port_identity, problems)
     mqtt = tables.get("mqtt", {})
-    _check_keys(MQTT_RULES, mqtt, "[mqtt]", problems)
-    for key, what, allowed in _mqtt_together(mqtt):
+    check_keys(BROKER_RULES, mqtt, "[mqtt]", problems)
+    for key, what, allowed in broker_together(mqtt):
         problems.add(f"[mqtt] {key}", what, allowed)
     for name in mqtt.get("registers", ()):
         _known_name("[mqtt] registers", name, known.registers, problems)
@@ -49,9 +49,10 @@ def port_identity(port: str) -> str:
     return port.lower() if "://" in port else str(Path(port).resolve())
 
 
-def _check_keys(
+def check_keys(
     rules: Mapping[str, Callable[[str], Verdict]], values: Mapping[str, Any], where: str, problems: Problems
 ) -> None:
+    """Apply the rule of each key that is there."""
     for key, rule in rules.items():
         verdict = rule(values[key]) if values.get(key) is not None else None
         if verdict:
@@ -108,8 +109,8 @@ def _keys(path: str, parse: Callable[[str], object]) -> Verdict:
     return None
 
 
-def _mqtt_together(mqtt: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Keys of `[mqtt]` that contradict each other: key, what is wrong, what is allowed."""
+def broker_together(mqtt: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Keys of a broker that contradict each other: key, what is wrong, what is allowed."""
     if mqtt.get("live_qos") == 1 and mqtt.get("version") == "3.1.1":
         yield "live_qos", "1 needs MQTT 5: without expiry a broker would deliver old power", '0, or version = "5"'
     if "cert_file" in mqtt and "key_file" not in mqtt:
@@ -129,6 +130,6 @@ METER_RULES: dict[str, Callable[[str], Verdict]] = {
     "key_file": _key_file,
     "auth_key_file": _auth_key_file,
 }
-MQTT_RULES: dict[str, Callable[[str], Verdict]] = dict.fromkeys(
+BROKER_RULES: dict[str, Callable[[str], Verdict]] = dict.fromkeys(
     ("password_file", "ca_file", "cert_file", "key_file"), _readable
 )

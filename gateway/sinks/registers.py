@@ -51,6 +51,21 @@ _PREFIXED = {
 }
 
 
+_BY_CODE = {named.code: name for name, named in NAMES.items()}
+
+
+def exact(registers: Iterable[Register]) -> dict[str, tuple[int, int]]:
+    """Give (integer, exponent) in the unit of the name of each register that NAMES holds."""
+    found = {}
+    for code, integer, exponent, unit in registers:
+        name = _BY_CODE.get(code)
+        if name is not None:
+            base, power = _PREFIXED.get(unit, (unit, 0))
+            if base == NAMES[name].unit:
+                found[name] = (integer, exponent + power)
+    return found
+
+
 class RegisterChanges:
     """Picks the chosen registers out of each reading, and of these the ones that changed since they were published."""
 

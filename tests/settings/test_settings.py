@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.settings import Known, MeterSettings, MqttSettings, Settings, SettingsError, load
+from gateway.settings import CompatSettings, Known, MeterSettings, MqttSettings, Settings, SettingsError, load
 from gateway.sources import problem
 
 METER = '[[meter]]\nname = "main"\nport = "/dev/null"\n'
@@ -178,8 +178,9 @@ def test_a_file_without_permission_is_named(public_folder, as_nobody):
 def test_the_example_holds_every_key_and_is_valid(checkout, tmp_path):
     text = (checkout / "config" / "meterd.toml").read_text()
     assert load(checkout / "config" / "meterd.toml", KNOWN).meter[0].name == "main"
-    switched_on = re.sub(r"^# (?=[a-z_]+ = )", "", text.replace("# [[meter]]", "[[meter]]"), flags=re.MULTILINE)
-    for name in ("mqtt-password", "ca.pem", "client.pem", "client.key"):
+    tables = re.sub(r"^# (?=\[\[)", "", text, flags=re.MULTILINE)
+    switched_on = re.sub(r"^# (?=[a-z_]+ = )", "", tables, flags=re.MULTILINE)
+    for name in ("mqtt-password", "aiida-password", "ca.pem", "client.pem", "client.key"):
         (tmp_path / name).write_text("x")
     for name in ("main.ek", "main.ak"):
         (tmp_path / name).write_text(f"{name.encode().hex():0>32}")
@@ -189,9 +190,9 @@ def test_the_example_holds_every_key_and_is_valid(checkout, tmp_path):
     path.write_text(switched_on)
     load(path, KNOWN)
     raw = tomllib.loads(switched_on)
-    for name, struct in (("meter", MeterSettings), ("mqtt", MqttSettings)):
-        table = raw[name][0] if name == "meter" else raw[name]
-        assert set(table) == {field.name for field in msgspec.structs.fields(struct)}
+    for name, struct in (("meter", MeterSettings), ("mqtt", MqttSettings), ("compat", CompatSettings)):
+        table = set().union(*raw[name]) if isinstance(raw[name], list) else set(raw[name])
+        assert table == {field.name for field in msgspec.structs.fields(struct)}
     for table, known in (("journal", 4), ("log", 2), ("control", 1)):
         assert len(raw[table]) == known
 
@@ -200,9 +201,9 @@ def test_defaults_of_the_example_are_those_of_the_program(checkout):
     """A line `# key = value` in the example states the default, but for the keys that have none."""
     text = (checkout / "config" / "meterd.toml").read_text()
     structs = {field.name: field.type for field in msgspec.structs.fields(Settings)}
-    assert structs.keys() == {"meter", "mqtt", "journal", "log", "control"}
+    assert {"meter", "mqtt", "compat", "journal", "log", "control"} <= structs.keys()
     for table, key, value in _stated(text):
-        struct = {"meter": MeterSettings, "mqtt": MqttSettings}.get(table) or structs[table]
+        struct = {"meter": MeterSettings, "mqtt": MqttSettings, "compat": CompatSettings}.get(table) or structs[table]
         default = {field.name: field.default for field in msgspec.structs.fields(struct)}[key]
         if default not in (None, (), msgspec.NODEFAULT):
             assert value == default, (table, key)
