@@ -8,7 +8,7 @@ BIN := $(ENV)/bin
 MAKE_ENV = python="$$(tools/find-python $(PYTHON))" && "$$python" tools/env.py
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test bench lint types imports counts meters lock clean
+.PHONY: help env demo test bench lint types imports counts meters pictures lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ counts: env ## run everything, then raise the least numbers of tests/expected-co
 meters: ## write the README's table of meters, docs/meters and docs/countries anew from their data
 	@"$$(tools/find-python $(PYTHON))" tools/meters_table.py
 	@"$$(tools/find-python $(PYTHON))" tools/country_pages.py
+
+pictures: env ## draw docs/pictures anew from real runs
+	@$(BIN)/python tools/servers.py
+	@$(BIN)/python tools/pictures.py
 
 lock: ## write requirements/*.txt anew from pyproject.toml; UPGRADE=1 takes the newest versions
 	@$(MAKE_ENV) --bare $(LOCK) requirements/lock.txt
