@@ -57,6 +57,7 @@ class Daemon:
             settings,
             lambda: {m.name: m.counters.as_dict() for m in self.meters.values()},
             lambda: {m.name: m.trust.export() for m in self.meters.values()},
+            lambda: {m.name: m.sub_meters.export() for m in self.meters.values()},
         )
         self._reported = dict.fromkeys(self.meters, -math.inf)
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from decoders.model import Reading, SubReading, decimal
+from decoders.model import Auth, Reading, SubReading, decimal
 
 SCHEMA = "meterd.item-p/1"
 SUB_SCHEMA = "meterd.sub/1"
@@ -29,6 +29,17 @@ class Energy(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class LiveSub:
+    """A sub-meter reading that holds (gateway.sub_meters), with what the telegram proved that brought it first."""
+
+    reading: SubReading
+    #: pseudonym of the device number; None where the device has none
+    device: str | None
+    auth: Auth
+    seq: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class ItemP:
     """One reading of one meter. `t` is UTC; `t_source` says whose clock it is; `clock_offset_s` = t_rx - meter time."""
 
@@ -43,6 +54,8 @@ class ItemP:
     valid_for_s: int | None = None
     #: what an earlier reading said, where this one has no energy (gateway.carried); shown, and never stored
     carried: Energy | None = None
+    #: sub-meter readings that hold now, by channel; shown, and never stored: `reading.sub` has what the telegram said
+    subs: tuple[LiveSub, ...] = ()
 
 
 def stamp(  # noqa: PLR0913

@@ -6,6 +6,7 @@ kernel, and the sender with it.
 """
 
 import asyncio
+import secrets
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
@@ -22,6 +23,7 @@ from gateway.line_state import Facts, LineState, judge
 from gateway.line_watch import LineWatch
 from gateway.settings import MeterSettings
 from gateway.sources import Chunk, PortEvent, Source
+from gateway.sub_meters import SubMeters
 from gateway.telemetry import MeterCounters
 from gateway.trust import Trust
 
@@ -88,6 +90,8 @@ class Meter:
         self._waiting: float | None = None
         self._looked = 0.0
         self._energy = Carried()
+        #: replaced by one with what the journal kept, before the first octet is read
+        self.sub_meters = SubMeters(secrets.token_bytes(16))
         self._budget = _Budget()
 
     async def run(self, ready: asyncio.Event) -> None:
@@ -173,6 +177,7 @@ class Meter:
             "interface": self.last.reading.interface if self.last else None,
             "units": UNITS,
             "last_error": self.last_error,
+            "sub_meters": self.sub_meters.as_list(),
             "counters": self.counters.as_dict(),
         }
 
@@ -258,8 +263,11 @@ class Meter:
             interval_s=self.settings.interval_s,
         )
         energy = self._energy.take(item, chunk.monotonic)
-        if energy is not None:
-            item = replace(item, carried=energy)
+        subs = self.sub_meters.take(item)
+        if energy is not None or subs:
+            item = replace(item, carried=energy, subs=subs)
+        for event in self.sub_meters.events():
+            log.event(event.name, meter=self.name, **event.facts)
         self.last = item
         self._host.hand_over(self, item)
 

@@ -12,6 +12,7 @@ from gateway.item_p import ItemP
 from gateway.meter import Meter
 from gateway.settings import Settings
 from gateway.sinks import Sink, SinkError, registry
+from gateway.sub_meters import SubMeters
 from gateway.supervisor import keep, where
 
 if TYPE_CHECKING:
@@ -31,11 +32,13 @@ class Outlets:
         settings: Settings,
         counters: Callable[[], Mapping[str, Mapping[str, int]]],
         trust: Callable[[], Mapping[str, bytes]],
+        sub_meters: Callable[[], Mapping[str, bytes]],
     ) -> None:
-        """`counters` and `trust` give those of every meter: the journal keeps them with each group that it commits."""
+        """The three give what each meter has: the journal keeps it with each group that it commits."""
         self._settings = settings
         self._counters = counters
         self._trust = trust
+        self._sub_meters = sub_meters
         self._sinks: dict[str, Sink] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._journal: Journal | None = None
@@ -48,11 +51,15 @@ class Outlets:
     async def start(self, meters: Iterable[Meter]) -> None:
         """Open the journal, take up the counters that it kept, and connect the sinks."""
         self._open_journal()
+        # without a journal that keeps it, another one at each start
+        salt = self._journal.salt if self._journal else secrets.token_bytes(16)
         for meter in meters:
+            meter.sub_meters = SubMeters(salt)
             if self._journal:
                 meter.counters.restore(self._journal.counters(meter.name))
+                meter.sub_meters = _sub_meters(meter, salt, self._journal.sub_meters(meter.name))
                 _restore_trust(meter, self._journal.trust(meter.name))
-        self._sinks = registry.create(self._settings, self._salt())
+        self._sinks = registry.create(self._settings, salt)
         self._tasks = [asyncio.create_task(self._keep(name, sink)) for name, sink in self._sinks.items()]
 
     async def stop(self) -> None:
@@ -143,6 +150,7 @@ class Outlets:
             meters=[meter.name for meter in self._settings.meter],
             save_counters=self._counters,
             save_trust=self._trust,
+            save_sub_meters=self._sub_meters,
         )
         try:
             journal.start()
@@ -152,15 +160,20 @@ class Outlets:
         else:
             self._journal = journal
 
-    def _salt(self) -> bytes:
-        """Give the random octets of this installation; without a journal that keeps them, others at each start."""
-        return self._journal.salt if self._journal else secrets.token_bytes(16)
-
     async def _keep(self, name: str, sink: Sink) -> None:
         def told(error: BaseException, pause: float) -> None:
             log.event("sink_ended", sink=name, error=where(error), again_in_s=pause)
 
         await keep(sink.run, told, ends=False)
+
+
+def _sub_meters(meter: Meter, salt: bytes, saved: bytes | None) -> SubMeters:
+    """What is known of a meter's sub-meters: that which the journal kept, unless it cannot be read."""
+    try:
+        return SubMeters(salt, saved)
+    except ValueError:
+        log.event("sub_meters_lost", meter=meter.name)
+        return SubMeters(salt)
 
 
 def _restore_trust(meter: Meter, saved: bytes | None) -> None:

@@ -14,7 +14,7 @@ from gateway.sinks import SinkError, topics
 from gateway.sinks.mqtt_connector import Connector, backoff_s
 from gateway.sinks.mqtt_errors import place
 from gateway.sinks.mqtt_link import Link
-from gateway.sinks.pace import Pace
+from gateway.sinks.pace import Pace, Repeats
 from gateway.sinks.registers import NAMES, RegisterChanges
 
 _TICK_S = 0.5
@@ -33,6 +33,8 @@ class _Meter:
     topics: topics.MeterTopics
     pace: Pace
     changes: RegisterChanges
+    #: readings of sub-meters
+    repeats: Repeats = field(default_factory=Repeats)
     newest: ItemP | None = None
     received: float = 0.0
     #: `newest` has not been published yet
@@ -54,6 +56,7 @@ class _Meter:
         self.told_at = -math.inf
         self.unacked = []
         self.changes.forget()
+        self.repeats.forget()
         self.waiting = self.waiting or self.left_s(now) > 0
 
     def left_s(self, now: float) -> int:
@@ -84,7 +87,7 @@ class MqttSink:
     ) -> None:
         """Take the names of all meters, and the random salt (>= 16 octets) of this installation; raises ValueError.
 
-        The salt makes the pseudonyms of sub-meters and, without `client_id`, the client id. `backoff(attempt, cap_s)`
+        Without `client_id` the salt makes the client id. `backoff(attempt, cap_s)`
         gives the pause in s before the next attempt to connect.
         """
         if not _MIN_SALT <= len(salt) <= 64:
@@ -93,7 +96,6 @@ class MqttSink:
         if unknown:
             raise ValueError(f"mqtt.registers: unknown names {', '.join(unknown)}")
         self._settings = settings
-        self._salt = salt
         self._monotonic = monotonic
         client_id = settings.client_id or topics.client_id(salt)
         self._connector = Connector(settings, client_id, backoff=backoff, monotonic=monotonic)
@@ -144,6 +146,7 @@ class MqttSink:
             self._counters["dropped"] += known.waiting
             known.newest, known.waiting = None, False
             known.pace.forget()
+            known.repeats.forget()
         known.state = topics.state_json(state)
         known.marks = (state.get("state"), state.get("flags"))
         self._serve(known, self._monotonic())
@@ -256,4 +259,4 @@ class MqttSink:
         )
         if settings.registers:
             yield from topics.register(meter.topics, meter.changes.take(item.reading.registers))
-        yield from topics.sub_readings(meter.topics, item, self._salt)
+        yield from meter.repeats.take(topics.sub_readings(meter.topics, item), self._monotonic())

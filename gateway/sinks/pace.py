@@ -1,13 +1,20 @@
-"""How often a meter's readings are published: at most every `min_interval_s`, but at once when power jumps."""
+"""How often a meter's readings are published: at most every `min_interval_s`, but at once when power jumps.
 
+Readings of sub-meters, which telegrams repeat for up to an hour, have a pace of their own: when they are new.
+"""
+
+from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 from gateway.item_p import ItemP
+from gateway.sinks.topics import Message
 
 _Power: TypeAlias = tuple[int | None, int | None, int | None]
 
 #: a meter that sends every 10 s sends now and then after 9.99 s: that one counts as in time
 _JITTER = 0.9
+#: who subscribes later waits no longer than this (s) for the reading of a sub-meter, which is not retained
+REPEAT_S = 60.0
 
 
 class Pace:
@@ -48,6 +55,26 @@ class Pace:
             (new is None) != (old is None) or abs((new or 0) - (old or 0)) > self._deadband_w
             for new, old in zip(power, self._power, strict=True)
         )
+
+
+class Repeats:
+    """Passes on messages that are new, and the others again now and then."""
+
+    def __init__(self) -> None:
+        #: topic -> payload that was passed on last, and when
+        self._told: dict[str, tuple[bytes, float]] = {}
+
+    def take(self, messages: Iterable[Message], now: float) -> Iterator[Message]:
+        """Those of `messages` that are due at `now` (monotonic, s); they count as published."""
+        for message in messages:
+            payload, at = self._told.get(message.topic, (b"", 0.0))
+            if payload != message.payload or now - at >= REPEAT_S:
+                self._told[message.topic] = (message.payload, now)
+                yield message
+
+    def forget(self) -> None:
+        """Let every message be new: nobody was told anything."""
+        self._told.clear()
 
 
 def _power(item: ItemP) -> _Power:

@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from decoders.model import Reading, decimal
-from gateway.item_p import ItemP, sub_to_dict, to_json
-from gateway.pseudonym import pseudonym
+from gateway.item_p import ItemP, LiveSub, sub_to_dict, to_json
 
 ONLINE = b"online"
 OFFLINE = b"offline"
@@ -113,11 +112,15 @@ def register(topics: MeterTopics, changes: Iterable[tuple[str, str]]) -> list[Me
     return [Message(topics.register + name, value.encode(), expires=True) for name, value in changes]
 
 
-def sub_readings(topics: MeterTopics, item: ItemP, salt: bytes) -> list[Message]:
-    """Sub-meters by channel as JSON `meterd.sub/1`; a channel that is no octet has no topic and is left out."""
+def sub_readings(topics: MeterTopics, item: ItemP) -> list[Message]:
+    """Sub-meters by channel as JSON `meterd.sub/1`; a channel that is no octet has no topic and is left out.
+
+    A reading has the same octets for as long as it is the device's newest: `seq` is that of the reading it came with.
+    """
     return [
-        Message(f"{topics.sub}{sub.channel:d}/reading", msgspec.json.encode(payload), content_type=JSON)
-        for sub, payload in _subs(item, salt)
+        Message(f"{topics.sub}{live.reading.channel:d}/reading", _sub_json(item.meter, live), content_type=JSON)
+        for live in item.subs
+        if 0 <= live.reading.channel <= MAX_CHANNEL
     ]
 
 
@@ -140,8 +143,5 @@ def _kwh(of: Reading) -> Iterator[tuple[str, bytes]]:
             yield name, decimal(value, -3).encode()
 
 
-def _subs(item: ItemP, salt: bytes) -> Iterator[tuple[Any, dict[str, Any]]]:
-    for sub in item.reading.sub:
-        if 0 <= sub.channel <= MAX_CHANNEL:
-            device = None if sub.device is None else pseudonym(salt, sub.device)
-            yield sub, sub_to_dict(sub, meter=item.meter, device=device, auth=item.reading.auth, seq=item.seq)
+def _sub_json(meter: str, live: LiveSub) -> bytes:
+    return msgspec.json.encode(sub_to_dict(live.reading, meter=meter, device=live.device, auth=live.auth, seq=live.seq))

@@ -15,6 +15,7 @@ from gateway.stores.rows import Corrupt, seal
 from gateway.stores.schema import (
     COUNTERS,
     FAILURES,
+    KEPT,
     PAGE_SIZE,
     SALT,
     STORE,
@@ -55,8 +56,8 @@ class Database:
         self._age_check_due = 0.0
         self._numbers: dict[str, int] = {}
         self._layouts: set[int] = set()
-        #: what the file holds of table `trust`, so that only news are written
-        self._trust: dict[int, bytes] = {}
+        #: what the file holds of the tables KEPT, by table and number of the meter, so that only news are written
+        self._kept: dict[tuple[str, int], bytes] = {}
         fresh = create_private(path)
         found = path.stat()
         self._identity = (found.st_dev, found.st_ino)
@@ -77,7 +78,11 @@ class Database:
             self.db.execute(f"PRAGMA max_page_count = {self._limit_pages}")
             self._numbers = {meter.name: number for number, meter in read_meters(self.db).items()}
             self._layouts = {number for (number,) in self.db.execute("SELECT id FROM layout")}
-            self._trust = dict(self.db.execute("SELECT meter, data FROM trust"))
+            self._kept = {
+                (table, number): data
+                for table in KEPT
+                for number, data in self.db.execute(f"SELECT meter, data FROM {table}")  # noqa: S608 - a constant
+            }
         except FAILURES as error:
             raise told(error, self.path) from error
         except Corrupt as error:
@@ -135,13 +140,13 @@ class Database:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        known = dict(self._numbers), set(self._layouts), dict(self._trust)
+        known = dict(self._numbers), set(self._layouts), dict(self._kept)
         try:
             self.db.execute("BEGIN IMMEDIATE")
             yield
             self.db.execute("COMMIT")
         except BaseException as error:
-            self._numbers, self._layouts, self._trust = known
+            self._numbers, self._layouts, self._kept = known
             with suppress(*FAILURES):
                 self.db.execute("ROLLBACK")
             if isinstance(error, FAILURES):
@@ -170,7 +175,7 @@ class Database:
         for meter, n in group.lost.items():
             state.tally(meter).lost += n
         self._write_counters(group, state)
-        self._write_trust(group)
+        self._write_kept(group)
         return reserved
 
     def _insert(self, rows: Collection[Packed]) -> None:
@@ -182,7 +187,8 @@ class Database:
     def _introduce(self, group: Group, state: State) -> None:
         """Write what rows refer to: meters, layouts, and in a new file the salt."""
         for meter in sorted(
-            {*group.given, *group.counters, *group.trust, *(row.meter for row in group.rows)} - set(self._numbers)
+            {*group.given, *group.counters, *(meter for _, meter in group.kept), *(row.meter for row in group.rows)}
+            - set(self._numbers)
         ):
             number = max(self._numbers.values(), default=COUNTERS) + 1
             data = encode_meter(number, Meter(meter, state.reserved.get(meter, 0)))
@@ -223,14 +229,14 @@ class Database:
         data = encode_counters(self._numbers, group.counters, state)
         self.db.execute("INSERT INTO record VALUES (NULL, ?, ?, ?)", (COUNTERS, 0, data))
 
-    def _write_trust(self, group: Group) -> None:
-        """Write what admitted the rows of the group, where it changed."""
-        for meter, data in group.trust.items():
+    def _write_kept(self, group: Group) -> None:
+        """Write what goes with the rows of the group, where it changed."""
+        for (table, meter), data in group.kept.items():
             number = self._numbers[meter]
-            sealed = seal(data, "trust", number)
-            if self._trust.get(number) != sealed:
-                self.db.execute("INSERT OR REPLACE INTO trust VALUES (?, ?)", (number, sealed))
-                self._trust[number] = sealed
+            sealed = seal(data, table, number)
+            if self._kept.get((table, number)) != sealed:
+                self.db.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", (number, sealed))  # noqa: S608 - of KEPT
+                self._kept[table, number] = sealed
 
     def _evict(self, group: Group, state: State) -> None:
         """Remove the oldest rows: by age now and then, by size as long as the group does not fit."""

@@ -39,8 +39,8 @@ class Group:
     counters: dict[str, tuple[Ref, tuple[int, ...]]] = field(default_factory=dict)
     #: highest sequence number given out per meter when the group was cut
     given: dict[str, int] = field(default_factory=dict)
-    #: what admitted the rows, by meter (gateway.trust)
-    trust: dict[str, bytes] = field(default_factory=dict)
+    #: what goes with the rows, by table of schema.KEPT and meter
+    kept: dict[tuple[str, str], bytes] = field(default_factory=dict)
     size: int = 0
     #: a commit of it failed: it may be in the file all the same
     tried: bool = False
@@ -50,7 +50,7 @@ class Group:
         self.rows += later.rows
         for meter, n in later.lost.items():
             self.lost[meter] = self.lost.get(meter, 0) + n
-        self.counters, self.given, self.trust = later.counters, later.given, later.trust
+        self.counters, self.given, self.kept = later.counters, later.given, later.kept
         self.size += later.size
 
     def drop(self, octets: int) -> Counter[str]:
@@ -96,7 +96,7 @@ class GroupQueue:
         self,
         counters: dict[str, tuple[Ref, tuple[int, ...]]],
         given: dict[str, int],
-        trust: dict[str, bytes],
+        kept: dict[tuple[str, str], bytes],
         *,
         news: bool,
     ) -> None:
@@ -104,7 +104,7 @@ class GroupQueue:
         with self._changed:
             if not (self._open.rows or self._open.lost or news):
                 return
-            self._open.counters, self._open.given, self._open.trust = counters, given, trust
+            self._open.counters, self._open.given, self._open.kept = counters, given, kept
             self._closed.append(self._open)
             self._open = Group()
             self._changed.notify_all()

@@ -29,7 +29,8 @@ RAM_LEAST = 4 * 1024 * 1024
 CLOSE_S = 3.0
 NONE: Mapping[str, int] = {}
 
-SaveTrust = Callable[[], Mapping[str, bytes]]
+#: something of each meter that it goes on from after a restart
+SaveKept = Callable[[], Mapping[str, bytes]]
 SaveCounters = Callable[[], Mapping[str, Mapping[str, int]]]
 
 
@@ -45,25 +46,26 @@ class Journal:
         group_s: float,
         meters: Sequence[str] = (),
         save_counters: SaveCounters = dict,
-        save_trust: SaveTrust = dict,
+        save_trust: SaveKept = dict,
+        save_sub_meters: SaveKept = dict,
     ) -> None:
         """`meters` names every meter that will ask for sequence numbers.
 
-        `save_counters` gives counters by meter, `save_trust` what admitted the readings of each: both are committed
-        with exactly the readings before them.
+        `save_counters` gives counters by meter, `save_trust` what admitted the readings of each, `save_sub_meters` what
+        is known of its sub-meters: all are committed with exactly the readings before them.
         """
         self.path = path
         self._max_bytes = max_bytes
         self._group_s = group_s
         self._meters = tuple(meters)
         self._save_counters = save_counters
-        self._save_trust = save_trust
+        self._save_kept: dict[str, SaveKept] = {"trust": save_trust, "sub_meter": save_sub_meters}
         self._queue = GroupQueue(max(RAM_LEAST, RAM_PER_METER * len(self._meters)))
         self._writer = Writer(path, self._queue, max_bytes=max_bytes, max_age_s=max_age_s)
         self._interner = Interner({}, 1)
         self._given: dict[str, int] = {}
         self._cut_counters: dict[str, tuple[Ref, tuple[int, ...]]] = {}
-        self._cut_trust: dict[str, bytes] = {}
+        self._cut_kept: dict[tuple[str, str], bytes] = {}
         self._running = False
         self._timer: asyncio.Handle | None = None
 
@@ -103,10 +105,11 @@ class Journal:
         To be called where the counters have counted exactly the readings that were appended.
         """
         if self._running:
-            counters, trust = self._counters_now(), dict(self._save_trust())
-            news = counters != self._cut_counters or trust != self._cut_trust
-            self._cut_counters, self._cut_trust = counters, trust
-            self._queue.cut(counters, dict(self._given), trust, news=news)
+            counters = self._counters_now()
+            kept = {(table, meter): data for table, save in self._save_kept.items() for meter, data in save().items()}
+            news = counters != self._cut_counters or kept != self._cut_kept
+            self._cut_counters, self._cut_kept = counters, kept
+            self._queue.cut(counters, dict(self._given), kept, news=news)
 
     def next_seq(self, meter: str) -> int:
         """Give the next sequence number of a meter: above all before it, those before a kill -9 included.
@@ -125,7 +128,11 @@ class Journal:
 
     def trust(self, meter: str) -> bytes | None:
         """What admitted the last readings of a meter that were committed before this start; None for a new meter."""
-        return self._state.trust.get(meter)
+        return self._state.kept.get(("trust", meter))
+
+    def sub_meters(self, meter: str) -> bytes | None:
+        """What was known of a meter's sub-meters with its last readings before this start; None for a new meter."""
+        return self._state.kept.get(("sub_meter", meter))
 
     @property
     def salt(self) -> bytes:

@@ -31,7 +31,11 @@ STEPS: tuple[tuple[str, ...], ...] = (
     ),
     # what admitted the readings of a meter: its receive counters (gateway.trust)
     ("CREATE TABLE trust (meter INTEGER PRIMARY KEY, data BLOB NOT NULL)",),
+    # its sub-meters: which device is on which channel, and its last reading (gateway.sub_meters)
+    ("CREATE TABLE sub_meter (meter INTEGER PRIMARY KEY, data BLOB NOT NULL)",),
 )
+#: tables of what a meter goes on from after a restart, one row for each; both parts of the journal know them by name
+KEPT = ("trust", "sub_meter")
 
 #: primary result codes of sqlite.org/rescode.html that say something about the medium, and nothing about the file
 MEDIUM = {

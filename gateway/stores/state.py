@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.stores.rows import Corrupt, Ref, seal, unseal
-from gateway.stores.schema import COUNTERS, FAILURES, SALT, connect_readonly
+from gateway.stores.schema import COUNTERS, FAILURES, KEPT, SALT, connect_readonly
 
 
 @dataclass(slots=True)
@@ -39,8 +39,8 @@ class State:
     #: highest sequence number of each meter that may have been given out
     reserved: dict[str, int] = field(default_factory=dict)
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
-    #: what admitted the readings of each meter, as `gateway.trust` packs it
-    trust: dict[str, bytes] = field(default_factory=dict)
+    #: what each meter goes on from, by table of schema.KEPT and meter, as gateway.trust and gateway.sub_meters pack it
+    kept: dict[tuple[str, str], bytes] = field(default_factory=dict)
     tallies: dict[str, Tally] = field(default_factory=dict)
     layouts: dict[int, bytes] = field(default_factory=dict)
     next_layout: int = 1
@@ -119,7 +119,7 @@ def _state(db: sqlite3.Connection) -> State:
     layouts = db.execute("SELECT id, data FROM layout ORDER BY id DESC LIMIT ?", (WARM,))
     state.layouts = {number: unseal(data, "layout", number) for number, data in layouts}
     state.next_layout = max(state.layouts, default=0) + 1
-    state.trust = _trust(db, meters)
+    state.kept = _kept(db, meters)
     for row in _last_counters(db):
         name = meters[row.meter].name
         names = row.names if isinstance(row.names, bytes) else read_layout(db, row.names)
@@ -128,10 +128,15 @@ def _state(db: sqlite3.Connection) -> State:
     return state
 
 
-def _trust(db: sqlite3.Connection, meters: Mapping[int, Meter]) -> dict[str, bytes]:
-    """What admitted the readings of each meter. Raises Corrupt."""
-    rows = db.execute("SELECT meter, data FROM trust")
-    return {meters[number].name: unseal(data, "trust", number) for number, data in rows}
+def _kept(db: sqlite3.Connection, meters: Mapping[int, Meter]) -> dict[tuple[str, str], bytes]:
+    """What each meter goes on from; a file of an older version lacks tables. Raises Corrupt."""
+    there = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    return {
+        (table, meters[number].name): unseal(data, table, number)
+        for table in KEPT
+        if table.encode() in there
+        for number, data in db.execute(f"SELECT meter, data FROM {table}")  # noqa: S608 - a constant
+    }
 
 
 def salvage_state(path: Path) -> State:
@@ -165,12 +170,15 @@ def _incomplete(state: State) -> State:
 
 def _fragments(db: sqlite3.Connection) -> State:
     state = State()
+    fresh = state.salt
     with suppress(*FAILURES, Corrupt, TypeError):
         state.salt = unseal(db.execute("SELECT data FROM meta WHERE id = ?", (SALT,)).fetchone()[0], SALT)
     with suppress(*FAILURES, Corrupt):
         meters = read_meters(db)
         state.reserved = {meter.name: meter.reserved for meter in meters.values()}
-        state.trust = _trust(db, meters)
+        # Pseudonyms of another salt name nobody: every sub-meter would look exchanged.
+        kept = _kept(db, meters).items()
+        state.kept = {key: data for key, data in kept if key[0] != "sub_meter" or state.salt != fresh}
     return state
 
 

@@ -181,7 +181,8 @@ def test_state_has_no_power_and_no_identity(telegrams):
     meter.judge(time.monotonic())
     state = meter.as_dict()
     assert list(state) == [
-        "meter", "state", "flags", "evidence", "since", "profile", "interface", "units", "last_error", "counters",
+        "meter", "state", "flags", "evidence", "since", "profile", "interface", "units", "last_error", "sub_meters",
+        "counters",
     ]  # fmt: skip
     assert host.items[0].reading.identity not in str(state)
     assert str(truth["a_import_wh"]) not in str(state)

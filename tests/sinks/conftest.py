@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,14 @@ import pytest
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from decoders.model import Reading, SubReading
-from gateway.item_p import ItemP, stamp
+from gateway.item_p import ItemP, LiveSub, stamp
+from gateway.pseudonym import pseudonym
 from gateway.settings import MqttSettings
 from gateway.sinks.mqtt import MqttSink
 
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+
+SALT = b"0123456789abcdef"
 
 
 @dataclass
@@ -177,7 +180,9 @@ def make_item() -> Callable[..., ItemP]:
             "size": 890,
         }
         reading = Reading(**(known | fields))
-        return stamp(reading, meter, seq=seq, t_rx=now, max_clock_offset_s=3600, interval_s=interval_s)
+        item = stamp(reading, meter, seq=seq, t_rx=now, max_clock_offset_s=3600, interval_s=interval_s)
+        subs = (LiveSub(sub, pseudonym(SALT, sub.device or ""), reading.auth, seq) for sub in reading.sub)
+        return replace(item, subs=tuple(subs))
 
     return make
 
@@ -188,7 +193,7 @@ def make_sink() -> Callable[..., MqttSink]:
 
     def make(port: int, meters: tuple[str, ...] = ("main",), **options: Any) -> MqttSink:
         settings = MqttSettings(host=options.pop("host", "127.0.0.1"), port=port, **options)
-        return MqttSink(settings, meters, salt=b"0123456789abcdef", backoff=lambda _attempt, _cap_s: 0.05)
+        return MqttSink(settings, meters, salt=SALT, backoff=lambda _attempt, _cap_s: 0.05)
 
     return make
 

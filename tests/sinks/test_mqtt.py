@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -104,6 +105,35 @@ def test_reading_with_registers_by_option(broker, subscribe, make_sink, running,
     asyncio.run(main())
     registers = json.loads(seen.payload("meterd/main/reading"))["registers"]
     assert registers[0] == {"code": "1-0:32.7.0", "value": "231.4", "unit": "V"}
+
+
+def test_a_sub_reading_is_published_when_it_is_new_and_after_a_reconnection(
+    broker, subscribe, make_sink, running, until, make_item
+) -> None:
+    seen = subscribe(broker.port)
+    topic = "meterd/main/sub/1/reading"
+
+    async def main() -> None:
+        sink = make_sink(broker.port)
+        subs = make_item(1).subs
+        async with running(sink):
+            await until(lambda: sink.status()["connected"])
+            for seq in range(1, 20):
+                sink.deliver(replace(make_item(seq), subs=subs))
+            await until(lambda: seen.topics().count("meterd/main/reading") == 19)
+            assert seen.topics().count(topic) == 1
+            broker.stop()
+            await until(lambda: not sink.status()["connected"])
+            broker.start()
+            await until(lambda: sink.status()["connected"])
+            await until(seen.client.is_connected)
+            await asyncio.sleep(0.2)
+            sink.report("main", {"state": "stale", "flags": []}, available=False)
+            sink.deliver(replace(make_item(21), subs=subs))
+            await until(lambda: seen.topics().count(topic) >= 2)
+            assert {m.payload for m in seen.messages if m.topic == topic} == {seen.last(topic).payload}
+
+    asyncio.run(main())
 
 
 def test_every_reading_of_many_meters_arrives_whole_and_in_order(

@@ -2,7 +2,8 @@ from collections.abc import Callable
 from itertools import pairwise
 
 from gateway.item_p import ItemP
-from gateway.sinks.pace import Pace
+from gateway.sinks.pace import REPEAT_S, Pace, Repeats
+from gateway.sinks.topics import Message
 
 Make = Callable[..., ItemP]
 
@@ -54,3 +55,14 @@ def test_after_silence_the_first_reading_is_due(make_item: Make) -> None:
     pace.published(make_item(), 0)
     pace.forget()
     assert pace.is_due(make_item(), 900, 1)
+
+
+def test_a_message_is_passed_on_when_it_is_new_and_again_after_a_while() -> None:
+    repeats = Repeats()
+    one, two = Message("meterd/main/sub/1/reading", b"1"), Message("meterd/main/sub/2/reading", b"2")
+    assert list(repeats.take([one, two], 0)) == [one, two]
+    assert list(repeats.take([one, two], 1)) == []
+    assert list(repeats.take([one, two._replace(payload=b"3")], 2)) == [two._replace(payload=b"3")]
+    assert list(repeats.take([one, two], REPEAT_S)) == [one, two]
+    repeats.forget()
+    assert list(repeats.take([one], REPEAT_S + 1)) == [one]

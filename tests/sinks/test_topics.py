@@ -57,7 +57,7 @@ def test_negative_net_power(make_item: Callable[..., ItemP]) -> None:
 
 
 def test_sub_reading_names_its_device_by_a_pseudonym(make_item: Callable[..., ItemP]) -> None:
-    (message,) = topics.sub_readings(MAIN, make_item(seq=7), SALT)
+    (message,) = topics.sub_readings(MAIN, make_item(seq=7))
     sub = json.loads(message.payload)
     assert message[0:1] + message[2:4] == ("meterd/main/sub/1/reading", 0, False)
     assert sub["device"] == pseudonym(SALT, "G0012345")
@@ -93,7 +93,7 @@ def test_no_text_of_a_meter_reaches_a_topic(make_item: Callable[..., ItemP], tex
     item = make_item(
         identity=text, t_meter=printable, sub=(sub,), registers=((printable, 1, 0, printable),), profile=printable
     )
-    messages = [*topics.reading(MAIN, item, registers=True), *topics.sub_readings(MAIN, item, SALT)]
+    messages = [*topics.reading(MAIN, item, registers=True), *topics.sub_readings(MAIN, item)]
     expected = {MAIN.reading, *MAIN.quantity.values()}
     if 0 <= channel <= 255:
         expected.add(f"meterd/main/sub/{channel}/reading")

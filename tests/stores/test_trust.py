@@ -1,11 +1,12 @@
-"""What admitted readings: committed with them, restored, and absent in journals of before."""
+"""What admitted readings, and what is known of sub-meters: committed with them, restored, absent in older journals."""
 
 import sqlite3
 from pathlib import Path
 
 from gateway.stores.journal import Journal
 from gateway.stores.rows import seal
-from gateway.stores.schema import SCHEMA, STEPS, connect
+from gateway.stores.schema import SALT, SCHEMA, STEPS, connect
+from gateway.stores.state import salvage_state
 
 
 def opened(path: Path, trust: dict[str, bytes] | None = None) -> Journal:
@@ -79,3 +80,45 @@ def test_a_damaged_state_sets_the_file_aside_and_says_so(tmp_path: Path) -> None
     assert journal.trust("main") is None
     assert any("was damaged" in notice for notice in journal.status()["notices"])
     journal.close()
+
+
+def test_what_is_known_of_sub_meters_is_kept_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    journal = Journal(
+        path, max_bytes=1 << 24, max_age_s=86_400, group_s=10, meters=["main"],
+        save_trust=lambda: {"main": b"trust"}, save_sub_meters=lambda: {"main": b"subs"},
+    )  # fmt: skip
+    journal.start()
+    assert journal.sub_meters("main") is None
+    journal.cut()
+    assert journal.close()
+    journal = opened(path)
+    assert (journal.trust("main"), journal.sub_meters("main")) == (b"trust", b"subs")
+    journal.close()
+
+
+def test_a_damaged_file_of_before_still_gives_what_admitted_its_readings(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    journal = opened(path, {"main": b"trust"})
+    journal.cut()
+    journal.close()
+    db = connect(path)
+    db.execute("DROP TABLE sub_meter")
+    db.execute("INSERT OR REPLACE INTO record VALUES (9, 0, 0, x'00')")
+    db.close()
+    assert salvage_state(path).kept == {("trust", "main"): b"trust"}
+
+
+def test_pseudonyms_of_a_salt_that_is_lost_are_not_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    journal = Journal(
+        path, max_bytes=1 << 24, max_age_s=86_400, group_s=10, meters=["main"],
+        save_trust=lambda: {"main": b"trust"}, save_sub_meters=lambda: {"main": b"subs"},
+    )  # fmt: skip
+    journal.start()
+    journal.cut()
+    journal.close()
+    db = connect(path)
+    db.execute("UPDATE meta SET data = x'00' WHERE id = ?", (SALT,))
+    db.close()
+    assert salvage_state(path).kept == {("trust", "main"): b"trust"}
