@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.sinks.registers import NAMES, RegisterChanges
+from gateway.sinks.registers import NAMES, RegisterChanges, exact
 
 
 def test_names_are_topic_levels_and_end_in_their_unit() -> None:
@@ -72,3 +72,13 @@ def test_every_name_is_documented() -> None:
     page = (Path(__file__).parents[2] / "docs" / "mqtt.md").read_text()
     for name, named in NAMES.items():
         assert f"| `{name}` | {named.code} |" in page
+
+
+def test_exact_values_by_name_in_the_unit_of_the_name() -> None:
+    registers = (
+        ("1-0:21.7.0", 1234, -3, "kW"),
+        ("1-0:1.8.1", 5, 0, "MWh"),
+        ("1-0:32.7.0", 230, 0, "A"),
+        ("1-0:99.7.0", 1, 0, "V"),
+    )
+    assert exact(registers) == {"l1_p_import_w": (1234, 0), "a_import_t1_wh": (5, 6)}, "a voltage in A is none"
