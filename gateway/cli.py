@@ -11,6 +11,7 @@ from gateway import __version__
 
 #: every command, with what it does; its module is gateway.commands.<name>
 COMMANDS: dict[str, str] = {
+    "setup": "set a meter up: port, line, meter, key, broker, configuration",
     "run": "run the daemon: read meters, publish, keep a journal",
     "check": "validate the configuration and everything that it names",
     "status": "ask the running daemon for the state of its meters and outlets",
@@ -22,9 +23,15 @@ COMMANDS: dict[str, str] = {
     "demo": "show everything at work: simulated meter, daemon, broker, live readings",
 }
 KEY_ANSWER = "keys do not belong on a command line: use --key-file"
+PASSWORD_ANSWER = "passwords do not belong on a command line: use --mqtt-password-file"
+_PASSWORD = re.compile(r"--(mqtt-)?password(=.*)?", re.DOTALL)
 _KEY = re.compile(r"--(auth-)?key(=.*)?", re.DOTALL)
 #: a key where the name of its file belongs
-_TYPED = re.compile(r"--(auth-)?key-file[ =](0x)?[0-9A-F]{2}([\s:-]?(0x)?[0-9A-F]{2}){15,}", re.IGNORECASE)
+_TYPED = re.compile(
+    r"--(auth-)?key-file[ =](0x)?[0-9A-F]{2}([\s:-]?(0x)?[0-9A-F]{2}){15,}|"
+    r"--(auth-)?key-file[ =][0-9A-Z+/_-]{22}==",
+    re.IGNORECASE,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,6 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     if any(_KEY.fullmatch(argument) for argument in arguments) or _TYPED.search(" ".join(arguments)):
         print(f"meterd: {KEY_ANSWER}", file=sys.stderr)
+        return 2
+    if any(_PASSWORD.fullmatch(argument) for argument in arguments):
+        print(f"meterd: {PASSWORD_ANSWER}", file=sys.stderr)
         return 2
     name, rest = _command(arguments)
     module = importlib.import_module(f"gateway.commands.{name}")

@@ -32,6 +32,11 @@ def shipped() -> Traversable:
     return _data() / "profiles"
 
 
+def template() -> str:
+    """The example of a configuration with every key and its comment."""
+    return (_data() / "meterd.toml").read_text(encoding="utf-8")
+
+
 def objects() -> dict[str, tuple[str, str]]:
     """What the objects of P1 telegrams mean: code (`n` for a sub-meter's channel) -> (unit or kind, meaning)."""
     text = (_data() / "objects.toml").read_text(encoding="utf-8")
@@ -51,4 +56,4 @@ def _all() -> dict[str, Traversable]:
     return found
 
 
-__all__ = ["Profile", "ProfileSyntaxError", "load", "load_auto", "names", "objects", "shipped"]
+__all__ = ["Profile", "ProfileSyntaxError", "load", "load_auto", "names", "objects", "shipped", "template"]

@@ -23,7 +23,11 @@ class Changes:
             self.undo_by(missing.rmdir)
 
     def write(self, path: Path, data: bytes, mode: int) -> None:
-        """Write a file that must not be there yet; raises OSError."""
+        """Write a file, in place of an older one; raises OSError."""
+        if path.exists():
+            old, old_mode = path.read_bytes(), path.stat().st_mode & 0o777
+            path.unlink()
+            self.undo_by(lambda: _create(path, old, old_mode))
         _create(path, data, mode)
         self.written.append(path)
         self.undo_by(lambda: path.unlink(missing_ok=True))

@@ -66,6 +66,11 @@ class Heard:
         """The newest octets."""
         return bytes(self.evidence.capture)
 
+    @property
+    def is_seven(self) -> bool:
+        """Whether these octets were read with a parity bit, which is cut off here."""
+        return isinstance(self.evidence, SevenBits)
+
 
 #: says whether what was heard is enough
 Enough = Callable[[Heard], bool]
@@ -154,15 +159,25 @@ class Watcher:
     waiting: Callable[[], None] = lambda: None
 
 
-def scan(port: str, lines: Sequence[Line], enough: Enough, watcher: Watcher = Watcher()) -> list[Attempt]:
-    """Try line parameters until frames prove a set, or the line is silent, or cannot be opened; every attempt."""
+def scan(
+    port: str,
+    lines: Sequence[Line],
+    enough: Enough,
+    watcher: Watcher = Watcher(),
+    *,
+    silence_s: float = SILENCE_S,
+) -> list[Attempt]:
+    """Try line parameters until frames prove a set, or the line is silent for `silence_s`, or cannot be opened.
+
+    Gives every attempt; the last one has heard a meter, or says why there is none.
+    """
     attempts: list[Attempt] = []
     is_bridge = "://" in port
     for line in lines[:1] if is_bridge else lines:
         if attempts and attempts[-1].line and line in _told_apart(attempts):
             continue
         slow = bool(attempts) and (attempts[0].first_s or 0) > LONGEST_S
-        longest_s = LONGEST_S if attempts and not slow else SILENCE_S
+        longest_s = min(LONGEST_S, silence_s) if attempts and not slow else silence_s
         attempt = Attempt(None if is_bridge else line, seven=SevenBits() if line.framing == "8N1" else None)
         source = create(MeterSettings(name="setup", port=port), baud=line.baud, framing=line.framing)
         asyncio.run(_listen(source, attempt, enough, longest_s, watcher))
