@@ -11,10 +11,10 @@ from gateway import __version__
 
 #: every command, with what it does; its module is gateway.commands.<name>
 COMMANDS: dict[str, str] = {
-    "setup": "set a meter up: port, line, meter, key, broker, configuration",
     "run": "run the daemon: read meters, publish, keep a journal",
     "check": "validate the configuration and everything that it names",
     "status": "ask the running daemon for the state of its meters and outlets",
+    "setup": "set a meter up: port, line, meter, key, broker, configuration",
     "key": "enter, list, prove and remove the keys that the operator issued",
     "decode": "turn the bytes of a file into item P",
     "export": "print readings of the journal",
@@ -23,7 +23,7 @@ COMMANDS: dict[str, str] = {
     "demo": "show everything at work: simulated meter, daemon, broker, live readings",
 }
 KEY_ANSWER = "keys do not belong on a command line: use --key-file"
-PASSWORD_ANSWER = "passwords do not belong on a command line: use --mqtt-password-file"
+NO_PASSWORD = "passwords do not belong on a command line: use --mqtt-password-file"  # noqa: S105  # an answer
 _PASSWORD = re.compile(r"--(mqtt-)?password(=.*)?", re.DOTALL)
 _KEY = re.compile(r"--(auth-)?key(=.*)?", re.DOTALL)
 #: a key where the name of its file belongs
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"meterd: {KEY_ANSWER}", file=sys.stderr)
         return 2
     if any(_PASSWORD.fullmatch(argument) for argument in arguments):
-        print(f"meterd: {PASSWORD_ANSWER}", file=sys.stderr)
+        print(f"meterd: {NO_PASSWORD}", file=sys.stderr)
         return 2
     name, rest = _command(arguments)
     module = importlib.import_module(f"gateway.commands.{name}")
