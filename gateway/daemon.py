@@ -133,6 +133,10 @@ class Daemon:
         if not meter.available or meter.flags() != meter.state.flags:
             self._look(meter, time.monotonic())
 
+    def keep(self, meter: Meter, item: ItemP) -> None:
+        """Give a reading of unknown age to the journal only."""
+        self.outlets.keep(meter, item)
+
     def _meter(self, settings: MeterSettings) -> Meter:
         profile = self._profiles.get(settings.profile)
         baud = settings.baud or (profile.line.baud if profile else 115_200)

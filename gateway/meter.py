@@ -41,6 +41,10 @@ AUTH_RANK = {"plain": 0, "unverified": 1, "verified": 2}
 PAUSE_S = 2.0
 #: between two looks at a silence that are so close together the process did not stand still (s)
 LOOKS_S = 0.5
+#: the daemon looks at a meter every second: a process that did not for so long (s) stood still, or its loop did
+STOOD_STILL_S = 2.0
+#: what waited in the kernel meanwhile is read without a pause; a pause (s), or at the latest so long after, it is over
+DRAINED_S, DRAINING_S = 0.2, 10.0
 UNITS = {"p": "W", "a": "Wh"}
 _NOTHING = (0, 0, 0, 0)
 T = TypeVar("T")
@@ -63,6 +67,10 @@ class Host(Protocol):
 
     def hand_over(self, meter: "Meter", item: ItemP) -> None:
         """Take a reading, at once and without waiting."""
+        ...
+
+    def keep(self, meter: "Meter", item: ItemP) -> None:
+        """Take a reading of unknown age for the history only."""
         ...
 
 
@@ -89,6 +97,9 @@ class Meter:
         self._latest: Chunk | None = None
         self._waiting: float | None = None
         self._looked = 0.0
+        #: the last look (monotonic, s); when octets came that may have waited for us, as long as such octets come
+        self._look: float | None = None
+        self._late: float | None = None
         self._energy = Carried()
         #: replaced by one with what the journal kept, before the first octet is read
         self.sub_meters = SubMeters(secrets.token_bytes(16))
@@ -105,6 +116,7 @@ class Meter:
                     self._take_event(item)
                     continue
                 await ready.wait()
+                self._judge_age(item.monotonic)
                 self._waiting = None
                 for start in range(0, len(item.data), BITE):
                     began = time.monotonic()
@@ -134,6 +146,7 @@ class Meter:
         octets that nobody read: the second of two looks believes the silence, because the loop reads between them. A
         link that `auto` does not know yet has nothing open.
         """
+        self._look = now
         if self.silence is None or now < self.silence:
             return
         looked, self._looked = self._looked, now
@@ -199,6 +212,18 @@ class Meter:
             return facts
         return replace(facts, keys=self.trust.sentence(), history=self.trust.history(refused[-1]))
 
+    def _judge_age(self, at: float) -> None:
+        """Doubt octets that may have waited in the kernel while the process stood still: they are not news."""
+        stood_s = 0.0 if self._look is None else at - self._look
+        if stood_s > STOOD_STILL_S:
+            if self._late is None:
+                log.event("stood_still", meter=self.name, seconds=round(stood_s, 1))
+            self._late = at
+        elif self._late is not None:
+            paused = self._waiting is not None and at - self._waiting >= DRAINED_S
+            if paused or at - self._late >= DRAINING_S:
+                self._late = None
+
     def _take_event(self, event: PortEvent) -> None:
         if event.state != self.watch.port:
             self.counters.add("opens" if event.state == "open" else "port_errors")
@@ -253,7 +278,8 @@ class Meter:
             self._take_fault(fault, chunk)
             return
         self.counters.add("decoded")
-        self.watch.take_reading(chunk.monotonic, self.settings.interval_s or reading.interval_s)
+        if self._late is None:
+            self.watch.take_reading(chunk.monotonic, self.settings.interval_s or reading.interval_s)
         item = stamp(
             reading,
             self.name,
@@ -269,7 +295,10 @@ class Meter:
         for event in self.sub_meters.events():
             log.event(event.name, meter=self.name, **event.facts)
         self.last = item
-        self._host.hand_over(self, item)
+        if self._late is None:
+            self._host.hand_over(self, item)
+        else:
+            self._host.keep(self, item)
 
     def _refused(self, reading: Reading, chunk: Chunk) -> Fault | None:
         """Why a reading is not believed: it proves less than it must, or its counter is not new."""

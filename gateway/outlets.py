@@ -81,6 +81,10 @@ class Outlets:
                 if self._refused.get((name, meter.name)) != error.reason:
                     log.event("sink_refused", sink=name, meter=meter.name, reason=error.reason)
                 self._refused[name, meter.name] = error.reason
+        self.keep(meter, item)
+
+    def keep(self, meter: Meter, item: ItemP) -> None:
+        """Give a reading to the journal."""
         if self._journal:
             self._journal.append(item)
         else:

@@ -29,6 +29,7 @@ EVENTS: dict[str, tuple[int, str]] = {
     "profile_refused": (logging.WARNING, "a profile file cannot be used and is left out"),
     "fault": (logging.WARNING, "the first fault of its kind since the start: stage and code, never the octets"),
     "meter_crashed": (logging.ERROR, "the task of a meter ended in an error; it starts again after a pause"),
+    "stood_still": (logging.WARNING, "the process stood still; what came meanwhile is stored, and not published live"),
     "key_refused": (logging.WARNING, "a key that is stored for a meter cannot be used; reason says why"),
     "key_set": (logging.WARNING, "a person entered or removed the keys of a meter; fingerprints only"),
     "min_auth_changed": (logging.WARNING, "the least class of authenticity of a meter was changed by a person"),

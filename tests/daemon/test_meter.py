@@ -23,7 +23,7 @@ from gateway.trust import Trust
 
 
 class Script:
-    """A source that yields what it was given, then waits for ever."""
+    """A source that yields what it was given, with pauses (float, s), then waits for ever."""
 
     name = "script"
 
@@ -36,6 +36,9 @@ class Script:
     async def chunks(self):
         try:
             for item in self.items:
+                if isinstance(item, float):
+                    await asyncio.sleep(item)
+                    continue
                 yield Chunk.now(item) if isinstance(item, bytes) else PortEvent.now(item, f"it is {item}")
             self.played.set()
             await asyncio.sleep(3600)
@@ -51,6 +54,7 @@ class Host:
 
     def __init__(self):
         self.items = []
+        self.kept = []
 
     def make_decoder(self, settings):
         return Decoder([profiles.load("nl-dsmr5")], ZoneInfo, tz=settings.timezone)
@@ -67,14 +71,19 @@ class Host:
     def hand_over(self, meter, item):
         self.items.append(item)
 
+    def keep(self, meter, item):
+        self.kept.append(item)
 
-def play(*items, settings=None, host=None):
-    """Run a meter over a script until it waits; the meter and its host."""
+
+def play(*items, settings=None, host=None, stood_s=0.0):
+    """Run a meter over a script until it waits, having stood still before; the meter and its host."""
     settings = settings or MeterSettings(name="main", port="/dev/null")
     host = host or Host()
     meter = Meter(settings, Script(*items), LineWatch(enabled=True, line="115200 8N1", interval_s=1), host)
 
     async def main():
+        meter.expire(time.monotonic() - stood_s)
+        asyncio.get_running_loop().call_later(0.1, lambda: meter.expire(time.monotonic()))
         ready = asyncio.Event()
         ready.set()
         task = asyncio.create_task(meter.run(ready))
@@ -91,6 +100,11 @@ def play(*items, settings=None, host=None):
     return meter, host
 
 
+def decoded(octets):
+    (reading,) = Host().make_decoder(MeterSettings(name="main", port="/dev/null")).feed(octets)
+    return reading
+
+
 def test_hands_over_item_p_with_its_counters(telegrams):
     made = telegrams(3)
     meter, host = play("open", *(octets for octets, _ in made))
@@ -101,6 +115,27 @@ def test_hands_over_item_p_with_its_counters(telegrams):
     assert (values["frames"], values["checksum_ok"], values["decoded"], values["opens"]) == (3, 3, 3, 1)
     assert values["bytes"] == sum(len(octets) for octets, _ in made)
     assert values["noise"] == 0
+
+
+def test_what_waited_while_the_process_stood_still_is_kept_and_is_no_news(telegrams, caplog):
+    made = [octets for octets, _ in telegrams(4)]
+    meter, host = play("open", made[0], made[1] + made[2][:200], made[2][200:], 0.5, made[3], stood_s=30.0)
+    assert [item.reading.t for item in host.kept] == [decoded(octets).t for octets in made[:3]]
+    assert [item.reading.t for item in host.items] == [decoded(made[3]).t]
+    assert meter.counters.values["decoded"] == 4
+    assert sum(record.getMessage() == "stood_still" for record in caplog.records) == 1
+
+
+def test_readings_of_unknown_age_do_not_make_a_meter_available(telegrams):
+    meter, host = play("open", telegrams(1)[0][0], stood_s=30.0)
+    assert (len(host.kept), host.items) == (1, [])
+    meter.judge(time.monotonic())
+    assert not meter.available
+
+
+def test_a_moment_of_standing_still_costs_nothing(telegrams):
+    _, host = play("open", telegrams(1)[0][0], stood_s=1.0)
+    assert (len(host.items), host.kept) == (1, [])
 
 
 @pytest.mark.parametrize("size", [1, 7, 32, 1_000, 100_000])
