@@ -36,6 +36,8 @@ STATES: dict[str, str] = {
     "stale": "no reading lately",
     "ok": "readings arrive",
 }
+#: states that only a meter that is asked can have
+POLLED = ("no_answer", "access_denied", "association_refused")
 #: beside a state: what is wrong with readings that arrive all the same
 FLAGS: dict[str, str] = {
     "clock_invalid": "the meter's clock is not believed: readings carry the time of receipt",

@@ -59,7 +59,7 @@ class Outlets:
                 meter.counters.restore(self._journal.counters(meter.name))
                 meter.sub_meters = _sub_meters(meter, salt, self._journal.sub_meters(meter.name))
                 _restore_trust(meter, self._journal.trust(meter.name))
-        self._sinks = registry.create(self._settings, salt)
+        self._sinks = registry.create(self._settings, salt, lasting=self._journal is not None)
         self._tasks = [asyncio.create_task(self._keep(name, sink)) for name, sink in self._sinks.items()]
 
     async def stop(self) -> None:

@@ -105,6 +105,15 @@ class MqttSettings(BrokerSettings, frozen=True):
     #: seconds between published readings of a meter (0: every one) and power change in W that is published at once
     min_interval_s: Annotated[float, Meta(ge=0, le=900)] = 0
     deadband_w: Annotated[int, Meta(ge=0)] = 0
+    #: how Home Assistant is told of the meters, and the first levels of the topics on which it is
+    discovery: Literal["device", "component", "both", "off"] = "device"
+    discovery_prefix: Annotated[
+        str,
+        Meta(
+            pattern=r"\A[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*\Z",
+            description="levels of A-Z, a-z, 0-9, _ and -, with / between them",
+        ),
+    ] = "homeassistant"
 
     @property
     def will(self) -> str | None:

@@ -11,10 +11,12 @@ from typing import Any, Literal
 from gateway.item_p import ItemP
 from gateway.settings import MqttSettings
 from gateway.sinks import SinkError, topics
+from gateway.sinks.announcer import Announcer
+from gateway.sinks.homeassistant import Model
 from gateway.sinks.mqtt_connector import Connector, backoff_s
-from gateway.sinks.mqtt_errors import place
+from gateway.sinks.mqtt_errors import OversizedError, place
 from gateway.sinks.mqtt_link import Link
-from gateway.sinks.pace import Pace, Repeats
+from gateway.sinks.pace import REPEAT_S, Pace, Repeats
 from gateway.sinks.registers import NAMES, RegisterChanges
 
 _TICK_S = 0.5
@@ -22,6 +24,10 @@ _TICK_S = 0.5
 _STATE_INTERVAL_S = 10.0
 _FAREWELL_S = 2.0
 _MIN_SALT = 16
+#: messages of discovery that are under way at once
+_DISCOVERY_BATCH = 20
+#: after a flood on the birth topic nobody listens to it for so long (s)
+_MUTE_S = 600.0
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +41,8 @@ class _Meter:
     changes: RegisterChanges
     #: readings of sub-meters
     repeats: Repeats = field(default_factory=Repeats)
+    #: registers that did not change were published then
+    repeated: float = -math.inf
     newest: ItemP | None = None
     received: float = 0.0
     #: `newest` has not been published yet
@@ -76,19 +84,22 @@ class MqttSink:
 
     delivery: Literal["LATEST", "EVERY"] = "LATEST"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         settings: MqttSettings,
         meters: Sequence[str],
         *,
         salt: bytes,
+        discovers: bool = True,
+        model_of: Callable[[str], Model] = lambda _profile: Model(),
         backoff: Callable[[int, int], float] = backoff_s,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take the names of all meters, and the random salt (>= 16 octets) of this installation; raises ValueError.
 
-        Without `client_id` the salt makes the client id. `backoff(attempt, cap_s)`
-        gives the pause in s before the next attempt to connect.
+        Without `client_id` the salt makes the client id, and it makes the ids of devices for Home Assistant: where it
+        does not outlast the process, `discovers` is False. `model_of` tells what a profile says of its meters.
+        `backoff(attempt, cap_s)` gives the pause in s before the next attempt to connect.
         """
         if not _MIN_SALT <= len(salt) <= 64:
             raise ValueError("the salt of this installation must have 16 to 64 octets")
@@ -101,6 +112,11 @@ class MqttSink:
         self._connector = Connector(settings, client_id, backoff=backoff, monotonic=monotonic)
         self._status_topic = topics.status_topic(settings.base)
         self._meters = {name: self._meter(name) for name in meters}
+        self._announcer = self._make_announcer(salt, model_of) if discovers else None
+        tells = discovers and settings.discovery != "off"
+        self._birth_topic = f"{settings.discovery_prefix}/status" if tells else None
+        self._listens = False
+        self._muted_until = -math.inf
         self._link: Link | None = None
         self._no_live: str | None = None
         self._connections = 0
@@ -113,6 +129,10 @@ class MqttSink:
             Pace(settings.min_interval_s, settings.deadband_w),
             RegisterChanges(settings.registers),
         )
+
+    def _make_announcer(self, salt: bytes, model_of: Callable[[str], Model]) -> Announcer:
+        meters = {name: meter.topics for name, meter in self._meters.items()}
+        return Announcer(self._settings, meters, salt=salt, model_of=model_of)
 
     # -- Sink --------------------------------------------------------------------------------------------------------
 
@@ -129,6 +149,8 @@ class MqttSink:
             raise SinkError(self._no_live, retryable=False)
         now = self._monotonic()
         meter.newest, meter.received = item, now
+        if self._announcer:
+            self._announcer.take(item, now)
         if not meter.waiting and not meter.pace.is_due(item, item.valid_for_s, now):
             self._counters["suppressed"] += 1
             return
@@ -147,6 +169,8 @@ class MqttSink:
             known.newest, known.waiting = None, False
             known.pace.forget()
             known.repeats.forget()
+            if self._announcer:
+                self._announcer.silent(meter)
         known.state = topics.state_json(state)
         known.marks = (state.get("state"), state.get("flags"))
         self._serve(known, self._monotonic())
@@ -163,7 +187,11 @@ class MqttSink:
             self._greet(link)
             while True:
                 await link.wait(_TICK_S)
+                self._listen(link)
                 self._serve_all()
+        except OversizedError:
+            self._mute("a message of more than 64 KiB")
+            raise
         except asyncio.CancelledError:
             await self._farewell(link)
             raise
@@ -180,8 +208,11 @@ class MqttSink:
             meter.reconnected(self._monotonic())
         link.on_free = self._serve_all
         link.on_refused = self._refused
-        self._link = link
+        self._link, self._listens = link, False
         link.publish([self._status(topics.ONLINE)])
+        if self._announcer:
+            self._announcer.connected(self._monotonic())
+        self._listen(link)
         self._serve_all()
 
     def _refuse_live_qos(self, link: Link) -> None:
@@ -203,10 +234,54 @@ class MqttSink:
         return topics.Message(self._status_topic, payload, qos=1, retain=True)
 
     def _refused(self, topic: str) -> None:
+        settings, branch = self._settings, f"{self._settings.base}/#"
+        if not topic.startswith(f"{settings.base}/"):
+            if settings.discovery == "off":
+                return
+            branch = f'{settings.discovery_prefix}/#, or set mqtt.discovery = "off"'
         self._connector.fail(
-            f"broker {place(self._settings)} does not let this user publish {topic}: "
-            f"allow it to write {self._settings.base}/# in the broker's access list"
+            f"broker {place(settings)} does not let this user publish {topic}: "
+            f"allow it to write {branch} in the broker's access list"
         )
+
+    # -- Home Assistant ----------------------------------------------------------------------------------------------
+
+    def _listen(self, link: Link) -> None:
+        """Subscribe to Home Assistant's birth message, once, and again when the time of a flood is over."""
+        topic = self._birth_topic
+        if topic and not self._listens and self._monotonic() >= self._muted_until:
+            self._listens = True
+            link.subscribe(topic, self._take_birth, self._birth_refused)
+
+    def _take_birth(self, payload: bytes) -> None:
+        if self._announcer is None or not self._listens or payload != topics.ONLINE:
+            return
+        if not self._announcer.birth(self._monotonic()):
+            self._mute("a flood of births")
+
+    def _mute(self, reason: str) -> None:
+        """Listen no more for a while; what is retained at the broker is enough for Home Assistant."""
+        if self._link and self._birth_topic and self._listens:
+            self._link.unsubscribe(self._birth_topic)
+        self._listens, self._muted_until = False, self._monotonic() + _MUTE_S
+        self._connector.fail(
+            f"broker {place(self._settings)}: {reason} came on {self._birth_topic}: it is not listened to for "
+            f"{_MUTE_S / 60:.0f} minutes; find out who publishes there"
+        )
+
+    def _birth_refused(self) -> None:
+        self._connector.fail(
+            f"broker {place(self._settings)} does not let this user read {self._birth_topic}: "
+            "allow it in the broker's access list, so that Home Assistant is told anew when it starts"
+        )
+
+    def _announce(self, link: Link) -> None:
+        """Publish what is due of discovery, behind all that is live."""
+        if self._announcer and link.writable:
+            room = max(1, _DISCOVERY_BATCH - len(link.unacked))
+            messages = self._announcer.next(self._monotonic(), room, idle=not link.unacked)
+            if messages:
+                link.publish(messages)
 
     # -- meters ------------------------------------------------------------------------------------------------------
 
@@ -214,6 +289,8 @@ class MqttSink:
         now = self._monotonic()
         for meter in self._meters.values():
             self._serve(meter, now)
+        if self._link is not None:
+            self._announce(self._link)
 
     def _serve(self, meter: _Meter, now: float) -> None:
         """Publish what the broker does not know of a meter yet: availability, state, then the newest reading."""
@@ -257,6 +334,17 @@ class MqttSink:
             retain_energy=settings.retain_energy,
             registers=settings.reading_registers,
         )
+        now = self._monotonic()
         if settings.registers:
-            yield from topics.register(meter.topics, meter.changes.take(item.reading.registers))
-        yield from meter.repeats.take(topics.sub_readings(meter.topics, item), self._monotonic())
+            yield from topics.register(meter.topics, self._registers(meter, item, now))
+        yield from meter.repeats.take(topics.sub_readings(meter.topics, item), now)
+
+    def _registers(self, meter: _Meter, item: ItemP, now: float) -> list[tuple[str, str]]:
+        """Registers that changed, and now and then all of them: who subscribes later waits no longer than that."""
+        if now - meter.repeated >= REPEAT_S:
+            meter.repeated = now
+            meter.changes.forget()
+        changes = list(meter.changes.take(item.reading.registers))
+        if self._announcer:
+            self._announcer.published(item.meter, (name for name, _ in changes), now)
+        return changes

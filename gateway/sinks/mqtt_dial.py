@@ -9,6 +9,8 @@ from pathlib import Path
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from gateway.settings import BrokerSettings
 from gateway.sinks import topics
@@ -18,6 +20,8 @@ CONNECT_TIMEOUT_S = 5.0
 #: longest a thread is waited for: resolvers try several servers, and a name can have several addresses
 _DIAL_TIMEOUT_S = 30.0
 _MAX_PASSWORD = 65_535
+#: nothing that is meant for this client is larger (octets)
+MAX_PACKET = 65_536
 
 _log = logging.getLogger(__name__)
 
@@ -95,7 +99,9 @@ def _open(settings: BrokerSettings, client_id: str, version: MQTTProtocolVersion
     if settings.username is not None:
         client.username_pw_set(settings.username, _password(settings))
     if five:
-        client.connect_async(settings.host, port(settings), settings.keepalive_s, clean_start=True)
+        limits = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        limits.MaximumPacketSize = MAX_PACKET
+        client.connect_async(settings.host, port(settings), settings.keepalive_s, clean_start=True, properties=limits)
     else:
         client.connect_async(settings.host, port(settings), settings.keepalive_s)
     _reconnect(client, settings)

@@ -55,6 +55,10 @@ class UnansweredError(ConnectionFailedError):
     """The broker closed the connection or kept silent instead of answering CONNECT: old ones do so to MQTT 5."""
 
 
+class OversizedError(ConnectionFailedError):
+    """The broker began to hand over a message that is too large for us; MQTT 3.1.1 has no way to forbid that."""
+
+
 class ClosedError(ConnectionFailedError):
     """The broker closed a connection that it had accepted, and did not say why."""
 
@@ -95,6 +99,11 @@ def unanswered(settings: BrokerSettings) -> UnansweredError:
 def closed(settings: BrokerSettings) -> ClosedError:
     """The connection closed after CONNACK, without a reason."""
     return ClosedError(f"broker {place(settings)} closed the connection: it is tried again")
+
+
+def oversized(settings: BrokerSettings) -> OversizedError:
+    """A message that nobody who means well sends to a topic that we read."""
+    return OversizedError(f"broker {place(settings)} sent a message that is too large: it is not read")
 
 
 def silent(settings: BrokerSettings) -> ConnectionFailedError:

@@ -11,18 +11,19 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.settings import BrokerSettings
 from gateway.sinks import mqtt_packet
-from gateway.sinks.mqtt_dial import CONNECT_TIMEOUT_S, dial, discard
+from gateway.sinks.mqtt_dial import CONNECT_TIMEOUT_S, MAX_PACKET, dial, discard
 from gateway.sinks.mqtt_errors import (
     KEEP_ALIVE_TIMEOUT,
     ConnectionFailedError,
     closed,
     closed_early,
+    oversized,
     refused,
     silent,
     unanswered,
@@ -107,6 +108,27 @@ class Link:
         self._flush()
         return ids
 
+    def subscribe(self, topic: str, receive: Callable[[bytes], None], refused: Callable[[], None]) -> None:
+        """Hand on what is published there from now on, not what is retained there; `refused` when that is forbidden."""
+
+        def on_message(_client: Client, _data: Any, message: MQTTMessage) -> None:
+            if not message.retain:
+                receive(bytes(message.payload))
+
+        def on_subscribe(_client: Client, _data: Any, _mid: int, codes: list[ReasonCode], _props: Any) -> None:
+            if any(code.is_failure for code in codes):
+                refused()
+
+        self._client.on_message, self._client.on_subscribe = on_message, on_subscribe
+        self._client.subscribe(topic, qos=0)
+        self._flush()
+
+    def unsubscribe(self, topic: str) -> None:
+        """Listen no more."""
+        self._client.on_message = None
+        self._client.unsubscribe(topic)
+        self._flush()
+
     async def wait(self, timeout_s: float) -> None:
         """Keep the connection alive for a while; raises ConnectionFailedError as soon as it is lost."""
         await asyncio.wait([self.lost], timeout=timeout_s)
@@ -134,6 +156,7 @@ class Link:
             _drop_unsent(cast(socket.socket, sock))
         client.on_socket_close = client.on_socket_register_write = None
         client.on_connect = client.on_disconnect = client.on_publish = None
+        client.on_message = client.on_subscribe = None
         discard(client)
 
     # -- what paho and the event loop call ---------------------------------------------------------------------------
@@ -165,6 +188,9 @@ class Link:
     def _readable(self) -> None:
         self._heard = time.monotonic()
         self._client.loop_read()
+        # paho has no bound of its own, and would keep whatever comes
+        if self._client._in_packet["remaining_length"] > MAX_PACKET:  # noqa: SLF001
+            self._lose(oversized(self._settings))
         # TLS may have decrypted more than one packet: what it holds does not wake the loop again
         while (sock := self._client.socket()) is not None and getattr(sock, "pending", int)() > 0:
             self._client.loop_read()

@@ -1,22 +1,45 @@
 """Which table of the configuration makes which sinks; a sink's modules are imported only where it is configured."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
 
 from gateway.settings import Settings
 from gateway.sinks import Sink
 
-
-def create(settings: Settings, salt: bytes) -> dict[str, Sink]:
-    """Make every configured sink, by its name in log and status; `salt` holds random octets of the installation."""
-    return {name: sink for make in SINKS.values() for name, sink in make(settings, salt).items()}
+if TYPE_CHECKING:
+    from gateway.sinks.homeassistant import Model
 
 
-def _mqtt(settings: Settings, salt: bytes) -> Mapping[str, Sink]:
+def create(settings: Settings, salt: bytes, *, lasting: bool = True) -> dict[str, Sink]:
+    """Make every configured sink, by its name in log and status; `salt` holds random octets of the installation.
+
+    Where they are not `lasting`, nothing is announced under ids that are made of them.
+    """
+    makers = SINKS if lasting else SINKS | {"mqtt": partial(_mqtt, discovers=False)}
+    return {name: sink for make in makers.values() for name, sink in make(settings, salt).items()}
+
+
+def _mqtt(settings: Settings, salt: bytes, *, discovers: bool = True) -> Mapping[str, Sink]:
     if settings.mqtt is None:
         return {}
     from gateway.sinks.mqtt import MqttSink
 
-    return {"mqtt": MqttSink(settings.mqtt, [meter.name for meter in settings.meter], salt=salt)}
+    names = [meter.name for meter in settings.meter]
+    return {"mqtt": MqttSink(settings.mqtt, names, salt=salt, discovers=discovers, model_of=_model)}
+
+
+def _model(profile: str) -> "Model":
+    """What a profile says of its meters; nothing where it cannot be read any more."""
+    from decoders.profile import ProfileSyntaxError
+    from gateway import profiles
+    from gateway.sinks.homeassistant import model
+
+    try:
+        known = profiles.load(profile)
+    except (KeyError, ProfileSyntaxError, OSError, UnicodeDecodeError):
+        return model("", ())
+    return model(known.title, known.meters)
 
 
 def _compat(settings: Settings, salt: bytes) -> Mapping[str, Sink]:

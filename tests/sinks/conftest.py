@@ -115,16 +115,20 @@ class Subscriber:
 
 @pytest.fixture
 def subscribe() -> Iterator[Callable[..., Subscriber]]:
-    """Connect a subscriber to `#` with MQTT 5; `retained` shows only what the broker kept."""
+    """Connect a subscriber to `#` with MQTT 5; it sees discovery only when it asks for it."""
     with ExitStack() as stack:
 
-        def start(port: int, **login: str) -> Subscriber:
+        def start(port: int, discovery: bool = False, **login: str) -> Subscriber:
             client = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
             subscriber = Subscriber(client)
             options = SubscribeOptions(qos=1, retainAsPublished=True)
             client.on_connect = lambda *_: client.subscribe("#", options=options)
             client.on_subscribe = lambda *_: subscriber.ready.set()
-            client.on_message = lambda _client, _data, message: subscriber.messages.append(message)
+            client.on_message = lambda _client, _data, message: (
+                subscriber.messages.append(message)
+                if discovery or not message.topic.startswith("homeassistant/")
+                else None
+            )
             if login:
                 client.username_pw_set(login["username"], login["password"])
             client.reconnect_delay_set(1, 1)
