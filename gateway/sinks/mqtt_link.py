@@ -5,6 +5,7 @@ paho's own queue stays small: while the socket takes no more, `writable` is Fals
 
 import asyncio
 import contextlib
+import math
 import socket
 import struct
 import time
@@ -34,6 +35,9 @@ from gateway.sinks.topics import Message
 MAX_UNACKED = 1_000
 #: paho sends a ping after `keepalive` s without a word from the broker; so long it may take to answer
 _PING_ANSWER_S = 5.0
+#: beside readings the broker is asked for a sign of life so often (s); one that owes it for so long (s) stands still
+_ASK_S, _OWES_S = 0.5, 1.0
+_PINGREQ = b"\xc0\x00"
 _TCP_USER_TIMEOUT_MS = 15_000
 _SEND_BUFFER = 65_536
 
@@ -54,6 +58,9 @@ class Link:
         self._unsent = b""
         self._refused = False
         self._heard = time.monotonic()
+        #: since when the broker owes a sign of life; when it was asked last
+        self._owes: float | None = None
+        self._asked = -math.inf
         self._accepted: asyncio.Future[None] = self._loop.create_future()
         self.lost: asyncio.Future[ConnectionFailedError] = self._loop.create_future()
         #: message id -> topic of what the broker has not acknowledged yet
@@ -87,7 +94,12 @@ class Link:
     def writable(self) -> bool:
         """Whether a message would leave at once."""
         busy = self._unsent or self._client.want_write() or len(self.unacked) >= MAX_UNACKED
-        return not busy and not self.lost.done()
+        return not busy and not self._stands_still and not self.lost.done()
+
+    @property
+    def _stands_still(self) -> bool:
+        """Whether the broker reads nothing: what is sent now would wait in its kernel, and be news when it wakes."""
+        return self._owes is not None and time.monotonic() - self._owes > _OWES_S
 
     def publish(self, messages: Iterable[Message], valid_s: int = 0) -> list[int]:
         """Publish the first at once, the others together; returns the ids that will be acknowledged.
@@ -105,6 +117,7 @@ class Link:
             if is_first:
                 self._send()
             is_first = False
+        self._ask()
         self._flush()
         return ids
 
@@ -187,6 +200,9 @@ class Link:
 
     def _readable(self) -> None:
         self._heard = time.monotonic()
+        if self._stands_still:
+            self._loop.call_soon(self._acked)
+        self._owes = None
         self._client.loop_read()
         # paho has no bound of its own, and would keep whatever comes
         if self._client._in_packet["remaining_length"] > MAX_PACKET:  # noqa: SLF001
@@ -210,6 +226,13 @@ class Link:
             self._loop.add_writer(sock, self._writable)
         elif sock is not None:
             self._loop.remove_writer(sock)
+
+    def _ask(self) -> None:
+        """Send a PINGREQ behind what was published; any word of the broker answers it."""
+        now = time.monotonic()
+        if self._owes is None and now - self._asked >= _ASK_S and not self._client.want_write():
+            self._unsent += _PINGREQ
+            self._owes = self._asked = now
 
     def _send(self) -> None:
         sock = self._client.socket()
