@@ -28,18 +28,19 @@ class Track:
         self.name = name
         self.link: Link = LINKS[name]()
         self.kept: deque[Frame] = deque(maxlen=KEPT)
-        self.frames = self.octets = self.damaged = 0
+        self.frames = self.proved = self.octets = self.damaged = 0
 
-    @property
-    def convinces(self) -> bool:
-        """Whether these frames cannot be a chance."""
-        return self.frames >= (AGREE if self.name in UNCHECKED else 1)
+    def convinces(self, octets: int) -> bool:
+        """Whether these frames cannot be a chance among so many octets: by a checksum, or by what they make up."""
+        agree = self.frames >= (AGREE if self.name in UNCHECKED else 1)
+        return self.proved > 0 or (agree and 2 * self.octets >= octets)
 
     def take(self, outcomes: list[Frame | LinkError]) -> None:
         """Count frames and damaged ones; a header that is none is found in every noise."""
         for outcome in outcomes:
             if isinstance(outcome, Frame):
                 self.frames += 1
+                self.proved += outcome.checksum == "ok"
                 self.octets += outcome.size
                 self.kept.append(outcome)
             elif outcome.code != "header":
@@ -72,7 +73,7 @@ class Evidence:
     @property
     def link(self) -> str | None:
         """The link of this line once that is certain: one with a checksum first, because others find frames in its."""
-        found = [track for track in self._tracks if track.convinces]
+        found = [track for track in self._tracks if track.convinces(self.octets)]
         best = min(found, key=lambda track: (track.name in UNCHECKED, -track.octets), default=None)
         return best.name if best else None
 

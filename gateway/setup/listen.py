@@ -124,7 +124,7 @@ class Attempt:
             is_news, self._looked = marks != self._looked, marks
             return (is_news and enough(heard)) or now_s >= MORE_TIMES * longest_s
         if self.evidence.count or self.evidence.damaged:
-            return now_s >= MORE_TIMES * longest_s
+            return now_s >= MORE_TIMES * longest_s or self.octets >= MORE_TIMES * FLOOD
         wrong = (self.line_errors or 0) >= LINE_ERRORS or self.octets >= FLOOD
         return wrong or (self._whole and quiet_s >= GAP_S) or now_s >= longest_s
 
