@@ -146,6 +146,7 @@ class Meter:
         octets that nobody read: the second of two looks believes the silence, because the loop reads between them. A
         link that `auto` does not know yet has nothing open.
         """
+        self._notice_stall(now)
         self._look = now
         if self.silence is None or now < self.silence:
             return
@@ -212,17 +213,23 @@ class Meter:
             return facts
         return replace(facts, keys=self.trust.sentence(), history=self.trust.history(refused[-1]))
 
+    def _notice_stall(self, now: float) -> None:
+        """Doubt octets from now on if the process stood still: they may have waited in the kernel."""
+        stood_s = 0.0 if self._look is None else now - self._look
+        if stood_s <= STOOD_STILL_S:
+            return
+        if self._late is None:
+            log.event("stood_still", meter=self.name, seconds=round(stood_s, 1))
+        self._late = now
+
     def _judge_age(self, at: float) -> None:
-        """Doubt octets that may have waited in the kernel while the process stood still: they are not news."""
-        stood_s = 0.0 if self._look is None else at - self._look
-        if stood_s > STOOD_STILL_S:
-            if self._late is None:
-                log.event("stood_still", meter=self.name, seconds=round(stood_s, 1))
-            self._late = at
-        elif self._late is not None:
-            paused = self._waiting is not None and at - self._waiting >= DRAINED_S
-            if paused or at - self._late >= DRAINING_S:
-                self._late = None
+        """Believe again that octets are news once the line paused: then the kernel had none left."""
+        self._notice_stall(at)
+        if self._late is None:
+            return
+        paused_s = 0.0 if self._waiting is None else at - max(self._waiting, self._late)
+        if paused_s >= DRAINED_S or at - self._late >= DRAINING_S:
+            self._late = None
 
     def _take_event(self, event: PortEvent) -> None:
         if event.state != self.watch.port:
