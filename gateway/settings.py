@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from gateway import compat_rules
+from gateway import compat_rules, listen, output_rules
 from gateway.settings_rules import Known, check
 from gateway.toml_tables import Problems, SettingsError, convert, read, unknown
 
@@ -15,6 +15,7 @@ __all__ = [
     "CompatSettings",
     "ConnectionSettings",
     "ControlSettings",
+    "HomeWizardSettings",
     "JournalSettings",
     "Known",
     "LogSettings",
@@ -22,6 +23,7 @@ __all__ = [
     "MqttSettings",
     "Settings",
     "SettingsError",
+    "VirtualP1Settings",
 ]
 
 Name = Annotated[str, Meta(pattern=r"\A[a-z0-9_-]{1,32}\Z", description="1 to 32 of a-z, 0-9, _ and -")]
@@ -144,6 +146,29 @@ class CompatSettings(ConnectionSettings, frozen=True, kw_only=True):
     min_interval_s: Annotated[float, Meta(ge=0, le=900)] = 0
 
 
+class VirtualP1Settings(Strict, frozen=True):
+    """`[[virtual_p1]]`: readings of a meter as DSMR 5 telegrams on a TCP port."""
+
+    meter: Name
+    listen: str = listen.VIRTUAL_P1
+    #: zone of the telegram's times; that of [[meter]], else the profile's, where absent
+    timezone: str | None = None
+    max_clients: Annotated[int, Meta(ge=1, le=100)] = 20
+
+
+class HomeWizardSettings(Strict, frozen=True):
+    """`[[homewizard]]`: readings of a meter by the HTTP API v1 of a HomeWizard P1 meter."""
+
+    meter: Name
+    listen: str
+    timezone: str | None = None
+    #: answer to mDNS searches, which needs the extra `homewizard`
+    mdns: bool = True
+    max_clients: Annotated[int, Meta(ge=1, le=100)] = 20
+    #: names under which clients know this machine, beside its addresses and local names
+    hosts: tuple[str, ...] = ()
+
+
 class JournalSettings(Strict, frozen=True):
     """`[journal]`: the local store of every reading."""
 
@@ -176,6 +201,8 @@ class Settings(Strict, frozen=True):
     log: LogSettings = LogSettings()
     control: ControlSettings = ControlSettings()
     compat: tuple[CompatSettings, ...] = ()
+    virtual_p1: tuple[VirtualP1Settings, ...] = ()
+    homewizard: tuple[HomeWizardSettings, ...] = ()
 
     def broker(self, compat: CompatSettings) -> BrokerSettings:
         """Find the broker of a `[[compat]]` table: its own, else that of `[mqtt]`."""
@@ -194,6 +221,8 @@ TABLES: dict[str, type[Strict]] = {
     "log": LogSettings,
     "control": ControlSettings,
 }
+#: lists of tables whose outputs listen
+LISTENING: dict[str, type[Strict]] = {"virtual_p1": VirtualP1Settings, "homewizard": HomeWizardSettings}
 #: keys of [[compat]] that name files
 COMPAT_PATHS = ("password_file", "ca_file", "cert_file", "key_file")
 #: keys of [[meter]] that name files
@@ -205,7 +234,7 @@ PATHS = {"mqtt": ("password_file", "ca_file", "cert_file", "key_file"), "journal
 def load(path: Path, known: Known = Known()) -> Settings:  # noqa: B008  # an empty tuple
     """Read meterd.toml; `known` brings what other modules know. Raises SettingsError with every error of the file."""
     raw, problems = read(path), Problems(path)
-    unknown(raw, ["meter", "compat", *TABLES], "", problems)
+    unknown(raw, ["meter", "compat", *LISTENING, *TABLES], "", problems)
     meters = _meters(raw.get("meter"), problems)
     for values in meters.values():
         _join(path.parent, METER_PATHS, values)
@@ -218,10 +247,13 @@ def load(path: Path, known: Known = Known()) -> Settings:  # noqa: B008  # an em
         _join(path.parent, COMPAT_PATHS, values)
     names = [values["name"] for values in meters.values() if "name" in values]
     compat_rules.check(compat, names, tables.get("mqtt"), problems)
+    listening = {name: _list(raw.get(name, []), name, struct, problems) for name, struct in LISTENING.items()}
+    output_rules.check({where: one for many in listening.values() for where, one in many.items()}, meters, problems)
     problems.check()
     return Settings(
         meter=tuple(MeterSettings(**values) for values in meters.values()),
         compat=tuple(CompatSettings(**values) for values in compat.values()),
+        **{name: tuple(LISTENING[name](**one) for one in many.values()) for name, many in listening.items()},  # type: ignore[arg-type]
         **{name: TABLES[name](**values) for name, values in tables.items()},  # type: ignore[arg-type]
     )
 

@@ -56,8 +56,9 @@ def _summary(settings: Settings) -> str:
 
 
 def _errors(settings: Settings) -> Iterator[str]:
-    _, problems = configuration.named_profiles(settings)
+    profiles, problems = configuration.named_profiles(settings)
     yield from problems
+    yield from configuration.output_problems(settings, profiles)
     for where, broker in _brokers(settings):
         if broker.tls:
             yield from _tls_errors(where, broker)

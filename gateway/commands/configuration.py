@@ -1,11 +1,14 @@
 """What commands share that need the configuration: its place, its errors, the profiles that it names."""
 
 import argparse
+import importlib.util
 import os
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.listen import ZEROCONF_MISSING, no_zone
 from gateway.settings import Known, Settings, load
 
 if TYPE_CHECKING:
@@ -52,6 +55,19 @@ def named_profiles(settings: Settings) -> "tuple[dict[str, Profile], list[str]]"
         except (ProfileSyntaxError, OSError, UnicodeDecodeError) as error:
             problems.append(f"profile {name}: {error}")
     return found, problems
+
+
+def output_problems(settings: Settings, profiles: "Mapping[str, Profile]") -> Iterator[str]:
+    """Say what keeps an output from ever working: a zone that nobody knows, a library that is not there."""
+    meters = {meter.name: meter for meter in settings.meter}
+    for table in ("virtual_p1", "homewizard"):
+        for number, output in enumerate(getattr(settings, table), 1):
+            meter = meters[output.meter]
+            profile = profiles.get(meter.profile)
+            if not (output.timezone or meter.timezone) and profile is not None and profile.clock.zone is None:
+                yield f"[[{table}]] no. {number} timezone: {no_zone(f'[[{table}]]', profile.name)}"
+            if table == "homewizard" and output.mdns and importlib.util.find_spec("zeroconf") is None:
+                yield f"[[{table}]] no. {number} mdns: {ZEROCONF_MISSING}"
 
 
 def complain(command: str, problems: list[str]) -> int:

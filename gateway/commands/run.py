@@ -23,6 +23,7 @@ def run(args: argparse.Namespace) -> int:
     except SettingsError as error:
         return configuration.complain("run", error.problems)
     profiles, problems = configuration.named_profiles(settings)
+    problems += configuration.output_problems(settings, profiles)
     if problems:
         return configuration.complain("run", problems)
     log.setup(settings.log.format, settings.log.level)

@@ -56,8 +56,34 @@ def _compat(settings: Settings, salt: bytes) -> Mapping[str, Sink]:
     return sinks
 
 
+def _virtual_p1(settings: Settings, salt: bytes) -> Mapping[str, Sink]:
+    if not settings.virtual_p1:
+        return {}
+    from gateway.sinks.virtual_p1 import VirtualP1Sink
+
+    zones = {meter.name: meter.timezone for meter in settings.meter}
+    return {
+        (name := f"virtual_p1 {number}"): VirtualP1Sink(name, one, timezone=zones[one.meter], salt=salt)
+        for number, one in enumerate(settings.virtual_p1, 1)
+    }
+
+
+def _homewizard(settings: Settings, salt: bytes) -> Mapping[str, Sink]:
+    if not settings.homewizard:
+        return {}
+    from gateway.sinks.homewizard import HomeWizardSink
+
+    zones = {meter.name: meter.timezone for meter in settings.meter}
+    return {
+        (name := f"homewizard {number}"): HomeWizardSink(name, one, timezone=zones[one.meter], salt=salt)
+        for number, one in enumerate(settings.homewizard, 1)
+    }
+
+
 #: every kind of sink, by its table in meterd.toml, in the order in which they get a reading
 SINKS: dict[str, Callable[[Settings, bytes], Mapping[str, Sink]]] = {
     "mqtt": _mqtt,
     "compat": _compat,
+    "virtual_p1": _virtual_p1,
+    "homewizard": _homewizard,
 }

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from gateway import line_state
-from gateway.settings import TABLES, CompatSettings, MeterSettings
+from gateway.settings import LISTENING, TABLES, CompatSettings, MeterSettings
 from gateway.telemetry import COUNTERS, EVENTS
 
 
@@ -16,7 +16,7 @@ def named(checkout) -> set[str]:
     return set(re.findall(r"`([a-z_.]+)`", text))
 
 
-@pytest.mark.parametrize("struct", [MeterSettings, CompatSettings, TABLES["mqtt"]])
+@pytest.mark.parametrize("struct", [MeterSettings, CompatSettings, TABLES["mqtt"], *LISTENING.values()])
 def test_keys(named, struct):
     assert {field.name for field in msgspec.structs.fields(struct)} <= named
 

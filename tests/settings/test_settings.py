@@ -8,7 +8,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.settings import CompatSettings, Known, MeterSettings, MqttSettings, Settings, SettingsError, load
+from gateway.settings import (
+    LISTENING,
+    CompatSettings,
+    Known,
+    MeterSettings,
+    MqttSettings,
+    Settings,
+    SettingsError,
+    load,
+)
 from gateway.sources import problem
 
 METER = '[[meter]]\nname = "main"\nport = "/dev/null"\n'
@@ -203,7 +212,8 @@ def test_defaults_of_the_example_are_those_of_the_program(checkout):
     structs = {field.name: field.type for field in msgspec.structs.fields(Settings)}
     assert {"meter", "mqtt", "compat", "journal", "log", "control"} <= structs.keys()
     for table, key, value in _stated(text):
-        struct = {"meter": MeterSettings, "mqtt": MqttSettings, "compat": CompatSettings}.get(table) or structs[table]
+        lists = {"meter": MeterSettings, "mqtt": MqttSettings, "compat": CompatSettings} | LISTENING
+        struct = lists.get(table) or structs[table]
         default = {field.name: field.default for field in msgspec.structs.fields(struct)}[key]
         if default not in (None, (), msgspec.NODEFAULT):
             assert value == default, (table, key)
