@@ -75,6 +75,18 @@ class Broker:
             self._process.wait()
         self._process = None
 
+    def send_signal(self, number: int) -> None:
+        """SIGSTOP freezes it: it reads nothing, and its kernel goes on taking octets. SIGCONT wakes it."""
+        assert self._process
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it as a power cut does: no will is published, nothing is saved."""
+        assert self._process
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
     def _accepts(self) -> bool:
         try:
             socket.create_connection(("127.0.0.1", self.port), timeout=1).close()

@@ -57,6 +57,8 @@ class Connector:
         self._worded = worded
         self._only_three = settings.version == "3.1.1"
         self._said_three = False
+        #: it spoke MQTT 5: from then on silence means that it stands still, and not that it is old
+        self._spoke_five = False
         self._last_error: str | None = None
         self._last_error_t: datetime | None = None
 
@@ -105,14 +107,16 @@ class Connector:
         if self._only_three:
             return await self._open(_THREE)
         try:
-            return await self._open(_FIVE)
+            link = await self._open(_FIVE)
         except (UnsupportedVersionError, UnansweredError) as failure:
-            if self._settings.version == "5":
+            if self._settings.version == "5" or (self._spoke_five and isinstance(failure, UnansweredError)):
                 raise
             link = await self._open(_THREE)
             self._only_three = isinstance(failure, UnsupportedVersionError)
             self._say_three()
-            return link
+        else:
+            self._spoke_five = True
+        return link
 
     async def _open(self, version: MQTTProtocolVersion) -> Link:
         return await Link.open(self._settings, self._client_id, version)
