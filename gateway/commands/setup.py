@@ -85,6 +85,7 @@ def _steps(plan: Plan) -> None:
 
     if plan.talk.asks:
         plan.talk.say("From the cable to readings. Ctrl-C ends it, and nothing is written then.")
+    setup_line.check_profile(plan)
     setup_write.open_file(plan)
     setup_line.choose_port(plan)
     setup_line.hear(plan)

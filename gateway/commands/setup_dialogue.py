@@ -41,6 +41,11 @@ class Dialogue:
         if not self._as_json:
             print(_wrapped(text), flush=True)
 
+    def show(self, text: str) -> None:
+        """Show what is copied, or looked up: on one line, however long."""
+        if not self._as_json:
+            print(f"  {text}", flush=True)
+
     def result(self, step: str, **facts: Any) -> None:
         """Report a step for a program."""
         if self._as_json:

@@ -25,6 +25,12 @@ STRANGE = (
 )
 
 
+def check_profile(plan: Plan) -> None:
+    """End before anything is asked where --profile names none."""
+    if plan.args.profile:
+        _among(plan.args.profile)
+
+
 def choose_port(plan: Plan) -> None:
     """Take the port of --port, or ask with a list; one that somebody has is refused, and never opened."""
     args, talk = plan.args, plan.talk
@@ -32,7 +38,9 @@ def choose_port(plan: Plan) -> None:
     taken = ports.in_use(plan.others, plan.settings.control.socket if plan.settings else "/run/meterd/control")
     found = [] if args.port else ports.found(taken)
     for number, port in enumerate(found, 1):
-        talk.say(f"{number}  {port.name}{': ' + port.holder if port.holder else ''}")
+        talk.show(f"{number}  {port.name}")
+        if port.holder:
+            talk.say(f"   {port.holder}")
     if not found and not args.port:
         talk.say("There is no serial port here. Plug the cable in, or name a bridge.")
     free = [str(number) for number, port in enumerate(found, 1) if not port.holder]

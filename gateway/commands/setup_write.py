@@ -52,7 +52,7 @@ def write(plan: Plan) -> None:
     talk, text = plan.talk, _text(plan)
     talk.title("Write")
     for path, what in _files(plan):
-        talk.say(f"{path}  {what}")
+        talk.show(f"{path}  {what}")
     if not talk.confirm("Write this?", default=True):
         raise StoppedError("nothing was written")
     with all_or_nothing() as changes:
@@ -78,14 +78,14 @@ def show(plan: Plan) -> None:
         shown = to_dict(item)
         for key in ("t", "p_import_w", "p_export_w", "a_import_wh", "a_export_wh", "quality", "auth"):
             if key in shown:
-                talk.say(f"{key:<12} {shown[key]}")
+                talk.show(f"{key:<12} {shown[key]}")
         talk.result("reading", item_p=shown)
     topics, commands = list(_topics(plan)), list(_commands(plan))
     talk.title("Next")
     for command in commands:
-        talk.say(command)
+        talk.show(command)
     for topic in topics:
-        talk.say(f"subscribe to {topic}")
+        talk.show(f"subscribe to {topic}")
     talk.result("next", commands=commands, topics=topics)
 
 

@@ -1,5 +1,6 @@
 """Writes several files as one step: all of them whole, or none; what was made on the way is taken away again."""
 
+import errno
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ class Changes:
 
     def folder(self, path: Path, mode: int = 0o755) -> None:
         """Make a folder and those above it, where they are not there yet; raises OSError."""
+        if path.exists() and not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
         for missing in reversed([each for each in (path, *path.parents) if not each.exists()]):
             missing.mkdir(mode=mode)
             self.undo_by(missing.rmdir)

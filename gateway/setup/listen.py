@@ -17,7 +17,7 @@ from gateway.sources import Chunk, PortEvent, Source, create
 
 #: seconds for one set of line parameters (most meters send every 10 s), and for a line without any octet (one a minute)
 LONGEST_S, SILENCE_S = 12.0, 65.0
-#: with frames that do not suffice yet: so many times as long
+#: with frames that do not suffice yet: so many times LONGEST_S
 MORE_TIMES = 3
 #: a pause that parts two telegrams, and one that ends an incomplete message (s)
 GAP_S, PAUSE_S = 0.7, 2.0
@@ -119,12 +119,13 @@ class Attempt:
         quiet_s = now_s - self._last_s
         if self.octets and quiet_s >= PAUSE_S:
             self.evidence.expire()
+        more_s = MORE_TIMES * min(LONGEST_S, longest_s)
         if heard := self.heard:
             marks = (heard.evidence.count, quiet_s >= GAP_S)
             is_news, self._looked = marks != self._looked, marks
-            return (is_news and enough(heard)) or now_s >= MORE_TIMES * longest_s
+            return (is_news and enough(heard)) or now_s >= (self.first_s or 0) + more_s
         if self.evidence.count or self.evidence.damaged:
-            return now_s >= MORE_TIMES * longest_s or self.octets >= MORE_TIMES * FLOOD
+            return now_s >= max(more_s, longest_s) or self.octets >= MORE_TIMES * FLOOD
         wrong = (self.line_errors or 0) >= LINE_ERRORS or self.octets >= FLOOD
         return wrong or (self._whole and quiet_s >= GAP_S) or now_s >= longest_s
 
