@@ -106,7 +106,7 @@ class HomeWizardSink:
             "unavailable": self._unavailable,
             "works": problem is None,
             "trouble": problem,
-            "text": text if problem is None else f"{shown['listen']}: {problem}",
+            "text": problem or text,
         }
 
     def answer(self, request: Request) -> Response:

@@ -81,7 +81,7 @@ class VirtualP1Sink:
             "dropped": self._dropped,
             "works": problem is None,
             "trouble": problem,
-            "text": text if problem is None else f"{shown['listen']}: {problem}",
+            "text": problem or text,
         }
 
     def _give(self, client: "_Reader", octets: bytes, now: float, valid_for_s: int) -> None:
