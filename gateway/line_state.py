@@ -44,6 +44,7 @@ FLAGS: dict[str, str] = {
     "zone_unknown": "the meter says a wall clock without a zone: set `timezone`",
     "pin_locked": "the meter holds values back until its PIN is entered",
     "unverified": "readings are not authenticated",
+    "energy_held": "energy registers fell or leapt: held back until three readings agree",
 }
 #: octets must arrive for this long without a telegram: three times the interval, and at most this
 RUN_S = 20.0

@@ -19,6 +19,7 @@ from decoders.model import Fault, Reading, Result
 from gateway import log
 from gateway.carried import Carried
 from gateway.item_p import ItemP, stamp, utc
+from gateway.leaps import Leaps
 from gateway.line_state import Facts, LineState, judge
 from gateway.line_watch import LineWatch
 from gateway.settings import MeterSettings
@@ -101,6 +102,7 @@ class Meter:
         self._look: float | None = None
         self._late: float | None = None
         self._energy = Carried()
+        self._leaps = Leaps()
         #: replaced by one with what the journal kept, before the first octet is read
         self.sub_meters = SubMeters(secrets.token_bytes(16))
         self._budget = _Budget()
@@ -193,8 +195,20 @@ class Meter:
             "interface": self.last.reading.interface if self.last else None,
             "units": UNITS,
             "last_error": self.last_error,
+            **self._last_seen(),
+            "missed": sum(self.counters.faults.values()),
             "sub_meters": self.sub_meters.as_list(),
             "counters": self.counters.as_dict(),
+        }
+
+    def _last_seen(self) -> dict[str, Any]:
+        """When the last reading came, what the meter's clock said then, and what the reading proved; None before it."""
+        last = self.last
+        return {
+            "last_seen": utc(last.t_rx, "seconds") if last else None,
+            "meter_time": utc(last.reading.t, "seconds") if last else None,
+            "clock_offset_s": last.clock_offset_s if last else None,
+            "auth": last.reading.auth if last else None,
         }
 
     def flags(self) -> tuple[str, ...]:
@@ -206,6 +220,8 @@ class Meter:
             flags.add("clock_invalid")
         if self.last.reading.auth == "unverified":
             flags.add("unverified")
+        if self._leaps.doubts:
+            flags.add("energy_held")
         return tuple(sorted(flags))
 
     def _facts(self, now: float) -> Facts:
@@ -281,12 +297,13 @@ class Meter:
             log.event("fault", meter=self.name, code=name, reason=text, evidence=fault.evidence or None)
         self.counters.faults[name] += 1
 
-    def _take_reading(self, reading: Reading, chunk: Chunk) -> None:
-        fault = self._refused(reading, chunk)
+    def _take_reading(self, said: Reading, chunk: Chunk) -> None:
+        fault = self._refused(said, chunk)
         if fault is not None:
             self._take_fault(fault, chunk)
             return
         self.counters.add("decoded")
+        reading = self._doubted(said, chunk)
         if self._late is None:
             self.watch.take_reading(chunk.monotonic, self.settings.interval_s or reading.interval_s)
         item = stamp(
@@ -308,6 +325,16 @@ class Meter:
             self._host.hand_over(self, item)
         else:
             self._host.keep(self, item)
+
+    def _doubted(self, reading: Reading, chunk: Chunk) -> Reading:
+        """Mark a reading whose energy fell or leapt, until the meter has proven it: its energy gets no topic."""
+        verdict = self._leaps.take(reading, chunk.monotonic)
+        if verdict in ("first_held", "proven"):
+            log.event("energy_held" if verdict == "first_held" else "energy_proven", meter=self.name)
+        if verdict in ("held", "first_held"):
+            self.counters.add("energy_held")
+            return replace(reading, quality="suspect")
+        return reading
 
     def _refused(self, reading: Reading, chunk: Chunk) -> Fault | None:
         """Why a reading is not believed: it proves less than it must, or its counter is not new."""

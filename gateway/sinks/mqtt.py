@@ -341,6 +341,8 @@ class MqttSink:
 
     def _registers(self, meter: _Meter, item: ItemP, now: float) -> list[tuple[str, str]]:
         """Registers that changed, and now and then all of them: who subscribes later waits no longer than that."""
+        if item.reading.quality == "suspect":
+            return []
         if now - meter.repeated >= REPEAT_S:
             meter.repeated = now
             meter.changes.forget()

@@ -3,12 +3,14 @@
 import asyncio
 import json
 import logging
+import re
 import threading
 import time
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
+from fastcrc.crc16 import arc
 
 from decoders.decoder import Decoder
 from gateway import daemon as daemon_module
@@ -203,6 +205,32 @@ def test_min_auth_of_the_profile_holds_where_the_meter_has_none(telegrams):
     assert len(play("open", octets, host=host, settings=plain)[1].items) == 1
 
 
+def test_energy_that_falls_is_marked_counted_and_told_once(telegrams):
+    first, second, third = (octets for octets, _ in telegrams(3))
+    body = re.sub(rb"(?<=1-0:1\.8\.1\()\d+", lambda found: b"0" * len(found[0]), second[: second.rindex(b"!") + 1])
+    assert body not in second
+    fallen = body + f"{arc(body):04X}\r\n".encode()
+    meter, host = play("open", first, fallen)
+    assert [item.reading.quality for item in host.items] == ["measured", "suspect"]
+    assert meter.counters.values["energy_held"] == 1
+    assert "energy_held" in meter.flags()
+    meter, host = play("open", first, fallen, third)
+    assert [item.reading.quality for item in host.items] == ["measured", "suspect", "measured"]
+    assert "energy_held" not in meter.flags()
+
+
+def test_state_tells_when_the_meter_was_seen_and_what_it_missed(telegrams):
+    octets, _ = telegrams(1)[0]
+    meter, host = play("open", octets)
+    state, item = meter.as_dict(), host.items[0]
+    assert (state["auth"], state["missed"], state["clock_offset_s"]) == ("plain", 0, item.clock_offset_s)
+    assert datetime.fromisoformat(state["last_seen"]) == item.t_rx.replace(microsecond=0)
+    assert datetime.fromisoformat(state["meter_time"]) == item.reading.t
+    damaged = octets.replace(b"1-0:1.8.1(", b"1-0:1.8.1(9")
+    assert play("open", octets, damaged)[0].as_dict()["missed"] == 1
+    assert play("open")[0].as_dict()["last_seen"] is None
+
+
 def test_the_configured_interval_wins(telegrams):
     settings = MeterSettings(name="main", port="/dev/null", interval_s=20)
     meter, host = play("open", telegrams(1)[0][0], settings=settings)
@@ -216,8 +244,8 @@ def test_state_has_no_power_and_no_identity(telegrams):
     meter.judge(time.monotonic())
     state = meter.as_dict()
     assert list(state) == [
-        "meter", "state", "flags", "evidence", "since", "profile", "interface", "units", "last_error", "sub_meters",
-        "counters",
+        "meter", "state", "flags", "evidence", "since", "profile", "interface", "units", "last_error", "last_seen",
+        "meter_time", "clock_offset_s", "auth", "missed", "sub_meters", "counters",
     ]  # fmt: skip
     assert host.items[0].reading.identity not in str(state)
     assert str(truth["a_import_wh"]) not in str(state)

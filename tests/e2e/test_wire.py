@@ -58,10 +58,13 @@ def test_every_value_of_real_telegrams_arrives(guarded, subscribe, cable, daemon
     known = list(frames(checkout))
     assert len(known) >= 20
     for n, (path, profile, expect) in enumerate(known, 1):
-        octets, before = path.read_bytes(), len(seen.messages)
-        wire.send(octets)
-        until(lambda n=n: len(seen.readings()) >= n, f"the reading of {path.name}")
-        reading = seen.readings()[n - 1]
+        octets = path.read_bytes()
+        # Another meter's registers, and its sub-meters, are believed when they were said again.
+        for again in (2, 1, 0):
+            before = len(seen.messages)
+            wire.send(octets)
+            until(lambda n=n, again=again: len(seen.readings()) >= 3 * n - again, f"the reading of {path.name}")
+        reading = seen.readings()[3 * n - 1]
         assert reading["src"] == {"interface": "p1", "profile": profile}
         assert {key: reading.get(key, "") for key in (*QUANTITIES, "t_meter")} == {
             key: expect[key] for key in (*QUANTITIES, "t_meter")
