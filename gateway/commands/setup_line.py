@@ -71,12 +71,15 @@ def hear(plan: Plan) -> None:
         return
     talk.say("Listening; each set of line parameters takes some seconds.")
     attempts = _scan(plan, among)
-    while talk.asks and not (attempts and attempts[-1].heard) and talk.confirm("Listen again?", default=True):
+    while talk.asks and not attempts[-1].heard:
+        talk.say(_reason(attempts[-1]))
+        if not talk.confirm("Listen again?", default=True):
+            break
         attempts = _scan(plan, among)
-    heard = attempts[-1].heard if attempts else None
+    heard = attempts[-1].heard
     talk.result("line", listened=True, attempts=[attempt.as_dict() for attempt in attempts], **_line_facts(heard))
     if heard is None:
-        raise StoppedError(_reason(attempts[-1]) if attempts else "the port could not be tried")
+        raise StoppedError("no meter was heard: nothing was written" if talk.asks else _reason(attempts[-1]))
     plan.heard = heard
     _name(plan, among)
 
