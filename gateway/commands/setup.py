@@ -49,6 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     mqtt("--mqtt-host", metavar="HOST", help="its name or address")
     mqtt("--mqtt-port", type=_port, metavar="N", help="1883, or 8883 with TLS")
     mqtt("--mqtt-base", metavar="TOPIC", help="first levels of all topics (meterd)")
+    discovery = ("device", "component", "both", "off")
+    mqtt("--mqtt-discovery", choices=discovery, help="how Home Assistant is told of the meter (device)")
     mqtt("--mqtt-client-id", metavar="ID", help="made from this installation where absent")
     mqtt("--mqtt-username", metavar="USER", help="the user name")
     mqtt("--mqtt-password-file", metavar="FILE", help="a file that holds the password on one line, mode 0600")

@@ -19,6 +19,7 @@ OPTIONS = {
     "mqtt_host": "host",
     "mqtt_port": "port",
     "mqtt_base": "base",
+    "mqtt_discovery": "discovery",
     "mqtt_client_id": "client_id",
     "mqtt_username": "username",
     "mqtt_password_file": "password_file",
@@ -132,9 +133,26 @@ def _works(plan: Plan, values: dict[str, Any]) -> bool:
     else:
         tls = " over TLS" if settings.tls else ""
         plan.talk.say(f"It works: {TESTED.format(protocol=answer.protocol, tls=tls, writes=WRITES[answer.writes])}.")
-    facts = {"protocol": answer.protocol, "tls": settings.tls, "writes": answer.writes, "error": reason}
+    if answer.announces is False:
+        _without_discovery(plan, values, settings)
+    facts = {
+        "announces": answer.announces,
+        "protocol": answer.protocol,
+        "tls": settings.tls,
+        "writes": answer.writes,
+        "error": reason,
+    }
     plan.talk.result("broker", broker=answer.broker, tested=True, **facts)
     return reason is None
+
+
+def _without_discovery(plan: Plan, values: dict[str, Any], settings: MqttSettings) -> None:
+    """Home Assistant would not be told of the meter: that is a matter of rights, or it is not wanted."""
+    plan.talk.say(
+        f"But this user may not write {settings.discovery_prefix}/#: Home Assistant does not find the meter by itself."
+    )
+    if not plan.adds and plan.talk.confirm("Switch discovery off?", default=False):
+        values["discovery"] = "off"
 
 
 @contextmanager

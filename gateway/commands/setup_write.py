@@ -189,6 +189,8 @@ def _topics(plan: Plan) -> Iterator[str]:
         yield f"{base}/{plan.name}/reading  (item P as JSON)"
         yield f"{base}/{plan.name}/p_net_w  (a plain number; import is positive)"
         yield f"{base}/{plan.name}/availability, {base}/status  (online, offline)"
+        if mqtt.get("discovery") != "off":
+            yield f"{mqtt.get('discovery_prefix', 'homeassistant')}/#  (Home Assistant finds the meter by itself)"
 
 
 def _commands(plan: Plan) -> Iterator[str]:

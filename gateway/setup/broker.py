@@ -19,11 +19,15 @@ ANSWER_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the broker said; `error` is a sentence, `writes` is None where it does not say (MQTT 3.1.1)."""
+    """What the broker said; `error` is a sentence, `writes` is None where it does not say (MQTT 3.1.1).
+
+    `announces`: whether the topics of Home Assistant's discovery may be written; None where that is not known, or off.
+    """
 
     broker: str
     protocol: str | None = None
     writes: bool | None = None
+    announces: bool | None = None
     error: str | None = None
 
 
@@ -40,21 +44,28 @@ def topic(settings: MqttSettings, meter: str) -> str:
     return f"{settings.base}/{meter}/setup"
 
 
+def discovery_topic(settings: MqttSettings) -> str:
+    """A topic of discovery under which nothing is known: an empty message there means nothing."""
+    return f"{settings.discovery_prefix}/device/meterd-setup/config"
+
+
 async def _test(settings: MqttSettings, meter: str) -> Answer:
     link = await _open(settings)
     refused: list[str] = []
     link.on_refused = refused.append
     try:
-        link.publish([Message(topic(settings, meter), b"", qos=1)])
-        await _acknowledged(link, settings)
+        await _publish(link, topic(settings, meter), settings)
+        if refused:
+            advice = f"allow it to write {settings.base}/# in the broker's access list"
+            error = f"broker {place(settings)} does not let this user publish {refused[0]}: {advice}"
+            return Answer(place(settings), link.protocol, writes=False, error=error)
+        if settings.discovery != "off":
+            await _publish(link, discovery_topic(settings), settings)
         await link.disconnect(1.0)
     finally:
         link.close()
-    if refused:
-        advice = f"allow it to write {settings.base}/# in the broker's access list"
-        error = f"broker {place(settings)} does not let this user publish {refused[0]}: {advice}"
-        return Answer(place(settings), link.protocol, writes=False, error=error)
-    return Answer(place(settings), link.protocol, writes=True if link.is_five else None)
+    announces = not refused if link.is_five and settings.discovery != "off" else None
+    return Answer(place(settings), link.protocol, link.is_five or None, announces)
 
 
 async def _open(settings: MqttSettings) -> Link:
@@ -70,8 +81,9 @@ async def _open(settings: MqttSettings) -> Link:
         return await Link.open(settings, client_id, _THREE)
 
 
-async def _acknowledged(link: Link, settings: MqttSettings) -> None:
-    """Wait until nothing is unacknowledged; raises ConnectionFailedError when the connection is lost or silent."""
+async def _publish(link: Link, name: str, settings: MqttSettings) -> None:
+    """Publish an empty message; raises ConnectionFailedError when the connection is lost, or nothing acknowledged."""
+    link.publish([Message(name, b"", qos=1)])
     end = time.monotonic() + ANSWER_S
     while link.unacked:
         if time.monotonic() > end:

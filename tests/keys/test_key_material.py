@@ -1,5 +1,6 @@
 """Keys in every form in which people paste them, and in none that shows them."""
 
+import base64
 import copy
 import os
 import pickle
@@ -23,6 +24,7 @@ def revealed(material):
     [
         UPPER, LOWER, f"0x{UPPER}", f"  {LOWER}\r\n", EK.hex(" "), EK.hex(":"), EK.hex("-"), EK.hex(" ", 4),
         " ".join(f"0x{octet:02X}" for octet in EK), ", ".join(f"0x{octet:02x}" for octet in EK),
+        base64.b64encode(EK).decode(), f"EK={base64.urlsafe_b64encode(EK).decode()}\n",
         f"GUEK: {UPPER}", f"Encryption key = {EK.hex(' ')}", f"Schlüssel\n{EK.hex(':')}\n",
     ],
 )  # fmt: skip
@@ -33,6 +35,8 @@ def test_one_key(text):
 @pytest.mark.parametrize(
     "text",
     [
+        base64.b64encode(EK + AK).decode(), f"{base64.b64encode(EK).decode()} {base64.b64encode(AK).decode()}",
+        f"AK: {base64.b64encode(AK).decode()}, EK: {UPPER}",
         f"{UPPER}{AK.hex()}", f"{UPPER} {AK.hex()}", f"{UPPER}\n{AK.hex()}\n", f"{EK.hex(' ')} {AK.hex(' ')}",
         f"{EK.hex(':')}\n{AK.hex(':')}", f"0x{LOWER}, 0x{AK.hex()}", f"GUEK: {UPPER}\nGAK: {AK.hex()}",
         f"GAK: {AK.hex(' ')}\nGUEK: {EK.hex(' ')}", f"Authentication key: {AK.hex()} Encryption key: {UPPER}",
@@ -55,6 +59,8 @@ def test_an_authentication_key_alone_is_known_by_its_name():
         (UPPER[:-1], "has 31"),
         (UPPER + "A", "has 33"),
         (f"{UPPER}{AK.hex()}A", "has 65"),
+        (base64.b64encode(EK[:-1]).decode(), "hexadecimal digits"),
+        (base64.b64encode(EK + b"!").decode(), "hexadecimal digits"),
         ("it is in the letter", "hexadecimal digits"),
         ("0" * 32, "zeros"),
         ("AB" * 16, "repeated"),

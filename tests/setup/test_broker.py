@@ -45,6 +45,15 @@ def test_a_broker_that_works(broker):
     assert (found.protocol, found.writes, found.error) == ("5", True, None)
 
 
+def test_the_right_to_announce_is_told_apart(broker, tmp_path):
+    (tmp_path / "acl").write_text("topic write meterd/#\ntopic read #\n")
+    port = broker(f"acl_file {tmp_path}/acl").port
+    assert (answer(port).announces, answer(port).error) == (False, None)
+    assert answer(port, discovery="off").announces is None
+    (tmp_path / "acl").write_text("topic write meterd/#\ntopic write ha/#\n")
+    assert answer(broker(f"acl_file {tmp_path}/acl").port, discovery_prefix="ha").announces is True
+
+
 def test_it_leaves_nothing_behind(broker):
     port, seen = broker().port, []
     answer(port, base="home/meterd")
