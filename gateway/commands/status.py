@@ -52,6 +52,7 @@ def lines(answer: Mapping[str, Any]) -> Iterator[str]:
         if meter["keys"]["encryption"]:
             second = meter["keys"]["authentication"] or "none"
             yield f"{'':<{width}}  encryption key {meter['keys']['encryption']}, authentication key {second}"
+        yield from (f"{'':<{width}}  {_sub_meter(sub)}" for sub in meter.get("sub_meters", ()))
         if meter["last_error"] and meter["state"] != "ok":
             yield f"{'':<{width}}  last error: {meter['last_error']['text']} ({meter['last_error']['t']})"
     yield _mqtt_line(answer["mqtt"])
@@ -69,8 +70,17 @@ def _counts(meter: Mapping[str, Any]) -> str:
     )
 
 
+def _sub_meter(sub: Mapping[str, Any]) -> str:
+    name = f"{sub['medium']} on channel {sub['channel']}, device {sub['device'] or 'without a number'}"
+    if sub["ended"]:
+        return f"{name}: taken away by {sub['ended']}, final {sub['final']['quantity']} {sub['final']['unit']}"
+    since = f", in the place of {sub['replaced']} since {sub['since']}" if sub["replaced"] else ""
+    state = "silent: its time stands still at" if sub["silent"] else "last reading of"
+    return f"{name}: {state} {sub['t'] or 'an unknown time'}{since}"
+
+
 def _mqtt_works(mqtt: Mapping[str, Any] | None) -> bool:
-    return mqtt is None or bool(mqtt["connected"])
+    return mqtt is None or (bool(mqtt["connected"]) and not mqtt.get("trouble"))
 
 
 def _mqtt_line(mqtt: Mapping[str, Any] | None) -> str:
@@ -78,7 +88,8 @@ def _mqtt_line(mqtt: Mapping[str, Any] | None) -> str:
         return "MQTT     not configured: nothing is published"
     if not mqtt["connected"]:
         return f"MQTT     {mqtt['broker']}: not connected: {mqtt['last_error'] or 'connecting'}"
-    return f"MQTT     {mqtt['broker']}: connected with MQTT {mqtt['protocol']}, {mqtt['published']} readings published"
+    well = f"connected with MQTT {mqtt['protocol']}, {mqtt['published']} readings published"
+    return f"MQTT     {mqtt['broker']}: {well}" + (f", but {mqtt['trouble']}" if mqtt.get("trouble") else "")
 
 
 def _journal_works(journal: Mapping[str, Any]) -> bool:

@@ -119,6 +119,8 @@ class MqttSink:
         self._muted_until = -math.inf
         self._link: Link | None = None
         self._no_live: str | None = None
+        #: topics below `base` that the broker refuses in this connection, as a sentence
+        self._forbidden: str | None = None
         self._connections = 0
         self._counters = dict.fromkeys(("published", "dropped", "suppressed", "reconnects"), 0)
 
@@ -177,7 +179,8 @@ class MqttSink:
 
     def status(self) -> dict[str, Any]:
         """What `meterd status` shows of the broker: connection, protocol, last error in a sentence, counters."""
-        return self._connector.status(self._link) | self._counters
+        trouble = self._no_live or self._forbidden
+        return self._connector.status(self._link) | {"trouble": trouble if self._link else None} | self._counters
 
     # -- connection --------------------------------------------------------------------------------------------------
 
@@ -206,6 +209,7 @@ class MqttSink:
         self._refuse_live_qos(link)
         for meter in self._meters.values():
             meter.reconnected(self._monotonic())
+        self._forbidden = None
         link.on_free = self._serve_all
         link.on_refused = self._refused
         self._link, self._listens = link, False
@@ -234,15 +238,14 @@ class MqttSink:
         return topics.Message(self._status_topic, payload, qos=1, retain=True)
 
     def _refused(self, topic: str) -> None:
-        settings, branch = self._settings, f"{self._settings.base}/#"
-        if not topic.startswith(f"{settings.base}/"):
-            if settings.discovery == "off":
-                return
-            branch = f'{settings.discovery_prefix}/#, or set mqtt.discovery = "off"'
-        self._connector.fail(
-            f"broker {place(settings)} does not let this user publish {topic}: "
-            f"allow it to write {branch} in the broker's access list"
-        )
+        settings = self._settings
+        what = f"broker {place(settings)} does not let this user publish {topic}: allow it to write"
+        if topic.startswith(f"{settings.base}/"):
+            self._forbidden = f"{what} {settings.base}/# in the broker's access list"
+            self._connector.fail(self._forbidden)
+        elif settings.discovery != "off":
+            where = f"{settings.discovery_prefix}/# in the broker's access list"
+            self._connector.fail(f'{what} {where}, or set mqtt.discovery = "off"')
 
     # -- Home Assistant ----------------------------------------------------------------------------------------------
 

@@ -81,7 +81,7 @@ class Connector:
                 if closes >= _SUSPICIOUS_CLOSES:
                     failure = taken_over(self._settings, self._client_id)
                 self.fail(failure.reason)
-                await asyncio.sleep(self._backoff(attempt, failure.cap_s))
+                await asyncio.sleep(failure.least_s + self._backoff(attempt, failure.cap_s - failure.least_s))
 
     def fail(self, reason: str) -> None:
         """Remember an error; it is logged when it is another one than before, and not again with every attempt."""

@@ -7,6 +7,8 @@ from gateway.settings import BrokerSettings
 #: longest pause between attempts, s: what heals by itself, and what needs a person
 HEALS_S = 30
 NEEDS_PERSON_S = 120
+#: shortest pause of a client that another one of the same id has thrown out: otherwise the two do so for ever
+THROWN_OUT_S = 60
 
 #: MQTT 5 reason codes of CONNACK and DISCONNECT (clauses 3.2.2.2 and 3.14.2.1); those of 3.1.1 are mapped to them
 UNSUPPORTED_VERSION = 0x84
@@ -39,12 +41,13 @@ _REASONS: dict[int, tuple[int, str]] = {
 
 
 class ConnectionFailedError(Exception):
-    """No connection, or no longer one. `reason` is a sentence; `cap_s` bounds the pause before the next attempt."""
+    """No connection, or no longer one. `reason` is a sentence; `least_s` and `cap_s` bound the pause after it."""
 
-    def __init__(self, reason: str, cap_s: int = HEALS_S) -> None:
+    def __init__(self, reason: str, cap_s: int = HEALS_S, *, least_s: int = 0) -> None:
         super().__init__(reason)
         self.reason = reason
         self.cap_s = cap_s
+        self.least_s = least_s
 
 
 class UnsupportedVersionError(ConnectionFailedError):
@@ -78,7 +81,8 @@ def refused(code: int, name: str, settings: BrokerSettings, client_id: str) -> C
     cap_s, text = _REASONS.get(code, (NEEDS_PERSON_S, f"the broker ended the connection: {name} (0x{code:02X})"))
     will = f", or no right to write {settings.will}" if settings.will else ""
     reason = f"broker {place(settings)}: {text.format(client_id=client_id, will=will)}"
-    return (UnsupportedVersionError if code == UNSUPPORTED_VERSION else ConnectionFailedError)(reason, cap_s)
+    kind = UnsupportedVersionError if code == UNSUPPORTED_VERSION else ConnectionFailedError
+    return kind(reason, cap_s, least_s=THROWN_OUT_S if code == TAKEN_OVER else 0)
 
 
 def closed_early(settings: BrokerSettings) -> UnansweredError:

@@ -45,7 +45,8 @@ _SEND_BUFFER = 65_536
 class Link:
     """A connected client. `lost` becomes a ConnectionFailedError; `on_free()` is called when writing is possible again.
 
-    `on_refused(topic)` is called for the first message that the broker acknowledges as not accepted (MQTT 5 only).
+    `on_refused(topic)` is called for the first message below each first level of topics that the broker acknowledges as
+    not accepted (MQTT 5 only).
     """
 
     def __init__(self, settings: BrokerSettings, client_id: str, client: Client) -> None:
@@ -56,7 +57,8 @@ class Link:
         self._would_block = _would_block(tls=settings.tls)
         #: packets that go before all that paho has in its queue; the first may be sent in part
         self._unsent = b""
-        self._refused = False
+        #: first levels of topics of which a refused one was told
+        self._refused: set[str] = set()
         self._heard = time.monotonic()
         #: since when the broker owes a sign of life; when it was asked last
         self._owes: float | None = None
@@ -284,8 +286,8 @@ class Link:
             return
         if not self.unacked:
             self._client.on_publish = None
-        if code.is_failure and not self._refused:
-            self._refused = True
+        if code.is_failure and (level := topic.partition("/")[0]) not in self._refused:
+            self._refused.add(level)
             self.on_refused(topic)
         # not from here: paho holds a lock while it calls back
         self._loop.call_soon(self._acked)

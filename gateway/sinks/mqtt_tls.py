@@ -17,6 +17,16 @@ _VERIFY: dict[int, str] = {
     62: "its certificate is for another host name: set mqtt.host to the name in the certificate",
     64: "its certificate is for another address: set mqtt.host to the name or address in the certificate",
 }
+#: what OpenSSL calls an answer that is no TLS
+_NO_TLS = {
+    "WRONG_VERSION_NUMBER",
+    "RECORD_LAYER_FAILURE",
+    "UNEXPECTED_MESSAGE",
+    "UNEXPECTED_RECORD",
+    "BAD_RECORD_TYPE",
+    "PACKET_LENGTH_TOO_LONG",
+    "HTTP_REQUEST",
+}
 _CLIENT_CERTIFICATE = (
     "the broker does not accept this client's certificate: check mqtt.cert_file and mqtt.key_file against its authority"
 )
@@ -64,7 +74,7 @@ def explain(error: ssl.SSLError, settings: BrokerSettings) -> ConnectionFailedEr
     if isinstance(error, ssl.SSLCertVerificationError):
         text = _VERIFY.get(error.verify_code, f"its certificate is not accepted: {error.verify_message}")
         return ConnectionFailedError(f"broker {where}: {text}", NEEDS_PERSON_S)
-    if isinstance(error, ssl.SSLEOFError) or error.reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}:
+    if isinstance(error, ssl.SSLEOFError) or error.reason in _NO_TLS:
         return no_tls(settings)
     if error.reason and "ALERT" in error.reason:
         return ConnectionFailedError(f"broker {where}: {_CLIENT_CERTIFICATE} ({error.reason})", NEEDS_PERSON_S)

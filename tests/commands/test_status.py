@@ -54,6 +54,28 @@ def test_says_what_matters():
     assert "last error" not in text
 
 
+SUB = {
+    "channel": 1, "medium": "gas", "device": "5d3a0c9b1f6e2a48", "t": "2026-11-21T22:20:00Z",
+    "since": "2026-11-01T00:00:00Z", "silent": False, "replaced": None, "ended": None,
+}  # fmt: skip
+
+
+def test_shows_each_sub_meter():
+    old = SUB | {"device": None, "ended": "2026-11-01T00:00:00Z", "final": {"quantity": "5000.123", "unit": "m3"}}
+    rows = [SUB, SUB | {"silent": True, "t": None}, SUB | {"replaced": "0123456789abcdef"}, old]
+    text = "\n".join(lines(changed(meter__sub_meters=rows)))
+    assert "gas on channel 1, device 5d3a0c9b1f6e2a48: last reading of 2026-11-21T22:20:00Z\n" in text
+    assert "silent: its time stands still at an unknown time" in text
+    assert "in the place of 0123456789abcdef since 2026-11-01T00:00:00Z" in text
+    assert "device without a number: taken away by 2026-11-01T00:00:00Z, final 5000.123 m3" in text
+
+
+def test_a_broker_that_refuses_topics_is_not_well():
+    answer = changed(mqtt__trouble="broker b:1883 does not let this user publish meterd/main/state")
+    assert not is_well(answer)
+    assert "1 readings published, but broker b:1883 does not let this user publish" in "\n".join(lines(answer))
+
+
 def test_says_why_there_is_no_data():
     text = "\n".join(lines(changed(meter__state="no_bytes", meter__age_s=None, meter__profile=None)))
     assert "no reading yet" in text

@@ -252,8 +252,8 @@ def test_what_waited_for_a_daemon_that_stood_still_is_stored_and_no_news(scene, 
     woken = time.monotonic()
     until(lambda: all((one.acts_on or 0) in fresh(made, woken) for one in made.consumers.values()), "new values")
     made.sender.silence()
-    assert "stood_still" in made.daemon.log.read_text()
     assert not waited(made, frozen, woken)
+    assert "stood_still" in made.daemon.log.read_text()
     assert made.daemon.stop() == 0
     stored = {reading["p_import_w"] for reading in made.daemon.export()}
     assert {watts for watts, at in made.sender.sent.items() if frozen + 1 < at < woken - 1} <= stored

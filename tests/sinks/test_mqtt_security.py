@@ -257,10 +257,10 @@ def test_missing_right_to_publish_is_named(guarded, password_file, make_sink, ru
         options = {"username": "meter", "password_file": str(password_file)}
         sink = make_sink(guarded.port, ("main", "second"), **options)
         async with running(sink):
-            await until(lambda: sink.status()["last_error"])
+            await until(lambda: sink.status()["trouble"])
             assert sink.status()["connected"]
-            assert "does not let this user publish meterd/second/availability" in sink.status()["last_error"]
-            assert "write meterd/#" in sink.status()["last_error"]
+            assert "does not let this user publish meterd/second/availability" in sink.status()["trouble"]
+            assert "write meterd/#" in sink.status()["trouble"]
 
     asyncio.run(main())
 
