@@ -6,6 +6,9 @@ pseudonyms, the same as over MQTT. Exit code 0 with readings, 1 when none matche
 
 jsonl: one object per reading as in docs/item-p.md, `sub` beside it where the telegram had sub-meter readings.
 csv: one column per attribute, empty where absent; `sub` and, with --registers, `registers` hold JSON.
+
+--sub-meters: readings of gas, water, heat and other meters behind the meter instead, each once, although telegrams
+repeat it for up to an hour; meterd.sub/1 (docs/sub-meters.md).
 """
 
 import argparse
@@ -15,7 +18,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,11 +27,12 @@ import msgspec
 
 from gateway.commands import configuration
 from gateway.commands.arguments import moment
-from gateway.item_p import ItemP, sub_to_dict, to_dict, utc
+from gateway.item_p import ItemP, LiveSub, sub_to_dict, to_dict, utc
 from gateway.pseudonym import pseudonym
 from gateway.settings import SettingsError
 from gateway.stores.reader import Reader
 from gateway.stores.schema import JournalError
+from gateway.sub_meters import new_readings
 
 #: the header of CSV, fixed: attributes of item P by their JSON names, `src` as its two parts
 COLUMNS = (
@@ -36,6 +40,8 @@ COLUMNS = (
     "p_import_w", "p_export_w", "p_net_w", "a_import_wh", "a_export_wh", "reg_t",
     "quality", "auth", "seq", "valid_for_s", "interface", "profile", "sub", "registers",
 )  # fmt: skip
+#: the same of --sub-meters
+SUB_COLUMNS = ("meter", "channel", "device", "medium", "t", "quantity", "unit", "quality", "auth", "seq")
 #: seconds between two signs of life on a terminal
 PROGRESS_S = 0.5
 
@@ -52,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", type=moment, metavar="ISO", dest="since", help="readings from this time on")
     parser.add_argument("--to", type=moment, metavar="ISO", dest="until", help="readings before this time")
     parser.add_argument("--registers", action="store_true", help="every register of the telegram, not only item P")
+    parser.add_argument("--sub-meters", action="store_true", help="readings of the sub-meters instead, each once")
     parser.add_argument(
         "-o", "--output", default="-", metavar="FILE", help="write to FILE, which appears when complete"
     )
@@ -62,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
     """Export; 0 with readings, 1 without or when the journal cannot be read, 2 for options that contradict."""
     if args.since and args.until and args.since >= args.until:
         return _complain("--from must be before --to", 2)
+    if args.sub_meters and args.registers:
+        return _complain("--registers are those of the meter, --sub-meters have none: leave out one of them", 2)
     if args.output != "-" and Path(args.output).exists() and not args.force:
         return _complain(f"{args.output} exists: name another file, or add --force", 2)
     try:
@@ -87,33 +96,41 @@ def _journal(args: argparse.Namespace) -> Path:
 def _export(reader: Reader, args: argparse.Namespace) -> int:
     if args.meter and args.meter not in reader.meters:
         return _complain(f"{reader.path} knows no meter {args.meter!r}: it has {', '.join(reader.meters) or 'none'}", 1)
-    render = FORMATS[args.format]
     items = _with_progress(iter(reader))
-    first = next(items, None)
+    columns = SUB_COLUMNS if args.sub_meters else COLUMNS
+    if args.sub_meters:
+        objects = (_sub_object(item.meter, live) for item, live in new_readings(items, reader.salt))
+    else:
+        objects = (_object(item, reader.salt, registers=args.registers) for item in items)
+    first = next(objects, None)
     if first is None:
         _mention_damage(reader)
         return _complain("no reading matches", 1)
+    render = FORMATS[args.format]
     with _output(args.output) as out:
         if render is _csv:
-            out.write(_line(COLUMNS))
-        out.write(render(first, reader.salt, registers=args.registers))
-        for item in items:
-            out.write(render(item, reader.salt, registers=args.registers))
+            out.write(_line(columns))
+        out.write(render(first, columns))
+        for found in objects:
+            out.write(render(found, columns))
     _mention_damage(reader)
     return 0
 
 
-def _jsonl(item: ItemP, salt: bytes, *, registers: bool) -> bytes:
-    return _encode(_object(item, salt, registers=registers)) + b"\n"
+def _jsonl(found: dict[str, Any], _columns: Sequence[str]) -> bytes:
+    return _encode(found) + b"\n"
 
 
-def _csv(item: ItemP, salt: bytes, *, registers: bool) -> bytes:
-    found = _object(item, salt, registers=registers)
-    found |= found["src"]
+def _csv(found: dict[str, Any], columns: Sequence[str]) -> bytes:
+    found |= found.get("src", {})
     for name in ("sub", "registers"):
         if name in found:
             found[name] = _encode(found[name]).decode()
-    return _line(found.get(column, "") for column in COLUMNS)
+    return _line(found.get(column, "") for column in columns)
+
+
+def _sub_object(meter: str, live: LiveSub) -> dict[str, Any]:
+    return sub_to_dict(live.reading, meter=meter, device=live.device, auth=live.auth, seq=live.seq)
 
 
 def _object(item: ItemP, salt: bytes, *, registers: bool) -> dict[str, Any]:
@@ -132,8 +149,8 @@ def _object(item: ItemP, salt: bytes, *, registers: bool) -> dict[str, Any]:
     return found
 
 
-#: a row as octets: (item, salt, registers=) -> line
-FORMATS: dict[str, Callable[..., bytes]] = {"jsonl": _jsonl, "csv": _csv}
+#: a row as octets: (object, columns of CSV) -> line
+FORMATS: dict[str, Callable[[dict[str, Any], Sequence[str]], bytes]] = {"jsonl": _jsonl, "csv": _csv}
 
 
 def _line(values: Any) -> bytes:

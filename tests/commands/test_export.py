@@ -19,7 +19,7 @@ import pytest
 
 from decoders.model import Reading, SubReading
 from gateway.cli import main
-from gateway.commands.export import COLUMNS
+from gateway.commands.export import COLUMNS, SUB_COLUMNS
 from gateway.item_p import ItemP, stamp, to_dict
 from gateway.pseudonym import pseudonym
 from gateway.stores.journal import Journal
@@ -103,6 +103,42 @@ def test_sub_meters_have_a_pseudonym(export: Export, filled: Journal) -> None:
     assert DEVICE not in out
     assert READING.identity is not None
     assert READING.identity not in out
+
+
+@pytest.fixture
+def gas(filled: Journal) -> Journal:
+    """Ten telegrams more that repeat a gas reading, then five with the next one."""
+    later = replace(SUB, t=START + timedelta(minutes=5), integer=SUB.integer + 40)
+    for n in range(10, 25):
+        filled.append(item(n if n < 20 else 300 + n, "barn", sub=(SUB if n < 20 else later,)))
+    assert filled.flush(60)
+    return filled
+
+
+def test_each_reading_of_a_sub_meter_once(export: Export, gas: Journal, checkout: Path) -> None:
+    code, out, err = export("--sub-meters")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert (code, err) == (0, "")
+    assert [(row["t"], row["quantity"], row["seq"]) for row in rows] == [
+        ("2026-11-21T22:20:00Z", "12785.123", 11),
+        ("2026-11-21T22:25:00Z", "12785.163", 321),
+    ]
+    assert {row["device"] for row in rows} == {pseudonym(gas.salt, DEVICE)}
+    schema = json.loads((checkout / "docs" / "schemas" / "sub.schema.json").read_text())
+    for row in rows:
+        jsonschema.validate(row, schema)
+
+
+def test_sub_meters_as_csv(export: Export, gas: Journal) -> None:
+    _, out, _ = export("--sub-meters", "--format", "csv", "--meter", "barn")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert tuple(rows[0]) == SUB_COLUMNS
+    assert [row["quantity"] for row in rows] == ["12785.123", "12785.163"]
+
+
+def test_a_meter_without_sub_meters(export: Export) -> None:
+    assert export("--sub-meters", "--meter", "main")[::2] == (1, "meterd export: no reading matches\n")
+    assert export("--sub-meters", "--registers")[0] == 2
 
 
 def test_csv_has_a_fixed_header_and_empty_cells(export: Export) -> None:
