@@ -5,6 +5,7 @@ meter is silence. A client that does not read keeps one telegram waiting and mis
 is no longer valid: then its connection ends. No client waits for another.
 """
 
+import asyncio
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +18,8 @@ from gateway.sinks.dsmr import equipment_id, telegram
 from gateway.sinks.listener import Client, Listener
 from gateway.sinks.local_time import LocalTime
 
+#: after a reading (s): on a small machine the broker and its clients get the processor before twenty others wake up
+_BEHIND_S = 0.001
 #: what the kernel may hold for one client (octets): a few telegrams, not minutes of them
 _QUEUE = 8_192
 #: what a client may say (octets): nothing is read from it, and it has no reason to say more
@@ -44,6 +47,9 @@ class VirtualP1Sink:
         self._monotonic = monotonic
         self._sent = self._skipped = self._dropped = 0
         self._withheld: str | None = None
+        #: a telegram and its validity (s), between a reading and the moment at which clients get it
+        self._waiting: tuple[bytes, int] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self.listener = Listener(name, settings.listen, settings.max_clients, lambda it: _Reader(it, self._drop))
 
     async def run(self) -> None:
@@ -60,10 +66,10 @@ class VirtualP1Sink:
             self._withheld = error.reason
             raise
         self._withheld = None
-        now = self._monotonic()
-        for client in list(self.listener.clients):
-            assert isinstance(client, _Reader)  # noqa: S101
-            self._give(client, octets, now, item.valid_for_s or 0)
+        self._flush()
+        if self.listener.clients:
+            self._waiting = (octets, item.valid_for_s or 0)
+            self._timer = asyncio.get_running_loop().call_later(_BEHIND_S, self._flush)
 
     def report(self, meter: str, state: Mapping[str, Any], *, available: bool) -> None:
         """A line state has no telegram: a silent meter is silence."""
@@ -83,6 +89,18 @@ class VirtualP1Sink:
             "trouble": problem,
             "text": problem or text,
         }
+
+    def _flush(self) -> None:
+        """Send what waits."""
+        if self._timer is not None:
+            self._timer.cancel()
+        waiting, self._waiting, self._timer = self._waiting, None, None
+        if waiting is None:
+            return
+        now = self._monotonic()
+        for client in list(self.listener.clients):
+            assert isinstance(client, _Reader)  # noqa: S101
+            self._give(client, waiting[0], now, waiting[1])
 
     def _give(self, client: "_Reader", octets: bytes, now: float, valid_for_s: int) -> None:
         if client.transport is None or client.transport.is_closing():

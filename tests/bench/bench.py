@@ -12,6 +12,7 @@ import many
 import pushes
 import report
 import resources
+import virtual
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "measured" / "bench.md"
@@ -21,8 +22,9 @@ PARTS: dict[str, tuple[Callable[[float], list[report.Figure]], float]] = {
     "decoding": (decoding.figures, 0.10),
     "pushes": (pushes.figures, 0.10),
     "latency": (latency.figures, 0.20),
+    "virtual": (virtual.figures, 0.10),
     "resources": (resources.figures, 0.15),
-    "many": (many.figures, 0.45),
+    "many": (many.figures, 0.35),
 }
 
 

@@ -102,6 +102,15 @@ class Bench:
         subscriber.next(UP_S)
         return subscriber
 
+    def readers(self, port: int, count: int) -> "Subscriber":
+        """Start clients of a virtual P1, and one more that never reads; their telegrams are told as messages are."""
+        script = str(HERE / "readers.py")
+        readers = Subscriber(
+            self.child("readers", sys.executable, script, str(port), str(count), stdout=subprocess.PIPE)
+        )
+        readers.next(UP_S)
+        return readers
+
     @contextmanager
     def pty(self) -> Iterator[tuple[int, str]]:
         """A meter's port: the descriptor to write to, and the path to read from."""
