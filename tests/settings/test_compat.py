@@ -93,6 +93,7 @@ def test_one_topic_belongs_to_one_table(problems, read):
     assert problems(tables(VICTRON, VICTRON)) == [f"{said}; allowed: a topic of its own"]
     below = VICTRON.replace("victron/grid", "dsmr/reading/timestamp")
     assert len(problems(tables(DSMR, below))) == 1, "also a field of dsmr-reader"
+    assert len(problems(tables(below, DSMR))) == 1, "in any order"
     assert len(problems(tables(VICTRON, VICTRON + 'host = "B"\n'))) == 1, "also where the broker is named again"
     assert len(read(tables(VICTRON, VICTRON + 'host = "gx"\n')).compat) == 2, "but not at another broker"
 

@@ -206,6 +206,7 @@ def test_a_broker_that_stands_still_drops_readings_and_holds_nobody(broker, make
                     if sink.status()["dropped"]:
                         break
                     await asyncio.sleep(0)
+                assert sink.status()["connected"], "what a lost connection drops proves nothing"
             finally:
                 broker.process.send_signal(signal.SIGCONT)
 
