@@ -67,12 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export; 0 with readings, 1 without or when the journal cannot be read, 2 for options that contradict."""
-    if args.since and args.until and args.since >= args.until:
-        return _complain("--from must be before --to", 2)
-    if args.sub_meters and args.registers:
-        return _complain("--registers are those of the meter, --sub-meters have none: leave out one of them", 2)
-    if args.output != "-" and Path(args.output).exists() and not args.force:
-        return _complain(f"{args.output} exists: name another file, or add --force", 2)
+    problem = _conflict(args)
+    if problem:
+        return _complain(problem, 2)
     try:
         reader = Reader(_journal(args), args.meter, args.since, args.until)
     except SettingsError as error:
@@ -85,6 +82,16 @@ def run(args: argparse.Namespace) -> int:
         return _complain(str(error), 1)
     finally:
         reader.close()
+
+
+def _conflict(args: argparse.Namespace) -> str | None:
+    if args.since and args.until and args.since >= args.until:
+        return "--from must be before --to"
+    if args.sub_meters and args.registers:
+        return "--registers are those of the meter, --sub-meters have none: leave out one of them"
+    if args.output != "-" and Path(args.output).exists() and not args.force:
+        return f"{args.output} exists: name another file, or add --force"
+    return None
 
 
 def _journal(args: argparse.Namespace) -> Path:

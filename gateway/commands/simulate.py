@@ -21,7 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
-from gateway.simulator import faults, keys
+from gateway.simulator import faults, keys, sub_meters
 from gateway.simulator.clock import Clock, zone
 from gateway.simulator.meter import Meter
 from gateway.simulator.port import FilePort, Port, PtyPort, TcpPort
@@ -64,6 +64,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(faults.KINDS)}, of pushes also {', '.join(faults.PUSH_KINDS)}; "
         "KIND@3,7-9 for telegrams by number (from 0); may be repeated",
     )
+    parser.add_argument(
+        "--sub-meter",
+        metavar="KIND@N",
+        type=_sub_change,
+        action="append",
+        default=[],
+        help=f"what happens to the gas meter at telegram N: {', '.join(sub_meters.KINDS)}; may be repeated",
+    )
     parser.add_argument("--unplug-for", metavar="S", type=_positive, help="simulated seconds that an unplug lasts")
     parser.add_argument("--truth", metavar="FILE", type=Path, help="one JSON line per telegram: item P, fault, readers")
     parser.add_argument("--json", action="store_true", help="say where the port is as JSON")
@@ -87,7 +95,9 @@ def run(args: argparse.Namespace) -> int:
 async def _simulate(args: argparse.Namespace, secret: keys.MeterKeys | None, files: contextlib.ExitStack) -> int:
     clock = _clock(args)
     meters = [
-        simulated(args.seed + i, args.variant, clock.start, keys=secret, interval_s=args.interval)
+        simulated(
+            args.seed + i, args.variant, clock.start, keys=secret, interval_s=args.interval, sub_changes=args.sub_meter
+        )
         for i in range(args.meters)
     ]
     ports = [_port(args, i, files) for i in range(args.meters)]
@@ -191,6 +201,8 @@ def _conflict(args: argparse.Namespace) -> str | None:
         return "--link names a pseudo-terminal: leave out --tcp and --out"
     if args.meters > 1 and (args.link or args.out):
         return "--meters gives each meter its own port: leave out --link and --out"
+    if args.sub_meter and not METERS[args.variant].gas:
+        return f"{args.variant} has no sub-meter: leave out --sub-meter"
     return _key_conflict(args) or _fault_conflict(args)
 
 
@@ -237,6 +249,13 @@ def _instant(text: str) -> datetime:
 def _fault(text: str) -> faults.Request:
     try:
         return faults.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _sub_change(text: str) -> sub_meters.Change:
+    try:
+        return sub_meters.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

@@ -1,10 +1,11 @@
 """A simulated meter: a household, its registers and a variant of P1; what it sends at an instant, and what is true."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from math import isqrt
 from typing import Any
 
-from gateway.simulator import p1
+from gateway.simulator import p1, sub_meters
 from gateway.simulator.clock import wall, zone
 from gateway.simulator.faults import Faults, Request
 from gateway.simulator.house import FLICKER_S, Household
@@ -15,15 +16,20 @@ from gateway.simulator.variants import VARIANTS, Variant
 class Meter:
     """A meter that can be asked about any instant from `start` on; cheapest when asked in order of time."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - options by name
         self,
         seed: int = 1,
         variant: str | Variant = "dsmr5",
         start: datetime | None = None,
         *,
         solar_wp: int | None = None,
+        sub_changes: Sequence[sub_meters.Change] = (),
+        interval_s: float | None = None,
     ) -> None:
-        """Raises ValueError for a name that is not in `VARIANTS`, and for a start without a zone."""
+        """Raises ValueError for a name that is not in `VARIANTS`, for a start without a zone, and without a sub-meter.
+
+        `sub_changes` count telegrams, one each `interval_s` (by default as the real meter sends them).
+        """
         if isinstance(variant, str) and variant not in VARIANTS:
             raise ValueError(f"no simulated meter is called {variant!r}: choose one of {', '.join(VARIANTS)}")
         self.variant = VARIANTS[variant] if isinstance(variant, str) else variant
@@ -33,6 +39,11 @@ class Meter:
         self._clock = zone(self.variant.clock_zone)
         self._registers = Registers(self.house, self.start)
         self._state: p1.State | None = None
+        if sub_changes and not self.variant.gas:
+            raise ValueError(f"{self.variant.name} has no sub-meter: leave out its changes")
+        step = interval_s or self.variant.interval_s
+        self._sub_changes = tuple((kind, int(self.start + number * step)) for kind, number in sub_changes)
+        self._gas_then: dict[int, tuple[GasReading, GasReading]] = {}
 
     def faults(self, requests: tuple[Request, ...]) -> Faults:
         """What spoils its telegrams; raises ValueError for a fault that they cannot have."""
@@ -40,7 +51,8 @@ class Meter:
 
     def telegram_at(self, t: datetime) -> bytes:
         """The telegram that the meter sends at `t` (whole seconds; the fraction is dropped)."""
-        return p1.telegram(self.state_at(t), self.variant)
+        state, variant, _ = self._changed(self.state_at(t))
+        return p1.telegram(state, variant)
 
     def truth_at(self, t: datetime) -> dict[str, Any]:
         """What a reader must find in `telegram_at(t)`: item P in W and Wh, the sub-meter; absent is left out.
@@ -60,7 +72,7 @@ class Meter:
         if self.variant.clock:
             truth |= {"t": utc(state.t), "t_meter": wall(state.t, self._clock).isoformat()}
         if self.variant.gas:
-            truth["sub"] = [_gas(getattr(state, self.variant.gas))]
+            truth["sub"] = self._subs(state, self.variant.gas)
         return truth
 
     def security_at(self, t: datetime) -> dict[str, Any]:
@@ -79,6 +91,27 @@ class Meter:
         self._registers.advance(second)
         self._state = self._measure(second)
         return self._state
+
+    def _changed(self, state: p1.State) -> tuple[p1.State, Variant, list[int]]:
+        if not self._sub_changes:
+            return state, self.variant, [1]
+        return sub_meters.changed(state, self.variant, self._sub_changes, self._gas_at)
+
+    def _gas_at(self, second: int) -> tuple[GasReading, GasReading]:
+        if second not in self._gas_then:
+            registers = Registers(self.house, self.start)
+            registers.advance(second)
+            self._gas_then[second] = registers.gas_5min, registers.gas_hour
+        return self._gas_then[second]
+
+    def _subs(self, state: p1.State, gas: str) -> list[dict[str, Any]]:
+        shown, _, channels = self._changed(state)
+        has_time = not any(kind == "invalid" and state.t >= second for kind, second in self._sub_changes)
+        readings = [getattr(shown, gas), getattr(shown, gas.replace("gas_", "beside_"))]
+        return [
+            sub_meters.shown(channel, reading, has_time=has_time, utc=utc)
+            for channel, reading in zip(channels, readings, strict=False)
+        ]
 
     def _measure(self, second: int) -> p1.State:
         registers, phases, reactive = self._registers, self.house.phases(second), self.house.reactive(second)
@@ -136,11 +169,6 @@ def _negative(line: tuple[int, int, int]) -> p1.Phases:
 def _energy(watt_seconds: list[int]) -> p1.Energy:
     low, normal = watt_seconds[LOW], watt_seconds[NORMAL]
     return p1.Energy(low // WS_PER_WH, normal // WS_PER_WH, (low + normal) // WS_PER_WH)
-
-
-def _gas(reading: GasReading) -> dict[str, Any]:
-    cubic, litres = divmod(reading.litres, 1000)
-    return {"channel": 1, "medium": "gas", "t": utc(reading.t), "quantity": f"{cubic}.{litres:03d}", "unit": "m3"}
 
 
 def _second(t: datetime) -> int:

@@ -62,6 +62,10 @@ class State(NamedTuple):
     peaks: tuple[Peak, ...]
     gas_5min: GasReading
     gas_hour: GasReading
+    #: a second gas meter, where one was put beside the first (sub_meters)
+    beside_serial: str = ""
+    beside_5min: GasReading = GasReading(0, 0)
+    beside_hour: GasReading = GasReading(0, 0)
 
     @property
     def power_factor(self) -> int:

@@ -4,10 +4,11 @@ Its invocation counter rises by one with every push and never goes back, across 
 at one for every second since the meter was installed, and no push meter is quicker than that.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from gateway.simulator import apdu, axdr, hdlc, lists, mbus, p1
+from gateway.simulator import apdu, axdr, hdlc, lists, mbus, p1, sub_meters
 from gateway.simulator.clock import wall
 from gateway.simulator.faults import Faults, Request
 from gateway.simulator.keys import MeterKeys, generate
@@ -156,13 +157,21 @@ class PushMeter(Meter):
         return {"t": utc(second), "t_meter": local.isoformat()}
 
 
-def simulated(
-    seed: int, variant: str, start: datetime | None, *, keys: MeterKeys | None = None, interval_s: float | None = None
+def simulated(  # noqa: PLR0913 - options by name
+    seed: int,
+    variant: str,
+    start: datetime | None,
+    *,
+    keys: MeterKeys | None = None,
+    interval_s: float | None = None,
+    sub_changes: Sequence[sub_meters.Change] = (),
 ) -> Meter:
     """The simulated meter of that name, whatever kind it is; raises ValueError."""
-    if variant in PUSHES:
-        return PushMeter(seed, variant, start, keys=keys, interval_s=interval_s)
-    return Meter(seed, variant, start)
+    if variant not in PUSHES:
+        return Meter(seed, variant, start, sub_changes=sub_changes, interval_s=interval_s)
+    if sub_changes:
+        raise ValueError(f"{variant} has no sub-meter: leave out its changes")
+    return PushMeter(seed, variant, start, keys=keys, interval_s=interval_s)
 
 
 def _comes_twice(local: datetime) -> bool:
