@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import decoding
+import first_entity
 import latency
 import many
 import pushes
@@ -24,7 +25,8 @@ PARTS: dict[str, tuple[Callable[[float], list[report.Figure]], float]] = {
     "latency": (latency.figures, 0.20),
     "virtual": (virtual.figures, 0.10),
     "resources": (resources.figures, 0.15),
-    "many": (many.figures, 0.35),
+    "entity": (first_entity.figures, 0.10),
+    "many": (many.figures, 0.25),
 }
 
 
