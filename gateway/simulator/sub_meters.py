@@ -47,19 +47,22 @@ def changed(
 ) -> tuple[State, Variant, list[int]]:
     """What a meter knows and prints after its changes (kind, second), and the channels on which its gas meters are."""
     kinds = {kind: second for kind, second in sorted(changes, key=lambda change: change[1]) if state.t >= second}
-    channel, old = 1, state
+    channel = 1
     if "move" in kinds:
         channel += 1
     if "beside" in kinds:
         second = kinds["beside"]
-        frozen = dict(zip(("gas_5min", "gas_hour"), at(second), strict=True))
-        state = _exchanged(old, second, at)
+        five, hour = at(second)
+        new = _exchanged(state, second, at)
         state = state._replace(
-            **frozen, gas_serial=old.gas_serial, beside_serial=state.gas_serial,
-            beside_5min=state.gas_5min, beside_hour=state.gas_hour,
-        )  # fmt: skip
+            gas_5min=five,
+            gas_hour=hour,
+            beside_serial=new.gas_serial,
+            beside_5min=new.gas_5min,
+            beside_hour=new.gas_hour,
+        )
     elif "exchange" in kinds:
-        state = _exchanged(old, kinds["exchange"], at)
+        state = _exchanged(state, kinds["exchange"], at)
     if "stale" in kinds:
         five, hour = at(kinds["stale"])
         state = state._replace(gas_5min=five, gas_hour=hour)

@@ -1,13 +1,17 @@
 """Sub-meters over telegrams: known by number, newest time wins, stale is silent, an exchange is an exchange."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from decoders.decoder import Decoder
 from decoders.model import Reading, SubReading, decimal
+from gateway import profiles
 from gateway.item_p import LiveSub, stamp
 from gateway.pseudonym import pseudonym
 from gateway.sub_meters import LEAST, MAX_DEVICES, UNKNOWN, SubMeters, new_readings
@@ -334,6 +338,48 @@ def test_each_stored_reading_is_found_once():
     items = [line.item(second / 60, gas(1_000 + second // 300, second // 300 * 5)) for second in range(900)]
     found = [(live.reading.integer, live.seq) for _, live in new_readings(items, SALT)]
     assert found == [(1_000, 2), (1_001, 301), (1_002, 601)]
+
+
+# -- telegrams of real meters ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def captured(checkout) -> dict[str, Reading]:
+    """Each plain P1 telegram of the corpus that has sub-meters, by the name of its case."""
+    auto = [profiles.load(name) for name in profiles.names() if profiles.load(name).link == "p1"]
+    found = {}
+    for line in (checkout / "tests/corpus/p1-ascii.jsonl").read_text().splitlines():
+        case = json.loads(line)
+        decoder = Decoder(auto, ZoneInfo, tz="Europe/Amsterdam")
+        octets = case["data"].encode("latin-1")
+        for result in [*decoder.feed(octets), *decoder.close()]:
+            if isinstance(result, Reading) and result.sub:
+                found[case["id"]] = result
+    return found
+
+
+def test_sub_meters_of_the_corpus_are_live_when_their_telegram_is(captured):
+    assert len(captured) >= 15
+    for case, reading in captured.items():
+        t_rx = reading.t or max(sub.t for sub in reading.sub if sub.t)
+        item = stamp(reading, "main", seq=1, t_rx=t_rx, max_clock_offset_s=3_600)
+        subs = SubMeters(SALT)
+        subs.take(item)
+        live = subs.take(item)
+        assert [(one.reading.channel, one.reading.integer) for one in live] == [
+            (sub.channel, sub.integer) for sub in reading.sub
+        ], case
+        for one, sub in zip(live, reading.sub, strict=True):
+            ahead = sub.t is not None and sub.t > t_rx + timedelta(hours=1)
+            assert one.reading.t == (None if ahead else sub.t), case
+
+
+def test_of_the_corpus_one_gas_meter_is_ahead_and_one_telegram_has_two(captured):
+    """An anonymised capture whose gas meter is 16 days ahead, and the specification's example of Luxembourg."""
+    ahead = captured["p1-dsmrparser-v4-2"]
+    assert ahead.sub[0].t > ahead.t + timedelta(days=15)
+    two = captured["p1-nodedsmr-dsmr-luxembourgh-spec-example"]
+    assert [(sub.channel, sub.medium) for sub in two.sub] == [(1, "gas"), (4, "gas")]
 
 
 # -- whatever comes --------------------------------------------------------------------------------------------------
