@@ -48,7 +48,7 @@ def _fields(item: ItemP) -> Iterator[tuple[str, str]]:
     for field, (name, power) in _REGISTERS.items():
         if name in found:
             yield field, _scaled(found[name], power)
-    yield from _gas(item.reading.sub)
+    yield from _gas(tuple(live.reading for live in item.subs))
 
 
 def _energy(
@@ -65,7 +65,7 @@ def _energy(
 
 
 def _gas(subs: tuple[SubReading, ...]) -> Iterator[tuple[str, str]]:
-    """The one gas meter that has a time; of several (an exchanged one stays on its channel) the newest."""
+    """The gas meter that has a time and is not silent; of several the newest."""
     timed = [(sub.t, sub) for sub in subs if sub.medium == "gas" and sub.unit == "m3" and sub.t is not None]
     if timed:
         time, newest = max(timed, key=lambda pair: pair[0])
