@@ -21,6 +21,8 @@ from gateway.sinks.topics import Message, MeterTopics, status_topic
 #: from the first sight of something new to its announcement, and between two of one device (s): Home Assistant may
 #: drop what follows an announcement that it is still busy with
 SETTLE_S, GAP_S = 3.0, 6.0
+#: so long Home Assistant may take to listen to an entity that it was told of (s)
+REPEAT_AFTER_S = 2.0
 #: without a reading a meter is announced after this time (s), so that a person sees why there is none
 PATIENCE_S = 10.0
 #: between two rounds that births cause, and the jitter before one (s)
@@ -91,6 +93,8 @@ class _Known:
     live: tuple[LiveSub, ...] = ()
     due: float = math.inf
     announced: float = -math.inf
+    #: what is published on change is to be said again, because whoever was told begins to listen only now
+    repeats: bool = False
 
     def wants(self, at: float) -> None:
         """Announce at this time or before, but not too soon after the last time."""
@@ -195,6 +199,14 @@ class Announcer:
             if rhythm.absent_since is not None:
                 rhythm.absent_since = math.inf
 
+    def wants_repetition(self, meter: str, now: float) -> bool:
+        """Tell, once after each announcement, that what is published on change only must be published again."""
+        known = self._known[meter]
+        if not known.repeats or now - known.announced < REPEAT_AFTER_S:
+            return False
+        known.repeats = False
+        return True
+
     # -- what is to be sent ------------------------------------------------------------------------------------------
 
     def next(self, now: float, limit: int, *, idle: bool) -> list[Message]:
@@ -215,7 +227,7 @@ class Announcer:
             return self._withdraw(at, self._others, is_sub=is_sub)
         for name, known in self._known.items():
             if known.due <= now:
-                known.due, known.announced = math.inf, now
+                known.due, known.announced, known.repeats = math.inf, now, True
                 return self._announce(name, known)
         return None
 

@@ -260,13 +260,13 @@ def _sub_entities(sub: Sub, main: Main) -> Iterator[Entity]:
     elif sub.medium in _WATERS and device_class == "volume":
         device_class = "water"
     topic = {"state_topic": f"{main.topics.sub}{sub.channel:d}/reading", "expire_after": sub.expire_s}
-    mine = f"value_json.device == '{sub.device}'" if sub.device else "value_json.device is not defined"
-    holds = "(value_json.quality != 'suspect' or value_json.t is not defined)"
+    mine = "value_json.get('device') " + (f"== '{sub.device}'" if sub.device else "is none")
+    holds = "(value_json.quality != 'suspect' or value_json.get('t') is none)"
     value = f"{{% if {mine} and {holds} %}}{{{{ value_json.quantity }}}}{{% endif %}}"
     total = {"name": "Total", "value_template": value} | topic
     yield Entity("sensor", "total", total | _measures(device_class, "total_increasing", unit))
     if sub.has_time:
-        time = f"{{{{ value_json.t if {mine} and value_json.t is defined else none }}}}"
+        time = f"{{{{ value_json.get('t') if {mine} else none }}}}"
         config = {"name": "Reading time", "value_template": time, "device_class": "timestamp"}
         yield Entity("sensor", "reading_time", config | topic | {"entity_category": "diagnostic"})
 
@@ -291,7 +291,8 @@ def _bundle(prefix: str, at: str) -> str:
 
 
 def _component(prefix: str, at: str, platform: str, key: str) -> str:
-    return f"{prefix}/{platform}/{at}/{key}/config"
+    """Not under the id of the bundle: Home Assistant would take an empty message here for one about the bundle's."""
+    return f"{prefix}/{platform}/{at}_single/{key}/config"
 
 
 def _message(topic: str, config: dict[str, Any] | None) -> Message:

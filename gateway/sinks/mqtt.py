@@ -338,6 +338,9 @@ class MqttSink:
             registers=settings.reading_registers,
         )
         now = self._monotonic()
+        if self._announcer and self._announcer.wants_repetition(item.meter, now):
+            meter.changes.forget()
+            meter.repeats.forget()
         if settings.registers:
             yield from topics.register(meter.topics, self._registers(meter, item, now))
         yield from meter.repeats.take(topics.sub_readings(meter.topics, item), now)

@@ -1,9 +1,11 @@
 """A real mosquitto on a loopback port, a subscriber that keeps what it sees, and readings to publish."""
 
 import asyncio
+import importlib.util
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -11,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanag
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -218,3 +221,14 @@ def running() -> Callable[[MqttSink], AbstractAsyncContextManager[None]]:
         assert task.cancelled(), task.exception()
 
     return run
+
+
+@pytest.fixture(scope="session")
+def home_assistant() -> ModuleType:
+    """The facts of Home Assistant and a consumer that follows them: tests/sinks/home_assistant.py."""
+    spec = importlib.util.spec_from_file_location("home_assistant", Path(__file__).with_name("home_assistant.py"))
+    assert spec
+    assert spec.loader
+    module = sys.modules["home_assistant"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
