@@ -52,8 +52,7 @@ class Announcement:
     async def _stop(self) -> None:
         zeroconf, self._zeroconf, self._announced = self._zeroconf, None, ()
         if zeroconf is not None:
-            await zeroconf.async_unregister_all_services()
-            await zeroconf.async_close()
+            await zeroconf.async_close()  # says good-bye for each service
 
     async def _start(self, addresses: tuple[str, ...], port: int) -> str | None:
         """Register the service, or say why that is not possible."""

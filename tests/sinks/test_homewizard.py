@@ -75,7 +75,8 @@ def live(**fields):
         "unit": "m3",
         "quality": "measured",
     }
-    return LiveSub(SubReading(**(known | fields)), fields.pop("pseudonym", "00112233445566ff"), "plain", 1)
+    device = fields.pop("pseudonym", "00112233445566ff")
+    return LiveSub(SubReading(**(known | fields)), device, "plain", 1)
 
 
 def test_homewizards_own_client_reads_the_device(make_output, asked):
@@ -181,6 +182,15 @@ def test_what_is_absent_is_left_out(make_output, make_item):
     output = make_output()
     output.deliver(make_item(a_import_wh=None, a_export_wh=None, reg_t=None, registers=(), sub=()))
     assert set(shown(output)) == {"smr_version", "meter_model", "unique_id", "active_power_w"}
+
+
+@pytest.mark.parametrize("fields", [{"t": None}, {"quality": "suspect"}, {"pseudonym": None}])
+def test_a_sub_meter_on_which_clients_would_fail_is_left_out(make_output, make_item, asked, fields):
+    output = make_output()
+    output.deliver(replace(make_item(), subs=(live(**fields), live(channel=2, medium="water"))))
+    data = asked(output, lambda client: client.data())
+    assert [device.meter_type.name for device in data.external_devices.values()] == ["WATER_METER"]
+    assert (data.total_gas_m3, data.gas_timestamp) == (None, None)
 
 
 def test_carried_energy_is_shown_with_the_tariffs_of_then(make_output, make_item):

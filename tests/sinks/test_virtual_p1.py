@@ -103,8 +103,10 @@ def test_readings_of_other_meters_are_not_its_own(make_output, make_item, runnin
             await until(lambda: output.listener.port)
             talk = await Talk.to(output)
             await until(lambda: output.status()["clients"] == 1)
-            output.deliver(make_item(meter="garage"))
-            assert output.status()["sent"] == 0
+            output.deliver(make_item(meter="garage", p_import_w=1, p_net_w=1))
+            output.deliver(make_item(p_import_w=2, p_net_w=2))
+            assert b"1-0:1.7.0(00.002*kW)" in await talk.telegram()
+            assert output.status()["sent"] == 1
             talk.close()
 
     asyncio.run(main())
