@@ -31,8 +31,9 @@ BIRTH_GAP_S, BIRTH_JITTER_S = 15.0, 3.0
 FLOOD = 50
 #: what is published at least every 60 s is old after this time and the validity of a reading (s)
 STEADY_S = 180
-#: what comes now and then is old after three of its intervals, rounded up to one of these (s)
-RARE_S = (10_800, 43_200, 86_400, 259_200, 777_600)
+#: what comes now and then is old after three of its intervals (s): those of an hour, 4 h, 8 h, a day and three, which
+#: come a little late now and then
+RARE_S = (12_000, 45_000, 90_000, 270_000, 800_000)
 #: sub-meters of one meter that are announced: sub_meters.MAX_DEVICES
 MAX_SUBS = 16
 #: devices whose other forms are taken back: more are met only where sub-meters are invented
@@ -127,8 +128,8 @@ class Announcer:
         self._met = {ha.main_id(salt, name): False for name in meters}
         self._is_clean = not self._others
         self._queue: Iterator[Message] = iter(())
-        self._births = self._birth_at = -math.inf
-        self._flood = 0
+        #: the last round that births caused, the next one, and births since the last one
+        self._round, self._next_round, self._flood = -math.inf, math.inf, 0
 
     # -- what happens ------------------------------------------------------------------------------------------------
 
@@ -142,11 +143,8 @@ class Announcer:
 
     def birth(self, now: float) -> bool:
         """Home Assistant began anew; False when there are so many of these that nobody should listen any more."""
-        if now >= self._births + BIRTH_GAP_S:
-            self._births, self._flood = now, 0
-            self._birth(now)
-        elif self._flood == 0:
-            self._birth(self._births + BIRTH_GAP_S)
+        if self._next_round == math.inf:
+            self._next_round = max(now, self._round + BIRTH_GAP_S) + self._jitter(0, BIRTH_JITTER_S)
         self._flood += 1
         return self._flood < FLOOD
 
@@ -222,6 +220,10 @@ class Announcer:
         return found
 
     def _due(self, now: float) -> Iterator[Message] | None:
+        if now >= self._next_round:
+            self._round, self._next_round, self._flood = now, math.inf, 0
+            for known in self._known.values():
+                known.wants(now)
         if self._stale:
             at, is_sub = self._stale.popleft()
             return self._withdraw(at, self._others, is_sub=is_sub)
@@ -260,11 +262,6 @@ class Announcer:
         )
 
     # -- what is known -----------------------------------------------------------------------------------------------
-
-    def _birth(self, at: float) -> None:
-        at += self._jitter(0, BIRTH_JITTER_S)
-        for known in self._known.values():
-            known.wants(at)
 
     def _note(self, known: _Known, item: ItemP, now: float) -> bool:
         reading = item.reading
