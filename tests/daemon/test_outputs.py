@@ -78,6 +78,7 @@ def test_a_push_meter_as_dsmr_5_and_as_homewizard(daemon, pty, outputs, pushes, 
     keys.chmod(0o400)
     settings = f'profile = "at-netznoe"\ntimezone = "Europe/Vienna"\nkey_file = "{keys}"\n'
     port, running = pty(), daemon("main", extra=outputs.text, meter_extra=settings).start()
+    until(lambda: all(one["works"] for one in running.status()["outputs"]), "both outputs to listen")
     assert answer(wizard, "/api/v1/data")[0] == 503
     found = []
 
@@ -111,9 +112,8 @@ def test_an_output_that_cannot_listen_is_named_and_costs_nothing_else(daemon, pt
         port, running = pty(), daemon("main", extra=outputs.text).start()
         for octets, _ in telegrams(3):
             port.send(octets)
-        one, two = running.status()["outputs"]
-        assert "another program listens there" in one["trouble"]
-        assert two["works"]
+        until(lambda: "listens there" in running.status()["outputs"][0]["trouble"], "the output to try")
+        until(lambda: running.status()["outputs"][1]["works"], "the other output to listen")
         done = subprocess.run(
             [sys.executable, "-m", "gateway.cli", "status", "--socket", str(running.socket)],
             capture_output=True,
@@ -123,7 +123,7 @@ def test_an_output_that_cannot_listen_is_named_and_costs_nothing_else(daemon, pt
         )
         assert done.returncode == 1
         assert f"virtual_p1 1: 127.0.0.1:{outputs.virtual}: another program listens there" in done.stdout
-        assert running.meter()["counters"]["decoded"] == 3
+        until(lambda: running.meter()["counters"]["decoded"] == 3, "every telegram to be read")
         assert running.stop()[0] == 0
     assert "event=output_trouble" in running.log.read_text()
 
