@@ -12,7 +12,7 @@ from paho.mqtt.enums import MQTTProtocolVersion
 
 from gateway.item_p import utc
 from gateway.settings import BrokerSettings
-from gateway.sinks.mqtt_dial import warn_of_exposed_password
+from gateway.sinks.mqtt_dial import exposed_password
 from gateway.sinks.mqtt_errors import (
     ClosedError,
     ConnectionFailedError,
@@ -64,7 +64,8 @@ class Connector:
 
     async def run(self, session: Callable[[Link], Awaitable[None]]) -> None:
         """Hand each new connection to `session`, which ends with ConnectionFailedError, until cancelled."""
-        warn_of_exposed_password(self._settings)
+        if exposed := exposed_password(self._settings):
+            _log.warning("%s", self._worded(exposed))
         attempt = closes = 0
         while True:
             began = self._monotonic()

@@ -1,7 +1,6 @@
 """Opens a connection to the broker in a thread of its own, so that name resolution, TCP and TLS never hold the loop."""
 
 import asyncio
-import logging
 import stat
 import threading
 from collections.abc import Callable
@@ -23,8 +22,6 @@ _MAX_PASSWORD = 65_535
 #: nothing that is meant for this client is larger (octets)
 MAX_PACKET = 65_536
 
-_log = logging.getLogger(__name__)
-
 
 async def dial(settings: BrokerSettings, client_id: str, version: MQTTProtocolVersion, *, max_queued: int) -> Client:
     """Return a client that has sent its CONNECT; raises ConnectionFailedError. When cancelled, the socket is closed."""
@@ -35,11 +32,12 @@ async def dial(settings: BrokerSettings, client_id: str, version: MQTTProtocolVe
         raise explain(error, settings) from None
 
 
-def warn_of_exposed_password(settings: BrokerSettings) -> None:
-    """Log once that others can read the password file; whether it can be read at all is seen when connecting."""
+def exposed_password(settings: BrokerSettings) -> str | None:
+    """Say that others can read the password file; whether it can be read at all is seen when connecting."""
     path = Path(settings.password_file or "")
     if path.is_file() and path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
-        _log.warning("mqtt.password_file %s can be read by other users: chmod 600 it", path)
+        return f"mqtt.password_file {path} can be read by other users: chmod 600 it"
+    return None
 
 
 def discard(client: Client) -> None:

@@ -193,6 +193,21 @@ def test_a_broker_that_lets_us_not_write_is_named(readers, make, live, caplog, m
     assert PASSWORD not in caplog.text + str(sink.status())
 
 
+def test_a_password_that_others_can_read_is_named_by_its_table(readers, make, live, caplog):
+    password, broker = readers
+    password.chmod(0o644)
+    sink = make(broker.port, username="aiida", password_file=str(password))
+
+    async def main() -> None:
+        async with live.running(sink):
+            await live.until(connected(sink))
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(main())
+    said = f"[[compat]] password_file {password} can be read by other users: chmod 600 it"
+    assert [record.getMessage() for record in caplog.records] == [said]
+
+
 def test_a_broker_that_stands_still_drops_readings_and_holds_nobody(broker, make, live, make_item):
     sink = make(broker.port)
 
