@@ -1,10 +1,15 @@
-"""The listening half of an output: binds, and binds again after a failure; admits a bounded number of clients."""
+"""The listening half of an output: binds, and binds again after a failure; admits few clients, and not too often.
+
+Connections are accepted by hand, because asyncio's servers accept all that come: a flood of them would take the loop's
+time. What comes faster than RATE waits in the kernel, and beyond BACKLOG outside of it.
+"""
 
 import asyncio
 import errno
 import os
 import socket
 import struct
+import time
 from collections.abc import Callable
 
 from gateway import log
@@ -13,6 +18,10 @@ from gateway.listen import parse
 #: between two attempts to bind (s): the address of an interface may come up late
 RETRY_S = 10.0
 BACKLOG = 16
+#: connections accepted in a second, and at once; after that many in one turn of the loop others have theirs
+RATE, BURST, TURN = 50.0, 100.0, 4
+#: how long no more are accepted when there were too many (s)
+_PAUSE_S = 0.2
 #: a client that is gone without a word is noticed after about a minute (s, s, times; ms)
 _ALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 _UNACKED_MS = 60_000
@@ -63,27 +72,28 @@ class Listener:
         self._listen = listen
         self._limit = limit
         self._make = make
+        self._tokens, self._filled = BURST, time.monotonic()
+        self._pause: asyncio.TimerHandle | None = None
+        self._connecting: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Listen until cancelled; then every client is dropped."""
         while True:
             try:
-                server = await self._bind()
+                sock = self._bind()
             except OSError as error:
                 self._fail(error)
                 await asyncio.sleep(RETRY_S)
                 continue
             try:
+                self._resume(sock)
                 await asyncio.Event().wait()
             finally:
-                self.trouble = "not listening any more"
-                server.close()
-                for client in list(self.clients):
-                    client.drop()
+                self._end(sock)
 
     def admit(self, client: Client, transport: asyncio.Transport) -> bool:
         """Take a client on, or close its connection."""
-        if len(self.clients) >= self._limit:
+        if self.trouble is not None or len(self.clients) >= self._limit:
             self.refused += 1
             _forget_queue(transport)
             transport.abort()
@@ -107,15 +117,59 @@ class Listener:
             "refused": self.refused,
         }
 
-    async def _bind(self) -> asyncio.Server:
+    def _bind(self) -> socket.socket:
         host, port = parse(self._listen)
-        server = await asyncio.get_running_loop().create_server(
-            lambda: self._make(self), host, port, backlog=BACKLOG, reuse_address=True
-        )
-        self.port = server.sockets[0].getsockname()[1]
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        sock = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        sock.setblocking(False)
+        self.port = sock.getsockname()[1]
         self.trouble = None
         log.event("output_listens", output=self._name)
-        return server
+        return sock
+
+    def _end(self, sock: socket.socket) -> None:
+        self.trouble = "not listening any more"
+        if self._pause is not None:
+            self._pause.cancel()
+        asyncio.get_running_loop().remove_reader(sock)
+        sock.close()
+        for client in list(self.clients):
+            client.drop()
+
+    def _resume(self, sock: socket.socket) -> None:
+        asyncio.get_running_loop().add_reader(sock, self._accept, sock)
+
+    def _accept(self, sock: socket.socket) -> None:
+        """Accept what waits, as long as the rate allows it; then leave it to the kernel for a while."""
+        now = time.monotonic()
+        self._tokens = min(BURST, self._tokens + (now - self._filled) * RATE)
+        self._filled = now
+        loop = asyncio.get_running_loop()
+        for _ in range(min(TURN, int(self._tokens))):
+            try:
+                connection, _ = sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                break
+            except OSError:  # such as no descriptor left: trying again at once would take the whole loop
+                self._tokens = 0
+                break
+            self._tokens -= 1
+            self._take(loop, connection)
+        if self._tokens < 1:
+            loop.remove_reader(sock)
+            self._pause = loop.call_later(_PAUSE_S, self._resume, sock)
+
+    def _take(self, loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        task = loop.create_task(self._connect(loop, connection))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    async def _connect(self, loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
+        try:
+            await loop.connect_accepted_socket(lambda: self._make(self), connection)
+        except OSError:  # it is gone already
+            connection.close()
 
     def _fail(self, error: OSError) -> None:
         reason = f"{self._listen}: {_reason(error)}"
