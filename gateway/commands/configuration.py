@@ -30,8 +30,13 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 
 def place(named: Path | None) -> Path:
     """Find the configuration: as named, else the system's, else the user's; the system's where there is none."""
-    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "meterd" / "meterd.toml"
+    home = user_place()
     return named or (home if home.is_file() and not SYSTEM.is_file() else SYSTEM)
+
+
+def user_place() -> Path:
+    """Name the configuration of this user."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "meterd" / "meterd.toml"
 
 
 def read(path: Path) -> Settings:

@@ -51,7 +51,8 @@ class Proof:
     def sentence(self) -> str:
         """The verdict for a person."""
         said = SENTENCES[self.verdict]
-        return f"{said} ({self.telegrams} telegrams{f'; {self.detail}' if self.detail else ''})"
+        count = f"{self.telegrams} telegram{'' if self.telegrams == 1 else 's'}"
+        return f"{said} ({count}{f'; {self.detail}' if self.detail else ''})"
 
     def as_dict(self) -> dict[str, Any]:
         """The verdict for a program."""

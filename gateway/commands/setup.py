@@ -10,6 +10,7 @@ Exit code 0 written, 1 the answer is no, 2 usage, 130 interrupted; in all but th
 """
 
 import argparse
+import os
 import signal
 import sys
 from pathlib import Path
@@ -65,12 +66,12 @@ def run(args: argparse.Namespace) -> int:
     """Run the steps; 0 when the configuration was written."""
     if wrong := _contradiction(args):
         return _fail(args, wrong, 2)
-    if not args.yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not args.yes and not (sys.stdin.isatty() and (sys.stderr if args.json else sys.stdout).isatty()):
         return _fail(args, "standard input is no terminal: give --yes and options, or run it in a terminal", 2)
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     before = {number: signal.signal(number, _interrupted) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        _steps(Plan(args, Dialogue(asks=not args.yes, as_json=args.json), configuration.place(args.config)))
+        _steps(Plan(args, Dialogue(asks=not args.yes, as_json=args.json), _place(args.config)))
     except StoppedError as stopped:
         return _fail(args, str(stopped), stopped.code)
     except (KeyboardInterrupt, EOFError):
@@ -97,6 +98,14 @@ def _steps(plan: Plan) -> None:
     setup_broker.settle_broker(plan)
     setup_write.write(plan)
     setup_write.show(plan)
+
+
+def _place(named: Path | None) -> Path:
+    """Where the configuration is, or will be: that of the host for root, else the user's; behind a link its target."""
+    found = configuration.place(named)
+    if named is None and not found.exists() and os.geteuid() != 0:
+        found = configuration.user_place()
+    return found.resolve() if found.is_symlink() else found
 
 
 def _contradiction(args: argparse.Namespace) -> str | None:

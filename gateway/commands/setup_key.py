@@ -151,7 +151,8 @@ def _entered(plan: Plan) -> Material | None:
     material = parse_keys(text)
     if material.encryption is None:
         raise KeyTextError("this is an authentication key, which alone opens nothing")
-    if material.authentication is None:
+    ciphered = plan.recognised.ciphered
+    if material.authentication is None and ciphered and ciphered.has_tag:
         second = plan.talk.secret("Authentication key (empty: there is none)")
         material = combined(material, parse_one(second, "authentication"), "the second key") if second else material
     return material

@@ -16,7 +16,7 @@ SILENT = (
 )
 NOISE = (
     "Octets arrive, and no telegram in them with any line parameters: check that the cable is made for this port (P1"
-    " cables invert the signal, HAN ports are M-Bus or RS-422), its ground, and its length."
+    " cables invert the signal, many HAN ports are M-Bus), its ground, and its length."
 )
 DAMAGED = "Telegrams arrive damaged: check the plug, the ground and the length of the cable."
 STRANGE = (
@@ -149,11 +149,15 @@ def _attempt_line(attempt: Attempt) -> str:
     line = (heard.line if heard else attempt.line) or "bridge"
     count = f"{attempt.octets:,}".replace(",", " ")
     errors = "" if attempt.line_errors is None else f", {attempt.line_errors} line errors"
-    found = f"{heard.evidence.count} telegrams, link {heard.link}" if heard else "no telegram"
+    found = f"{_telegrams(heard.evidence.count)}, link {heard.link}" if heard else "no telegram"
     if not heard and attempt.evidence.damaged:
-        found = f"{attempt.evidence.damaged} damaged telegrams"
+        found = _telegrams(attempt.evidence.damaged, "damaged ")
     top = f", {attempt.evidence.top_bit_percent} % with top bit" if attempt.octets else ""
     return f"{line}: {count} octets in {attempt.seconds:.0f} s{top}{errors}, {found}"
+
+
+def _telegrams(count: int, kind: str = "") -> str:
+    return f"{count} {kind}telegram{'' if count == 1 else 's'}"
 
 
 def _line_facts(heard: Heard | None) -> dict[str, str | None]:
@@ -186,7 +190,7 @@ def _name(plan: Plan, among: Sequence[Profile]) -> None:
             f" {ciphered.security_control}. They open with the operator's key."
         )
     elif found.reading and found.profile:
-        talk.say(f"{described(found.profile)}, {len(heard.evidence.frames)} telegrams, not encrypted.")
+        talk.say(f"{described(found.profile)}, {_telegrams(heard.evidence.count)}, not encrypted.")
     else:
         reason = f" ({found.trouble})" if found.trouble else ""
         talk.say(STRANGE + reason)

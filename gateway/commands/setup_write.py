@@ -27,13 +27,14 @@ def open_file(plan: Plan) -> None:
     """Look at the configuration that is there; what happens to it is asked before anything else."""
     args, talk = plan.args, plan.talk
     if not plan.file.exists():
+        _may_write(plan.file)
         return
-    plan.text = plan.file.read_text(encoding="utf-8")
     settings, errors, _ = check.findings(plan.file)
-    plan.settings = settings
+    plan.settings, plan.text = settings, plan.file.read_text(encoding="utf-8") if settings else ""
     names = ", ".join(meter.name for meter in settings.meter) if settings else ""
     talk.title("Configuration")
     talk.say(f"{plan.file} is there{f', with the meters: {names}' if names else f'; it has errors: {errors[0]}'}.")
+    _may_write(plan.file)
     if args.force:
         return
     choices = {"a": "add a meter to it", "r": "replace it", "q": "leave it as it is"}
@@ -45,6 +46,13 @@ def open_file(plan: Plan) -> None:
     plan.adds = answer == "a"
     if plan.adds and any(value is not None for option, value in vars(args).items() if option.startswith("mqtt_")):
         raise StoppedError(f"{plan.file} has its broker already: leave out the --mqtt options, or change it there", 2)
+
+
+def _may_write(file: Path) -> None:
+    """End at once where the last step would fail."""
+    folder = next(folder for folder in file.absolute().parents if folder.exists())
+    if not os.access(folder, os.W_OK):
+        raise StoppedError(f"{folder} cannot be written by this user: use sudo, or name another place with --output")
 
 
 def write(plan: Plan) -> None:
@@ -200,6 +208,8 @@ def _commands(plan: Plan) -> Iterator[str]:
         yield f"meterd key set {plan.name}{named}"
     if any(unit.exists() for unit in UNITS) and plan.file.absolute() == configuration.SYSTEM:
         yield "systemctl restart meterd" if plan.adds else "systemctl enable --now meterd"
+    elif plan.adds:
+        yield f"meterd run{named}  (restart it where it runs: it reads its configuration when it starts)"
     else:
         yield f"meterd run{named}"
     yield f"meterd status{named}"

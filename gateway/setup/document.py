@@ -44,7 +44,8 @@ def added(text: str, meter: Table, *, heard: str, today: date) -> str:
     block = [f"# Added by `meterd setup` on {today}; {heard}", "[[meter]]", *_lines(meter), ""]
     before = tomllib.loads(text)
     wanted = before | {"meter": [*before.get("meter", []), dict(meter)]}
-    lines = text.splitlines()
+    # only at line feeds: a line of a person's keeps its carriage return, and whatever else stands in it
+    lines = text.removesuffix("\n").split("\n")
     for at in (_behind_last_meter(lines), len(lines)):
         gap = [""] if at and lines[at - 1].strip() else []
         changed = "\n".join([*lines[:at], *gap, *block, *lines[at:]]).rstrip("\n") + "\n"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from decoders.cipher import Keys
+from decoders.cipher import AUTHENTICATED, Keys
 from decoders.decoder import TITLES, Decoder, Security
 from decoders.errors import CODES
 from decoders.model import Auth, Fault, Reading, Result
@@ -26,6 +26,11 @@ class Ciphered:
     system_title: str
     counter: int
     security_control: str
+
+    @property
+    def has_tag(self) -> bool:
+        """Whether the telegrams carry a tag, which an authentication key proves."""
+        return bool(int(self.security_control, 16) & AUTHENTICATED)
 
     def as_dict(self) -> dict[str, Any]:
         """The three for a program."""

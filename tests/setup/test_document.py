@@ -74,6 +74,7 @@ BASES = {
     "no end of line": OWN.rstrip("\n"),
     "headers in a text": OWN + 'username = """\n[[meter]]\n# [x]\n"""\n',
     "windows": OWN.replace("\n", "\r\n"),
+    "a strange separator": OWN + "# one\u2028line\n",
     "blanks in a header": OWN.replace("[[meter]]", "[[ meter ]]"),
 }
 
@@ -84,8 +85,8 @@ def test_a_meter_is_added_and_comments_stay(name):
     changed = added(text, METER, heard="heard: it", today=TODAY)
     before, after = tomllib.loads(text), tomllib.loads(changed)
     assert after == before | {"meter": [*before["meter"], METER]}
-    kept = iter(changed.splitlines())
-    assert all(line in kept for line in text.splitlines()), "every line of a person's, in its order"
+    kept = iter(changed.split("\n"))
+    assert all(line in kept for line in text.removesuffix("\n").split("\n")), "every line of a person's, in its order"
 
 
 def test_it_stands_behind_the_other_meter_and_before_the_comment_of_the_next_table():

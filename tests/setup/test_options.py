@@ -320,3 +320,58 @@ def test_a_folder_that_cannot_be_written(setup, cable, household, tmp_path):
     done = setup("--port", cable(household("dsmr5", 0.25)).link, "--no-mqtt")
     assert done.returncode == 1
     assert left(tmp_path) == ["journal"]
+
+
+def test_the_place_of_the_configuration(monkeypatch, tmp_path):
+    """The host's for root, the user's for others; a link is followed."""
+    from gateway.commands import configuration, setup
+
+    system, home = tmp_path / "etc/meterd.toml", tmp_path / "meterd/meterd.toml"
+    monkeypatch.setattr(configuration, "SYSTEM", system)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert setup._place(None) == system
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert setup._place(None) == home
+    system.parent.mkdir()
+    system.write_text("")
+    assert setup._place(None) == system
+    (tmp_path / "link").symlink_to(system)
+    assert setup._place(tmp_path / "link") == system
+    assert setup._place(tmp_path / "new.toml") == tmp_path / "new.toml"
+
+
+def test_a_place_that_cannot_be_written_is_told_first(monkeypatch, tmp_path):
+    from gateway.commands import setup_write
+    from gateway.commands.setup_dialogue import StoppedError
+
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(StoppedError, match="use sudo, or name another place"):
+        setup_write._may_write(tmp_path / "meterd" / "meterd.toml")
+
+
+def test_the_journal_of_a_user_is_the_users_own(monkeypatch, tmp_path):
+    import argparse
+
+    from gateway.commands import setup_write
+    from gateway.commands.setup_plan import Plan
+
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    plan = Plan(argparse.Namespace(journal=None), None, tmp_path / "meterd.toml")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert setup_write._journal(plan) == {"path": f"{tmp_path}/meterd/journal.db"}
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert setup_write._journal(plan) == {}
+
+
+def test_every_option_is_explained(checkout):
+    import argparse
+
+    from gateway.commands import setup
+
+    parser = argparse.ArgumentParser()
+    setup.add_arguments(parser)
+    page = (checkout / "docs" / "setup.md").read_text()
+    options = {name for action in parser._actions for name in action.option_strings if name.startswith("--")}
+    assert {name for name in options if f"`{name}" not in page} == {"--help", "--config"}
