@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -27,10 +28,10 @@ T = datetime(2026, 11, 21, 22, 20, 5, tzinfo=UTC)
 
 @pytest.fixture
 def make_output():
-    def make(clock=None, timezone="Europe/Amsterdam", **settings):
+    def make(clock=None, timezone="Europe/Amsterdam", salt=SALT, **settings):
         known = {"meter": "main", "listen": "127.0.0.1:0", "mdns": False} | settings
         more = {"monotonic": clock} if clock else {}
-        return HomeWizardSink("homewizard 1", HomeWizardSettings(**known), timezone=timezone, salt=SALT, **more)
+        return HomeWizardSink("homewizard 1", HomeWizardSettings(**known), timezone=timezone, salt=salt, **more)
 
     return make
 
@@ -321,7 +322,8 @@ class Found(ServiceListener):
 
 def test_a_browser_finds_it_and_its_good_bye(make_output, running, until):
     found = Found()
-    output = make_output(mdns=True)
+    # Another run of this test on this machine must not have the same name.
+    output = make_output(mdns=True, salt=b"%016d" % os.getpid())
     name = f"p1meter-{output.serial[-6:]}._hwenergy._tcp.local."
 
     async def main():
