@@ -35,7 +35,7 @@ def test_what_a_broker_that_stands_still_holds_is_bounded(
             await until(lambda: sink.status()["connected"])
             sink.report("main", OK, available=True)
             frozen = woken = time.monotonic()
-            for seq in range(1, 60):
+            for seq in range(1, 45):
                 if seq == 10:
                     os.kill(broker.process.pid, signal.SIGSTOP)
                     frozen = time.monotonic()
@@ -48,10 +48,11 @@ def test_what_a_broker_that_stands_still_holds_is_bounded(
             got = [json.loads(m.payload)["seq"] for m in seen.messages if m.topic == "meterd/main/reading"]
             held = [seq for seq in got if frozen <= sent[seq] < woken - 0.3]
             assert held, "what was on its way cannot be called back"
-            # asked at most 0.5 s and one reading after it froze, and trusted for 1 s from then on
-            assert max(sent[seq] for seq in held) - frozen <= 1.5 + 1.0
+            # asked with the first reading that comes 0.5 s after it was asked last, and trusted for 1 s from then on
+            asked = min(at for at in sent.values() if at >= frozen + 0.5)
+            assert max(sent[seq] for seq in held) <= asked + 1.1
             assert sink.status()["connected"]
-            assert sink.status()["dropped"] >= 20
+            assert sink.status()["dropped"] >= 5
 
     asyncio.run(main())
 
