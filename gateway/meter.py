@@ -129,7 +129,7 @@ class Meter:
     def judge(self, now: float) -> bool:
         """Judge the line at `now` (monotonic, s); True when its state or flags are not what they were."""
         # after a stall the line is as silent as we were deaf, and closing the port would lose what waited in it
-        deaf = self._late is not None and now - self._late < STOOD_STILL_S
+        deaf = self._late is not None and now - self._late < DRAINING_S
         if not deaf and self.watch.wants_reopen(now):
             self._source.reopen()
         before, self.state = self.state, judge(self._facts(now))
