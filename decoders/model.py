@@ -29,6 +29,8 @@ class Frame(NamedTuple):
     size: int
     #: text of the telegram inside that stood in clear before the payload, a ciphered APDU
     head: bytes = b""
+    #: which checksum the frame has, where its protocol is met with several
+    variant: str = ""
 
 
 class MeterTime(NamedTuple):
@@ -72,6 +74,12 @@ class Telegram:
     clock_valid: bool = True
     #: every value in order, as (A-XDR tag, value): for meters that send no codes
     values: tuple[Leaf, ...] = ()
+    #: identification of the meter that stands outside its objects (SML server id, M-Bus address), hexadecimal digits
+    device: str | None = None
+    #: status words by the code of their register
+    status: Mapping[str, int] | None = None
+    #: octets of each register that was sent as a signed number, 0 of others; empty where the grammar does not tell
+    widths: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
