@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, cast
 from decoders.errors import DecodeError, LinkError, ProfileError
 from decoders.grammars.cosem import AxdrGrammar
 from decoders.grammars.p1 import P1Grammar
+from decoders.grammars.sml import SmlGrammar
 from decoders.links.bare import BareLink
 from decoders.links.hdlc import HdlcLink
 from decoders.links.mbus import MbusLink
 from decoders.links.p1 import P1Link, inner_frame
 from decoders.links.p1_sealed import P1SealedLink
+from decoders.links.sml import SmlLink
 from decoders.links.wrapper import WrapperLink
 from decoders.model import Auth, Fault, Frame, Reading, Result, Stage, Telegram
 from decoders.profile import Profile, fits
@@ -80,8 +82,11 @@ LINKS: dict[str, Callable[[], Link]] = {
     "wrapper": WrapperLink,
     "bare": BareLink,
     "p1-sealed": P1SealedLink,
+    "sml": SmlLink,
 }
-GRAMMARS: dict[str, Callable[[], Grammar]] = {"p1": P1Grammar, "axdr": AxdrGrammar}
+GRAMMARS: dict[str, Callable[[], Grammar]] = {"p1": P1Grammar, "axdr": AxdrGrammar, "sml": SmlGrammar}
+#: links whose frames are never ciphered, and the grammar of each
+PLAIN = {"p1": "p1", "sml": "sml"}
 
 
 #: what `observe` sees of a frame, in order: frame, plain content of an APDU, telegram, profile, then the result
@@ -258,8 +263,8 @@ class Decoder:
             self.checksum_ok += 1
         else:
             self.checksum_absent += 1
-        if track.name == "p1":
-            return self._reading(outcome, "p1", "plain", lambda _: None)
+        if track.name in PLAIN:
+            return self._reading(outcome, PLAIN[track.name], "plain", lambda _: None)
         plain = track.unwrapper.unwrap(outcome)
         if plain is None:
             return None

@@ -29,8 +29,8 @@ class Frame(NamedTuple):
     size: int
     #: text of the telegram inside that stood in clear before the payload, a ciphered APDU
     head: bytes = b""
-    #: which checksum the frame has, where its protocol is met with several
-    variant: str = ""
+    #: which checksums fit, as bits, where a protocol is met with several
+    variant: int = 0
 
 
 class MeterTime(NamedTuple):

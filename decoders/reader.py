@@ -54,7 +54,8 @@ class Reader:
     def __init__(self, profile: Profile, zone: tzinfo | None) -> None:
         self.profile = profile
         self._zone = Zone(zone) if zone else None
-        self._signed = profile.item_p.power == "signed"
+        self._net = profile.item_p.power == "net"
+        self._signed = self._net or profile.item_p.power == "signed"
         #: no telegram has this layout, not even one whose grammar knows none
         self._layout: object = ()
         self._plan = Plan((), (), (), ())
@@ -76,18 +77,25 @@ class Reader:
             registers = scaled(self.profile.scales, registers)
         try:
             plan = self._plan_for(telegram.layout, registers)
-            p_import = _sum(plan.p_import, registers, signed=self._signed)
-            p_export = _sum(plan.p_export, registers)
+            if self.profile.direction:
+                p_import, p_export = self._directed(plan.p_import, telegram, registers)
+            else:
+                p_import = _sum(plan.p_import, registers, signed=self._signed)
+                p_export = _sum(plan.p_export, registers)
             a_import, a_export = _sum(plan.a_import, registers), _sum(plan.a_export, registers)
         except ProfileError as error:
             error.size = size
             raise
-        if p_import is not None and p_import < 0:
+        if self._net and p_import is not None:
+            p_import, p_export = max(p_import, 0), max(-p_import, 0)
+        elif p_import is not None and p_import < 0:
             p_export, p_import = -p_import, None
         sub = self._subs(telegram.sub)
         if not sub and not registers:
             raise ProfileError("no_values", size)
         t, t_meter, flags = self._time(telegram)
+        if not plan.p_import and self._is_locked(plan, registers):
+            flags = (*flags, "pin_locked")
         return Reading(
             profile=self.profile.name,
             interface=self.profile.interface,
@@ -97,7 +105,7 @@ class Reader:
             t_meter=t_meter,
             p_import_w=p_import,
             p_export_w=p_export,
-            p_net_w=self._net(p_import, p_export),
+            p_net_w=self._balance(p_import, p_export),
             a_import_wh=a_import,
             a_export_wh=a_export,
             reg_t=None if a_import is None and a_export is None else t,
@@ -134,7 +142,7 @@ class Reader:
         places = _places(total, registers)
         if not places and tariffs:
             stem = total.rpartition(".")[0] + "."
-            codes = {register[0] for register in registers if register[0].startswith(stem)}
+            codes = {code for code, _, _, _ in registers if code.startswith(stem) and "*" not in code}
             if codes.issuperset(tariffs):
                 places = [place for code in sorted(codes) for place in _places(code, registers)]
         return tuple(Term(place, self._power_of_ten(registers[place], scale)) for place in places)
@@ -147,13 +155,38 @@ class Reader:
             raise ProfileError("unit")
         return power_of_ten
 
-    def _net(self, p_import: int | None, p_export: int | None) -> int | None:
+    def _directed(
+        self, power: Terms, telegram: Telegram, registers: tuple[Register, ...]
+    ) -> tuple[int | None, int | None]:
+        """Import and export of a power register whose sign stands in a status word, one of them 0."""
+        rule = self.profile.direction
+        status = (telegram.status or {}).get(rule.register) if rule else None
+        if not power or rule is None or status is None:
+            return None, None
+        exports = bool(status & rule.mask)
+        if rule.power == "wrapped":
+            place = power[0].place
+            code, integer, exponent, unit = registers[place]
+            if integer < 0 and not exports:
+                integer += 1 << 8 * telegram.widths[place]
+                registers = (*registers[:place], (code, integer, exponent, unit), *registers[place + 1 :])
+            watts = _sum(power, registers, signed=exports) or 0
+            return max(watts, 0), max(-watts, 0)
+        watts = _sum(power, registers) or 0
+        return (0, watts) if exports else (watts, 0)
+
+    def _balance(self, p_import: int | None, p_export: int | None) -> int | None:
         """Import minus export when both are known, or when the meter's one register is all there is."""
         if p_import is not None and p_export is not None:
             return p_import - p_export
         if self.profile.item_p.power == "two registers":
             return None
         return p_import if p_export is None else -p_export
+
+    def _is_locked(self, plan: Plan, registers: tuple[Register, ...]) -> bool:
+        """Whether the energy comes in the coarse steps in which this kind of meter shows it before its PIN is entered."""
+        step, energy = self.profile.item_p.pin_step, plan.a_import + plan.a_export
+        return step is not None and bool(energy) and all(registers[at][2] + scale >= step for at, scale in energy)
 
     def _time(self, telegram: Telegram) -> tuple[datetime | None, str | None, tuple[str, ...]]:
         """UTC and ISO form of the meter's time, with the flag that says why one of them is missing."""
@@ -242,7 +275,12 @@ def _sum(terms: Terms, registers: tuple[Register, ...], *, signed: bool = False)
 
 
 def _identity(telegram: Telegram) -> str | None:
-    """The meter's identification as sent, or None where it sends none; the sub-meters' never count."""
+    """The meter's identification as sent, outside its objects or in one; None where it sends none.
+
+    The sub-meters' never count.
+    """
+    if telegram.device:
+        return telegram.device
     for code in _IDENTITIES:
         if telegram.texts.get(code):
             return telegram.texts[code]
