@@ -184,7 +184,7 @@ class Reader:
         return p_import if p_export is None else -p_export
 
     def _is_locked(self, plan: Plan, registers: tuple[Register, ...]) -> bool:
-        """Whether the energy comes in the coarse steps in which this kind of meter shows it before its PIN is entered."""
+        """Whether energy comes in the coarse steps in which this kind of meter shows it before its PIN is entered."""
         step, energy = self.profile.item_p.pin_step, plan.a_import + plan.a_export
         return step is not None and bool(energy) and all(registers[at][2] + scale >= step for at, scale in energy)
 

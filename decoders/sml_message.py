@@ -21,8 +21,8 @@ OCTETS, BOOLEAN, SIGNED, UNSIGNED, LIST = 0x00, 0x40, 0x50, 0x60, 0x70
 MESSAGE, CHOICE, ABSENT, END = 0x76, 0x72, 0x01, 0x00
 #: checksums that fit, as bits
 X25, KERMIT = 1, 2
-#: tags of messages: the last one of a file, and the one with the values
-CLOSE_RESPONSE, GET_LIST_RESPONSE = 0x0201, 0x0701
+#: tags of messages: the first and the last one of a file, and the one with the values
+OPEN_RESPONSE, CLOSE_RESPONSE, GET_LIST_RESPONSE = 0x0101, 0x0201, 0x0701
 
 #: octets that a type-length field has at most: lists and strings up to 65,535
 _LONGEST_FIELD: Final = 4
@@ -85,6 +85,8 @@ def opening(data: bytes | bytearray, pos: int) -> tuple[int, int]:
     if kind != UNSIGNED or length > _LONGEST_FIELD:
         raise GrammarError("type")
     body = pos + length
+    if body > len(data):
+        raise IndexError
     return int.from_bytes(data[pos:body], "big"), body
 
 

@@ -6,9 +6,9 @@
 first, or, from some Holley meters, CRC-16/KERMIT with the high octet first; which of the two goes with the frame, and
 the messages inside must have the same.
 
-Captures and converters sometimes hold the messages without the transport. They are taken where a file is expected, up
-to a close response, if the checksum of each message fits and no escape sequence stands in them or behind them: inside
-a damaged transport frame there is no whole file.
+Captures and converters sometimes hold the messages without the transport. They are taken where a file is expected,
+from an open to a close response, if the checksum of each message fits and no escape sequence stands in them or behind
+them: inside a damaged transport frame there is no whole file.
 """
 
 import re
@@ -16,7 +16,18 @@ import re
 from decoders.errors import GrammarError, LinkError
 from decoders.links.framing import FALSE_START, MORE, FramedLink, Outcome, Verdict
 from decoders.model import Frame
-from decoders.sml_message import CLOSE_RESPONSE, END, KERMIT, MESSAGE, X25, checksums, closing, opening, skip
+from decoders.sml_message import (
+    CLOSE_RESPONSE,
+    END,
+    KERMIT,
+    MESSAGE,
+    OPEN_RESPONSE,
+    X25,
+    checksums,
+    closing,
+    opening,
+    skip,
+)
 
 #: no meter sends more than about 1,000 octets; a push of a load profile has several thousand
 LIMIT = 16_384
@@ -90,17 +101,15 @@ class SmlLink(FramedLink):
             end, self._variant = _messages(data)
         except GrammarError:
             return FALSE_START
-        if _ESCAPE in data[: end + _FILL + 4] or end > BARE_LIMIT:
+        behind = data[end : end + _FILL + 1].lstrip(bytes([END]))
+        if end > BARE_LIMIT or _ESCAPE in data[: end + _FILL + 4] or behind[:1] not in (b"", bytes([MESSAGE])):
             return FALSE_START
         if end > len(data):
             self._buffer.searched = end
             return MORE
         if not self._variant:
             return LinkError("checksum", end)
-        rest = data[end : end + _FILL + 4].lstrip(bytes([END]))
-        if not rest:
-            return end if final else MORE
-        return end if rest[0] == MESSAGE else FALSE_START
+        return end if behind or final else MORE
 
 
 def _messages(data: bytearray) -> tuple[int, int]:
@@ -113,6 +122,8 @@ def _messages(data: bytearray) -> tuple[int, int]:
         while tag != CLOSE_RESPONSE:
             start = pos
             tag, body = opening(data, pos)
+            if not start and tag != OPEN_RESPONSE:
+                raise GrammarError("type")
             pos = skip(data, body)
             pos, fits = closing(data, start, pos)
             variant &= fits
