@@ -50,6 +50,8 @@ class SubTelegram(NamedTuple):
     device: str | None
     value: Register | None
     time: MeterTime | None
+    #: the sub-meter speaks itself, now: a value without a time is one of this moment
+    present: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,11 @@ class Telegram:
     status: Mapping[str, int] | None = None
     #: octets of each register that was sent as a signed number, 0 of others; empty where the grammar does not tell
     widths: tuple[int, ...] = ()
+    #: M-Bus: device type (EN 13757-3, table 13) and primary address of the meter that speaks itself
+    device_type: int | None = None
+    address: int | None = None
+    #: M-Bus: the meter said that more records follow, and they did not come
+    partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)

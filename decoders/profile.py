@@ -14,7 +14,13 @@ from decoders.model import Leaf, Telegram
 from decoders.obis import CLOCK
 
 Text = Annotated[str, Meta(min_length=1)]
-Code = Annotated[str, Meta(pattern=r"^\d{1,3}-\d{1,3}:\d{1,3}\.\d{1,3}\.\d{1,3}(\*\d{1,3})?$")]
+#: an OBIS code, a label of teleinfo, or the head of an M-Bus record
+Code = Annotated[
+    str,
+    Meta(
+        pattern=r"^(\d{1,3}-\d{1,3}:\d{1,3}\.\d{1,3}\.\d{1,3}(\*\d{1,3})?|[A-Z][A-Z0-9+-]{1,11}|mbus:([0-9a-f]{2})+)$"
+    ),
+]
 
 
 class ProfileSyntaxError(ValueError):
@@ -112,6 +118,9 @@ class ItemPMap(_Strict, frozen=True):
     a_export: Code | None = None
     a_import_tariffs: tuple[Code, ...] = ()
     a_export_tariffs: tuple[Code, ...] = ()
+    #: text that names the household's contract, and the registers of import by what it begins with: instead of a total
+    contract: Code | None = None
+    a_import_by_contract: dict[Text, tuple[Code, ...]] = {}
     power: Literal["two registers", "signed", "net", "import only"] = "two registers"
     #: energy in steps of 10 to this power Wh, and no power: the meter keeps its values back until its PIN is entered
     pin_step: Annotated[int, Meta(ge=0, le=6)] | None = None
@@ -126,6 +135,31 @@ class Direction(_Strict, frozen=True):
     register: Code
     mask: Annotated[int, Meta(ge=1)]
     power: Literal["magnitude", "wrapped"]
+
+
+#: a record by its meaning: quantity, VIFEs behind `/`, subunit, tariff; or by its head
+Selector = Annotated[
+    str, Meta(pattern=r"^((energy|power)(/([0-9a-f]{2})+)?( u\d{1,3})?( t\d{1,3})?|mbus:([0-9a-f]{2})+)$")
+]
+
+
+class Records(_Strict, frozen=True):
+    """`[records]`: which M-Bus records (EN 13757-3) are item P, the first selector that finds any decides.
+
+    Only present values count: storage 0, function instantaneous. A total wins over its tariffs.
+    """
+
+    p_import: tuple[Selector, ...] = ()
+    p_export: tuple[Selector, ...] = ()
+    a_import: tuple[Selector, ...] = ()
+    a_export: tuple[Selector, ...] = ()
+    #: VIFEs of the phases: the one that there is, where there is one only, is the total of a single-phase meter
+    phases: tuple[Annotated[str, Meta(pattern=r"^([0-9a-f]{2})+$")], ...] = ()
+    tariffs: Literal["sum", "never"] = "sum"
+    #: device types whose records are those of an electricity meter
+    device_types: tuple[Annotated[int, Meta(ge=0, le=255)], ...] = (2,)
+    #: what energy that comes as a float is in, whatever its VIF says
+    float_energy: Literal["Wh", "kWh"] | None = None
 
 
 class FrameNote(_Strict, frozen=True):
@@ -149,8 +183,8 @@ class Profile(_Strict, frozen=True):
     operators: tuple[Text, ...]
     meters: Annotated[tuple[Text, ...], Meta(min_length=1)]
     interface: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,16}$")]
-    link: Literal["p1", "hdlc", "mbus", "wrapper", "bare", "p1-sealed", "sml"]
-    grammar: Literal["p1", "axdr", "sml"]
+    link: Literal["p1", "hdlc", "mbus", "wrapper", "bare", "p1-sealed", "sml", "mbus-records", "iec62056-21", "teleinfo"]
+    grammar: Literal["p1", "axdr", "sml", "mbus-records", "iec62056-21", "teleinfo"]
     checksum: Literal["required", "optional", "none"]
     interval_s: Annotated[int, Meta(ge=1, le=3_600)]
     min_auth: Literal["verified", "unverified", "plain"]
@@ -165,6 +199,7 @@ class Profile(_Strict, frozen=True):
     list: tuple[PositionalList, ...] = ()
     cipher: Cipher | None = None
     direction: Direction | None = None
+    records: Records | None = None
     notes: tuple[Text, ...] = ()
 
 

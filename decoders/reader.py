@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from decoders.clock import Zone, instant, parse_time, shown
 from decoders.errors import ProfileError
 from decoders.lists import named, scaled
+from decoders.meaning import choices, sub_telegrams
 from decoders.model import Auth, MeterTime, Quality, Reading, Register, SubReading, SubTelegram, Telegram
 from decoders.obis import ENERGY_SCALE, MEDIA, POWER_SCALE
-from decoders.profile import Profile
+from decoders.profile import Profile, Records
 
 if TYPE_CHECKING:
     from decoders.counters import Seen
@@ -46,6 +47,8 @@ class Plan(NamedTuple):
     p_export: Terms
     a_import: Terms
     a_export: Terms
+    #: a quantity is left out because several registers could be it
+    ambiguous: bool = False
 
 
 class Reader:
@@ -76,7 +79,7 @@ class Reader:
         if self.profile.scales and telegram is sent:
             registers = scaled(self.profile.scales, registers)
         try:
-            plan = self._plan_for(telegram.layout, registers)
+            plan = self._plan_for(telegram, registers)
             if self.profile.direction:
                 p_import, p_export = self._directed(plan.p_import, telegram, registers)
             else:
@@ -90,10 +93,13 @@ class Reader:
             p_import, p_export = max(p_import, 0), max(-p_import, 0)
         elif p_import is not None and p_import < 0:
             p_export, p_import = -p_import, None
-        sub = self._subs(telegram.sub)
+        records = self.profile.records
+        sub = self._subs(sub_telegrams(records, telegram, registers) if records else telegram.sub)
         if not sub and not registers:
             raise ProfileError("no_values", size)
         t, t_meter, flags = self._time(telegram)
+        if plan.ambiguous:
+            flags = (*flags, "ambiguous")
         if not plan.p_import and self._is_locked(plan, registers):
             flags = (*flags, "pin_locked")
         return Reading(
@@ -119,19 +125,37 @@ class Reader:
             seen=seen(t_meter),
         )
 
-    def _plan_for(self, layout: object, registers: tuple[Register, ...]) -> Plan:
+    def _plan_for(self, telegram: Telegram, registers: tuple[Register, ...]) -> Plan:
         """The plan of the telegram's layout, made anew when the layout is another."""
-        if layout is not self._layout:
+        if telegram.layout is not self._layout:
             map_ = self.profile.item_p
             self._layout = ()
-            self._plan = Plan(
-                self._terms(map_.p_import, (), registers, POWER_SCALE),
-                self._terms(map_.p_export, (), registers, POWER_SCALE),
-                self._terms(map_.a_import, map_.a_import_tariffs, registers, ENERGY_SCALE),
-                self._terms(map_.a_export, map_.a_export_tariffs, registers, ENERGY_SCALE),
+            self._plan = (
+                self._chosen(self.profile.records, telegram, registers)
+                if self.profile.records
+                else Plan(
+                    self._terms(map_.p_import, (), registers, POWER_SCALE),
+                    self._terms(map_.p_export, (), registers, POWER_SCALE),
+                    self._terms(map_.a_import, map_.a_import_tariffs, registers, ENERGY_SCALE)
+                    or self._by_contract(telegram, registers),
+                    self._terms(map_.a_export, map_.a_export_tariffs, registers, ENERGY_SCALE),
+                )
             )
-            self._layout = layout
+            self._layout = telegram.layout
         return self._plan
+
+    def _chosen(self, records: Records, telegram: Telegram, registers: tuple[Register, ...]) -> Plan:
+        """The plan of a telegram of M-Bus records, which are found by their meaning."""
+        found = choices(records, telegram, registers)
+        terms = [
+            tuple(
+                Term(place, self._power_of_ten(registers[place], scale) + choice.power_of_ten)
+                for place in choice.places
+            )
+            for choice, scale in zip(found, (POWER_SCALE, POWER_SCALE, ENERGY_SCALE, ENERGY_SCALE), strict=True)
+        ]
+        p_import, p_export, a_import, a_export = terms
+        return Plan(p_import, p_export, a_import, a_export, any(choice.ambiguous for choice in found))
 
     def _terms(
         self, total: str | None, tariffs: tuple[str, ...], registers: tuple[Register, ...], scale: _Scale
@@ -146,6 +170,17 @@ class Reader:
             if codes.issuperset(tariffs):
                 places = [place for code in sorted(codes) for place in _places(code, registers)]
         return tuple(Term(place, self._power_of_ten(registers[place], scale)) for place in places)
+
+    def _by_contract(self, telegram: Telegram, registers: tuple[Register, ...]) -> Terms:
+        """All registers of the contract that the telegram names, if they are there and those of no other."""
+        map_ = self.profile.item_p
+        said = telegram.texts.get(map_.contract or "", "")
+        wanted = next((codes for start, codes in map_.a_import_by_contract.items() if said.startswith(start)), ())
+        every = {code for codes in map_.a_import_by_contract.values() for code in codes}
+        if {code for code, _, _, _ in registers} & every != set(wanted):
+            return ()
+        places = [place for code in wanted for place in _places(code, registers)]
+        return tuple(Term(place, self._power_of_ten(registers[place], ENERGY_SCALE)) for place in places)
 
     def _power_of_ten(self, register: Register, scale: _Scale) -> int:
         """By the register's own unit, else by the one that the profile states."""
@@ -191,7 +226,7 @@ class Reader:
     def _time(self, telegram: Telegram) -> tuple[datetime | None, str | None, tuple[str, ...]]:
         """UTC and ISO form of the meter's time, with the flag that says why one of them is missing."""
         clock, texts = self.profile.clock, telegram.texts
-        if clock.date and clock.time:
+        if clock.date and clock.time and telegram.clock is None:
             said = clock.date in texts or clock.time in texts
             time = parse_time((texts.get(clock.date, "") + texts.get(clock.time, "")).encode())
         else:
@@ -232,8 +267,8 @@ class Reader:
         unit = unit or self.profile.units.get(code, "")
         time = channel.time
         offset = self._offset(time) if time else None
-        quality: Quality = "suspect" if integer < 0 or time is None else "measured"
-        if not unit or (channel.device is None and time is None):
+        quality: Quality = "suspect" if integer < 0 or (time is None and not channel.present) else "measured"
+        if not unit or (channel.device is None and time is None and not channel.present):
             return None
         return SubReading(
             channel=channel.channel,

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from decoders.dib import annotations
 from decoders.model import Reading, SubReading, decimal
 
 SCHEMA = "meterd.item-p/1"
@@ -141,12 +142,13 @@ def _register_time(item: ItemP) -> datetime | None:
     return item.t - (reading.t - reading.reg_t if reading.reg_t < reading.t else timedelta())
 
 
-def _registers(reading: Reading) -> Iterator[dict[str, str]]:
+def _registers(reading: Reading) -> Iterator[dict[str, str | int]]:
     times = dict(reading.register_times)
     for index, (code, integer, exponent, unit) in enumerate(reading.registers):
-        row = {"code": code, "value": decimal(integer, exponent)}
+        row: dict[str, str | int] = {"code": code, "value": decimal(integer, exponent)}
         if unit:
             row["unit"] = unit
+        row |= annotations(code)
         if index in times:
             row["t"] = times[index]
         yield row

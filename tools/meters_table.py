@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import block_pages
+import mbus_pages
 import push_pages
 import sml_pages
 
@@ -160,11 +162,28 @@ def _contents(profile: Profile, folder: Path, objects: dict[str, list[str]]) -> 
     if profile["grammar"] == "sml":
         name = profile["name"]
         return [sml_pages.packet(), sml_pages.objects(folder, name, objects, _targets(profile))]
+    if profile["grammar"] in ("iec62056-21", "teleinfo"):
+        name = profile["name"]
+        return [block_pages.packet(name, folder), block_pages.objects(name, folder, objects, _block_targets(profile))]
+    if profile["grammar"] == "mbus-records":
+        return [mbus_pages.packet(), mbus_pages.objects(folder, profile["name"])]
     loaded, frames = push_pages.read(folder, profile["name"])
     if profile["grammar"] == "p1":
         texts = [frame.plain.decode("latin-1") for frame in frames]
         return [push_pages.packet(loaded, frames), _objects_of(profile, texts, objects)]
     return [push_pages.packet(loaded, frames), push_pages.objects(loaded, frames, objects, _targets(profile))]
+
+
+def _block_targets(profile: Profile) -> dict[str, str]:
+    """The same where a contract names the registers of import, and where every tariff that is sent is summed."""
+    by_contract = profile["item_p"].get("a_import_by_contract", {})
+    summed = {
+        code: "`a_import_wh` (summed with the others of its contract), `registers`"
+        for codes in by_contract.values()
+        for code in codes
+    }
+    item_p = {key: codes for key, codes in profile["item_p"].items() if not isinstance(codes, dict)}
+    return _targets({**profile, "item_p": item_p}) | summed
 
 
 def _targets(profile: Profile) -> dict[str, str]:
