@@ -162,22 +162,25 @@ def _record(register: Register) -> Record | None:
     return record
 
 
-def sub_telegrams(records: Records, telegram: Telegram, registers: Sequence[Register]) -> tuple[SubTelegram, ...]:
-    """The reading of a meter for something else than electricity: the one total of what it counts."""
+def main_place(records: Records, telegram: Telegram, registers: Sequence[Register]) -> int | None:
+    """Where a meter for something else than electricity has the one total of what it counts."""
     device_type = telegram.device_type
     if device_type is None or device_type in records.device_types or device_type not in MAIN:
-        return ()
+        return None
     quantity, units = MAIN[device_type]
     totals = [
-        register
-        for register in registers
+        place
+        for place, register in enumerate(registers)
         if register[3] in units
         and (record := _record(register))
         and record.present
         and record.selector() == quantity
         and not record.tariff
     ]
-    if len(totals) != 1:
-        return ()
+    return totals[0] if len(totals) == 1 else None
+
+
+def sub_telegram(telegram: Telegram, value: Register) -> SubTelegram:
+    """The meter that sent a telegram as a sub-meter, with its total."""
     time = telegram.time if telegram.clock_valid else None
-    return (SubTelegram(telegram.address or 0, device_type, telegram.device, totals[0], time, present=True),)
+    return SubTelegram(telegram.address or 0, telegram.device_type, telegram.device, value, time, present=True)

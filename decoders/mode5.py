@@ -36,8 +36,8 @@ class Mode5:
     def unwrap(self, frame: Frame) -> tuple[Frame, Auth]:
         """The readout in clear, and what it is worth; raises UnwrapError."""
         sent = list(_telegrams(frame.payload))
-        ciphered = [_is_ciphered(body) for body in sent]
-        if not any(ciphered):
+        ciphered = list(map(_is_ciphered, sent))
+        if True not in ciphered:
             return frame, self._require("plain", frame.size)
         bodies = [self._open(body, frame.size) if sealed else body for body, sealed in zip(sent, ciphered, strict=True)]
         auth = self._require("unverified" if all(ciphered) else "plain", frame.size)

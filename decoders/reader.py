@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from decoders.clock import Zone, instant, parse_time, shown
 from decoders.errors import ProfileError
 from decoders.lists import named, scaled
-from decoders.meaning import choices, sub_telegrams
+from decoders.meaning import choices, main_place, sub_telegram
 from decoders.model import Auth, MeterTime, Quality, Reading, Register, SubReading, SubTelegram, Telegram
 from decoders.obis import ENERGY_SCALE, MEDIA, POWER_SCALE
 from decoders.profile import Profile, Records
@@ -49,6 +49,8 @@ class Plan(NamedTuple):
     a_export: Terms
     #: a quantity is left out because several registers could be it
     ambiguous: bool = False
+    #: the total of a meter for something else than electricity
+    main: int | None = None
 
 
 class Reader:
@@ -93,8 +95,7 @@ class Reader:
             p_import, p_export = max(p_import, 0), max(-p_import, 0)
         elif p_import is not None and p_import < 0:
             p_export, p_import = -p_import, None
-        records = self.profile.records
-        sub = self._subs(sub_telegrams(records, telegram, registers) if records else telegram.sub)
+        sub = self._subs(telegram.sub if plan.main is None else (sub_telegram(telegram, registers[plan.main]),))
         if not sub and not registers:
             raise ProfileError("no_values", size)
         t, t_meter, flags = self._time(telegram)
@@ -155,7 +156,8 @@ class Reader:
             for choice, scale in zip(found, (POWER_SCALE, POWER_SCALE, ENERGY_SCALE, ENERGY_SCALE), strict=True)
         ]
         p_import, p_export, a_import, a_export = terms
-        return Plan(p_import, p_export, a_import, a_export, any(choice.ambiguous for choice in found))
+        ambiguous, main = any(choice.ambiguous for choice in found), main_place(records, telegram, registers)
+        return Plan(p_import, p_export, a_import, a_export, ambiguous, main)
 
     def _terms(
         self, total: str | None, tariffs: tuple[str, ...], registers: tuple[Register, ...], scale: _Scale

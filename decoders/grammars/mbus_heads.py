@@ -27,13 +27,15 @@ class Kind(IntEnum):
 class Head(NamedTuple):
     """One head as learned; `size` in octets of data, `plain_text` where its unit is a text in the telegram."""
 
-    code: str
     kind: Kind
     size: int
+    #: the number that stands for none
+    none: int | None
+    code: str
     #: the value is number * factor * 10**exponent in the unit
-    factor: int
     exponent: int
     unit: str
+    factor: int
     storage: int
     function: int
     plain_text: bool
@@ -71,11 +73,12 @@ def learn(dib: bytes, vib: bytes) -> Head:
         kind = _DATES.get(field, Kind.NONE)
     elif meaning.unsigned and kind is Kind.INTEGER:
         kind = Kind.UNSIGNED
-    unit = meaning.vif.unit
+    unit, size = meaning.vif.unit, LENGTHS[field]
     return Head(
-        code=PREFIX + (dib + vib).hex(),
         kind=Kind.NONE if meaning.error else kind,
-        size=LENGTHS[field],
+        size=size,
+        none=-1 << (8 * size - 1) if size > 1 else None,
+        code=PREFIX + (dib + vib).hex(),
         factor=tables.SECONDS.get(unit, 1),
         exponent=meaning.vif.exponent,
         unit="s" if unit in tables.SECONDS else unit,

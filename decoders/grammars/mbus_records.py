@@ -16,9 +16,10 @@ A frame holds the telegrams of one readout, each behind an octet with its length
 
 import re
 from collections.abc import Callable, Iterator
+from typing import Literal, TypeAlias
 
 from decoders import vif as tables
-from decoders.dib import FILLER, HEAD, HEADS_KEPT, MANUFACTURER, MORE_FOLLOW, variable_size
+from decoders.dib import FILLER, HEAD, HEADS_KEPT, MANUFACTURER, MORE_FOLLOW, dib_of, variable_size
 from decoders.errors import GrammarError
 from decoders.grammars import mbus_fixed, mbus_values
 from decoders.grammars.mbus_header import ERROR, LEAD, Header, header_of
@@ -42,6 +43,14 @@ _NUMBERS: dict[Kind, Callable[[bytes], int | None]] = {
     Kind.UNSIGNED: mbus_values.unsigned,
     Kind.BCD: mbus_values.bcd,
 }
+#: headers that are remembered: a bus has 250 meters
+_HEADERS_KEPT = 256
+#: where a long header has the access number, which is the first octet of it that changes
+_BEFORE_ACCESS = 11
+_INTEGER, _BCD = Kind.INTEGER, Kind.BCD
+#: what a plain number needs of its Head, and the Head
+_Known: TypeAlias = tuple[bytes, Kind, int, int | None, str, int, str, int, Head]
+from_bytes = int.from_bytes
 #: octets behind fillers that cannot hold a value
 _REST = 2
 _VIFES = re.compile(rb"[\x80-\xff]{0,9}[\x00-\x7f]")
@@ -53,7 +62,8 @@ class MbusRecordsGrammar:
     """Reads the readouts of the meters on one bus; remembers the heads of their records, and the last layout."""
 
     def __init__(self) -> None:
-        self._heads: dict[bytes, Head] = {}
+        self._heads = _Heads()
+        self._headers: dict[bytes, Header] = {}
         self._layout: tuple[object, ...] = ()
 
     def parse(self, frame: Frame) -> Telegram:
@@ -61,13 +71,36 @@ class MbusRecordsGrammar:
         records, header = _Records(self._heads), None
         for body in _telegrams(frame.payload):
             try:
-                header = _telegram(body, records)
+                header = self._telegram(body, records)
             except GrammarError as error:
                 error.size = frame.size
                 raise
         if header is None:
             raise GrammarError("length", frame.size)
         return self._made(header, records)
+
+    def _telegram(self, body: bytes, records: "_Records") -> Header:
+        """Read one telegram; raises GrammarError."""
+        if len(body) < LEAD:
+            raise GrammarError("length")
+        if body[2] == ERROR:
+            raise GrammarError(ERRORS.get(body[LEAD] if len(body) > LEAD else 0, "meter_error"))
+        header = self._header(body)
+        if not header.fixed:
+            records.read(body, header.end, msb_first=header.msb_first)
+            return header
+        device, medium = mbus_fixed.read(body, records.registers, msb_first=header.msb_first)
+        return header._replace(device=device, device_type=medium)
+
+    def _header(self, body: bytes) -> Header:
+        """The header of a telegram; what stands before the access number says all of it."""
+        known = self._headers.get(body[1:_BEFORE_ACCESS])
+        if known is not None and len(body) >= known.end:
+            return known
+        if len(self._headers) >= _HEADERS_KEPT:
+            self._headers.clear()
+        header = self._headers[body[1:_BEFORE_ACCESS]] = header_of(body)
+        return header
 
     def _made(self, header: Header, records: "_Records") -> Telegram:
         registers = tuple(records.registers)
@@ -100,24 +133,31 @@ def _telegrams(payload: bytes) -> Iterator[bytes]:
         at = end
 
 
-def _telegram(body: bytes, records: "_Records") -> Header:
-    """Read one telegram; raises GrammarError."""
-    if len(body) < LEAD:
-        raise GrammarError("length")
-    if body[2] == ERROR:
-        raise GrammarError(ERRORS.get(body[LEAD] if len(body) > LEAD else 0, "meter_error"))
-    header = header_of(body)
-    if not header.fixed:
-        records.read(body, header.end, msb_first=header.msb_first)
-        return header
-    device, medium = mbus_fixed.read(body, records.registers, msb_first=header.msb_first)
-    return header._replace(device=device, device_type=medium)
+class _Heads:
+    """The heads that were learned, and which one came behind which: a meter sends its records in one order."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, _Known] = {}
+        self.following: dict[bytes, _Known] = {}
+
+    def find(self, body: bytes, at: int) -> _Known | None:
+        """The head that stands at `at`, where it was learned."""
+        match = HEAD.match(body, at)
+        return self._known.get(match[0]) if match else None
+
+    def keep(self, octets: bytes, head: Head) -> None:
+        """Learn a head."""
+        if len(self._known) >= HEADS_KEPT:
+            self._known.clear()
+            self.following.clear()
+        kind, size, none, code, exponent, unit, factor, *_ = head
+        self._known[octets] = (octets, kind, size, none, code, exponent, unit, factor, head)
 
 
 class _Records:
     """What the records of one readout say."""
 
-    def __init__(self, heads: dict[bytes, Head]) -> None:
+    def __init__(self, heads: _Heads) -> None:
         self._heads = heads
         self.registers: list[Register] = []
         self.texts: dict[str, str] = {}
@@ -127,29 +167,52 @@ class _Records:
         #: whether the last telegram said that more records follow in another one
         self.more = False
         self._filled = self._msb_first = False
-        #: register -> (storage, function) where it is not the present value, and the times that the meter gives these
-        self._places: dict[int, tuple[int, int]] = {}
+        #: times that the meter gives for what is not present, by storage and function
         self._times: dict[tuple[int, int], MeterTime] = {}
 
     def read(self, body: bytes, at: int, *, msb_first: bool) -> None:
-        """Read the records from `at` to the end; raises GrammarError."""
-        self._filled, self._msb_first, self.more = False, msb_first, False
-        end, heads, match_at = len(body), self._heads, HEAD.match
-        while at < end:
-            match = match_at(body, at)
-            head = heads.get(match[0]) if match else None
-            if match is None or head is None:
-                at = self._unknown(body, at, match)
-                continue
-            start, size = match.end(), head.size
-            if size < 0:
-                start, size = _variable(body, start)
-            at = start + size
-            if at > end:
-                raise GrammarError("length")
-            self._take(head, body[start:at], body[start - 1])
+        """Read the records from `at` to the end; raises GrammarError.
 
-    def _unknown(self, body: bytes, at: int, match: re.Match[bytes] | None) -> int:
+        Numbers, most of all records, are read here: a call for each would cost as much again.
+        """
+        self._filled, self._msb_first, self.more = False, msb_first, False
+        order: Literal["big", "little"] = "big" if msb_first else "little"
+        end, add, begins = len(body), self.registers.append, body.startswith
+        guesses, before = self._heads.following, b""
+        known: _Known | None
+        while at < end:
+            known = guesses.get(before)
+            if known is None or not begins(known[0], at):
+                known = self._heads.find(body, at)
+                if known is None:
+                    at = self._unknown(body, at)
+                    continue
+                guesses[before] = known
+            before, kind, size, none, code, exponent, unit, factor, head = known
+            start = at + len(before)
+            at = start + size
+            if at > end or size < 0:
+                at = self._variable(head, body, start)
+            elif kind is _INTEGER:
+                number = from_bytes(body[start:at], order, signed=True)
+                if number != none:
+                    add((code, number * factor, exponent, unit))
+            elif kind is _BCD and (digits := (body[start:at] if msb_first else body[start:at][::-1]).hex()).isdigit():
+                add((code, int(digits) * factor, exponent, unit))
+            else:
+                self._take(head, body[start:at], 0)
+
+    def _variable(self, head: Head, body: bytes, start: int) -> int:
+        """Read data of variable length, which begin with their length; raises GrammarError. Gives where they end."""
+        if head.size >= 0:
+            raise GrammarError("length")
+        begin, size = _variable(body, start)
+        if begin + size > len(body):
+            raise GrammarError("length")
+        self._take(head, body[begin : begin + size], body[start])
+        return begin + size
+
+    def _unknown(self, body: bytes, at: int) -> int:
         """What is no record with a known head: a special DIF, a rest, a unit in plain text, or a head to learn."""
         dif = body[at]
         if dif == FILLER:
@@ -161,14 +224,13 @@ class _Records:
             return len(body)
         if self._filled and len(body) - at <= _REST:
             return len(body)
+        match = HEAD.match(body, at)
         if match is None:
             raise GrammarError("length")
         head = learn(match[1], match[2])
         if head.plain_text:
             return self._plain_text(body, match)
-        if len(self._heads) >= HEADS_KEPT:
-            self._heads.clear()
-        self._heads[match[0]] = head
+        self._heads.keep(match[0], head)
         return at
 
     def _plain_text(self, body: bytes, match: re.Match[bytes]) -> int:
@@ -185,12 +247,10 @@ class _Records:
         head = learn(match[1], vib)
         unit = (text if self._msb_first else text[::-1]).decode("latin-1")
         start, size = vifes.end() if vifes else start, head.size
-        if size < 0:
-            start, size = _variable(body, start)
-        if start + size > len(body):
-            raise GrammarError("length")
         head = head._replace(unit=unit if unit.isprintable() else "")
-        self._take(head, body[start : start + size], body[start - 1])
+        if size < 0 or start + size > len(body):
+            return self._variable(head, body, start)
+        self._take(head, body[start : start + size], 0)
         return start + size
 
     def _take(self, head: Head, data: bytes, lvar: int) -> None:
@@ -216,8 +276,6 @@ class _Records:
             self._date(head, data)
 
     def _register(self, head: Head, integer: int, exponent: int) -> None:
-        if head.storage or head.function:
-            self._places[len(self.registers)] = (head.storage, head.function)
         self.registers.append((head.code, integer * head.factor, exponent, head.unit))
 
     def _date(self, head: Head, data: bytes) -> None:
@@ -243,7 +301,9 @@ class _Records:
         """Times of registers that are not present values, by index: those with the same storage and function."""
         if not self._times:
             return {}
-        return {place: self._times[key] for place, key in self._places.items() if key in self._times}
+        dibs = [dib_of(register[0]) for register in self.registers]
+        keys = [(dib.storage, dib.function) if dib else (0, 0) for dib in dibs]
+        return {place: self._times[key] for place, key in enumerate(keys) if key in self._times}
 
 
 #: last octet of the code of a date and time that has no VIFE

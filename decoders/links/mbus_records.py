@@ -16,9 +16,9 @@ What a master sends to a meter is no data and passes without a word; a stream of
 
 import re
 
-from decoders.dib import FILLER, HEAD, LENGTHS, MANUFACTURER, MORE_FOLLOW, PLAIN_TEXT, variable_size
 from decoders.errors import LinkError
 from decoders.links.framing import FALSE_START, MORE, FramedLink, Outcome, Verdict
+from decoders.links.mbus_endings import ACCESS, Endings
 from decoders.model import Frame
 
 _LONG, _SHORT, _STOP = 0x68, 0x10, 0x16
@@ -36,10 +36,8 @@ _LARGEST_DLMS_CI = 0x1F
 _REQUESTS = frozenset((0x40, 0x49, 0x5A, 0x5B, 0x69, 0x7A, 0x7B))
 #: telegrams of one readout, octets of them together
 TELEGRAMS, LIMIT = 16, 4_096
-#: CI -> octets of identification and what else stays the same in one readout, and place of the access number
-_ACCESS = {0x72: 8, 0x76: 8, 0x5B: 8, 0x7A: 0, 0x7E: 0, 0x5A: 0}
-#: octets of a long header; of C, A and CI
-_LEAD, _CONFIGURATION = 3, 3
+#: octets of C, A and CI
+_LEAD = 3
 
 
 class MbusRecordsLink(FramedLink):
@@ -54,6 +52,7 @@ class MbusRecordsLink(FramedLink):
         #: the telegrams of the open readout, and the octets of their frames
         self._open: list[bytes] = []
         self._size = 0
+        self._endings = Endings()
         self._noise_before = 0
         #: octets of frames without data, and whether anything else came
         self._requests = 0
@@ -103,7 +102,7 @@ class MbusRecordsLink(FramedLink):
                 results = self._release()
         self._open.append(body)
         self._size += size
-        return results if more_follow(body) else results + self._release()
+        return results if self._endings.more_follow(body) else results + self._release()
 
     def _release(self) -> list[Outcome]:
         """The open readout as a frame."""
@@ -138,37 +137,8 @@ def _long(data: bytearray) -> Verdict:
 
 def _continues(before: bytes, body: bytes) -> bool:
     """Whether a telegram is the next one of the same readout: same meter, and the access number is one more."""
-    at = _ACCESS.get(body[2], -1)
+    at = ACCESS.get(body[2], -1)
     if at < 0 or body[:_LEAD] != before[:_LEAD] or len(body) <= _LEAD + at or len(before) <= _LEAD + at:
         return False
     at += _LEAD
     return body[_LEAD:at] == before[_LEAD:at] and body[at] == (before[at] + 1) & 0xFF
-
-
-def more_follow(body: bytes) -> bool:
-    """Whether the records of a telegram end with DIF 1F; a structure that does not hold is for the grammar to name."""
-    access = _ACCESS.get(body[2], -1)
-    if access < 0 or bytes((MORE_FOLLOW,)) not in body:
-        return False
-    at, end = _LEAD + access + 1 + _CONFIGURATION, len(body)
-    while 0 < at < end and body[at] not in (MANUFACTURER, MORE_FOLLOW):
-        at = at + 1 if body[at] == FILLER else _record_end(body, at)
-    return 0 < at < end and body[at] == MORE_FOLLOW
-
-
-def _record_end(body: bytes, at: int) -> int:
-    """Where the record that begins at `at` ends; 0 where there is none."""
-    head = HEAD.match(body, at)
-    size = LENGTHS.get(body[at] & 0x0F)
-    if head is None or size is None:
-        return 0
-    start = head.end()
-    if head[2][0] & 0x7F == PLAIN_TEXT:
-        start = head.end(1) + 2 + (body[head.end(1) + 1] if head.end(1) + 1 < len(body) else len(body))
-        while head[2][0] & 0x80 and start < len(body) and body[start] & 0x80:
-            start += 1
-        start += head[2][0] >> 7
-    if size < 0:
-        lvar = variable_size(body[start]) if start < len(body) else None
-        return 0 if lvar is None else start + 1 + lvar
-    return start + size
