@@ -10,6 +10,7 @@ no octets, stands for an optional element that is left out.
 The checksum is CRC-16/X-25, low octet first. Holley sent CRC-16/KERMIT, high octet first, here and in the transport.
 """
 
+import re
 from typing import Final
 
 from fastcrc.crc16 import ibm_sdlc, kermit
@@ -28,10 +29,22 @@ OPEN_RESPONSE, CLOSE_RESPONSE, GET_LIST_RESPONSE = 0x0101, 0x0201, 0x0701
 _LONGEST_FIELD: Final = 4
 
 
-def checksums(octets: bytes, sent: bytes) -> int:
-    """Which of the two checksums was sent: bits X25 and KERMIT; 0 for none, and rarely both."""
-    fits = X25 if ibm_sdlc(octets) == int.from_bytes(sent, "little") else 0
-    return fits | KERMIT if kermit(octets) == int.from_bytes(sent, "big") else fits
+def sizes(kind: int, *octets: int) -> bytes:
+    """The pattern of an element of a type with so many octets."""
+    return b"|".join(b"\\x%02x.{%d}" % (kind | size + 1, size) for size in octets)
+
+
+#: what stands before the body of nearly every message, with its tag in two octets or four; and what stands behind it
+_OPENING = re.compile(
+    rb"\x76(?:" + sizes(OCTETS, *range(1, 15)) + rb")\x62\x00\x62\x00\x72(?:\x63|\x65\x00\x00)(..)", re.DOTALL
+).match
+_CLOSING = re.compile(rb"\x63(..)\x00", re.DOTALL).match
+
+
+def checksums(octets: bytes, sent: bytes, among: int = X25 | KERMIT) -> int:
+    """Which of these checksums was sent: bits X25 and KERMIT; 0 for none, and rarely both."""
+    fits = X25 if among & X25 and ibm_sdlc(octets) == int.from_bytes(sent, "little") else 0
+    return fits | KERMIT if among & KERMIT and kermit(octets) == int.from_bytes(sent, "big") else fits
 
 
 def field(data: bytes | bytearray, pos: int) -> tuple[int, int, int]:
@@ -52,24 +65,27 @@ def field(data: bytes | bytearray, pos: int) -> tuple[int, int, int]:
 
 def skip(data: bytes | bytearray, pos: int) -> int:
     """Where the element at `pos` ends; where the data end before it, the least that it needs. Raises GrammarError."""
-    left = 1
-    while left:
-        if pos >= len(data):
-            return pos + left
+    left, end = 1, len(data)
+    while left and pos < end:
+        octet = data[pos]
+        if octet < LIST and octet & 0x0F:
+            # nearly all: a field of one octet, which its own length counts
+            left, pos = left - 1, pos + (octet & 0x0F)
+            continue
         try:
             kind, length, pos = field(data, pos)
         except IndexError:
-            return len(data) + left
-        left -= 1
-        if kind == LIST:
-            left += length
-        else:
-            pos += length
-    return pos
+            return end + left
+        left += length - 1 if kind == LIST else -1
+        pos += 0 if kind == LIST else length
+    return pos + left
 
 
 def opening(data: bytes | bytearray, pos: int) -> tuple[int, int]:
     """Tag of the message at `pos`, and where its body begins; raises IndexError at the end, GrammarError."""
+    usual = _OPENING(data, pos)
+    if usual:
+        return int.from_bytes(usual[1], "big"), usual.end()
     if data[pos] != MESSAGE:
         raise GrammarError("type")
     kind, length, pos = field(data, pos + 1)
@@ -90,13 +106,16 @@ def opening(data: bytes | bytearray, pos: int) -> tuple[int, int]:
     return int.from_bytes(data[pos:body], "big"), body
 
 
-def closing(data: bytes | bytearray, start: int, pos: int) -> tuple[int, int]:
-    """Where the message from `start` ends whose body ends at `pos`, and which checksums fit; as `opening` raises.
+def closing(data: bytes | bytearray, start: int, pos: int, among: int) -> tuple[int, int]:
+    """Where the message from `start` ends whose body ends at `pos`, and which checksums fit; raises as `opening`.
 
     A checksum that begins with 00 is sent in one octet by some meters.
     """
+    usual = _CLOSING(data, pos)
+    if usual:
+        return usual.end(), checksums(bytes(data[start:pos]), usual[1], among)
     kind, length, at = field(data, pos)
     end = at + length
     if kind != UNSIGNED or not 1 <= length <= 2 or data[end] != END:
         raise GrammarError("type")
-    return end + 1, checksums(bytes(data[start:pos]), bytes(data[at:end]).rjust(2, b"\x00"))
+    return end + 1, checksums(bytes(data[start:pos]), bytes(data[at:end]).rjust(2, b"\x00"), among)

@@ -6,8 +6,11 @@ come in fewer octets than their type has, and the optional time of an entry as a
 stand (Holley). A second index counts from an unknown moment and is no time.
 
     77 | code | status | time | unit | scaler | value | signature
+
+Nearly every entry has the form of one pattern, and is read by it; all others are read element by element.
 """
 
+import re
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -28,6 +31,7 @@ from decoders.sml_message import (
     closing,
     field,
     opening,
+    sizes,
     skip,
 )
 
@@ -41,7 +45,28 @@ _NUMBERS = {kind | size + 1: (size, kind == SIGNED) for kind in (SIGNED, UNSIGNE
 _NUMBERS[BOOLEAN | 2] = (1, False)
 #: type-length fields of the parts that all entries have
 _ENTRY, _CODE = LIST | 7, OCTETS | 7
+#: the bit of a type-length field that says that another octet of it follows
+_MORE = 0x80
 _CODE_SIZE = 6
+
+
+#: a number that counts seconds, bare (Holley) or as a choice
+_SECONDS = rb"(?:\x72\x62\x01)?(?:" + sizes(UNSIGNED, 1, 2, 3, 4) + rb")"
+_STRING = sizes(OCTETS, *range(1, 15))
+#: an entry with the groups entry, code, status, unit, scaler, value; the longest value is a public key
+_USUAL = re.compile(
+    rb"(\x77\x07(.{6})(?:\x01|(" + sizes(UNSIGNED, 1, 2, 3, 4) + rb"))"
+    rb"(?:\x01|" + _SECONDS + rb")(?:\x01|\x62(.))(?:\x01|\x52(.))"
+    rb"(" + sizes(SIGNED, *range(1, 9)) + b"|" + sizes(UNSIGNED, *range(1, 9)) + b"|" + _STRING
+    + rb"|\x83\x02.{48})\x01)",
+    re.DOTALL,
+).findall  # fmt: skip
+#: what stands before the entries: client, server as group, name of the list, time; then their number as group
+_USUAL_HEAD = re.compile(
+    rb"\x77(?:\x01|" + _STRING + rb")(?:\x01|(" + _STRING + rb"))(?:\x01|" + _STRING + rb")(?:\x01|" + _SECONDS
+    + rb")([\x71-\x7f])",
+    re.DOTALL,
+).match  # fmt: skip
 #: choices of SML_Time
 _TIMESTAMP, _LOCAL_TIMESTAMP = 2, 3
 
@@ -69,10 +94,9 @@ class SmlGrammar:
         except GrammarError as error:
             error.size = frame.size
             raise
-        shape = collector.shape()
-        if shape != self._shape:
-            self._shape = shape
-        return collector.telegram(self._shape)
+        telegram = collector.telegram(self._shape)
+        self._shape = telegram.layout
+        return telegram
 
 
 class _Collector:
@@ -96,50 +120,43 @@ class _Collector:
             start = pos
             tag, pos = opening(octets, pos)
             pos = self._list_response(pos) if tag == GET_LIST_RESPONSE else skip(octets, pos)
-            pos, fits = closing(octets, start, pos)
-            variant &= fits
+            pos, variant = closing(octets, start, pos, variant)
             if not variant:
                 raise GrammarError("checksum")
         if octets[pos:].strip(bytes([END])):
             raise GrammarError("rest")
 
-    def shape(self) -> tuple[object, ...]:
-        """What two telegrams of one layout have in common."""
-        codes, _, _, units = zip(*self._registers, strict=True) if self._registers else ((),) * 4
-        return self._device, codes, units, tuple(self._texts), self._manufacturer()
-
-    def telegram(self, layout: object) -> Telegram:
-        """The telegram as it stands."""
-        clock = self._clock
+    def telegram(self, last: object) -> Telegram:
+        """The telegram as it stands; its layout is the last one where that is equal."""
+        registers, texts, clock = self._registers, self._texts, self._clock
+        maker = next((texts[code] for code in MANUFACTURER if code in texts), "")
+        # what two telegrams of one layout have in common
+        shape = self._device, [register[0] for register in registers], [register[3] for register in registers]
+        layout = *shape, [*texts], maker
         return Telegram(
-            identification=self._manufacturer(),
+            identification=maker,
             time=clock.time.time if clock else None,
             clock=clock.octets.hex() if clock else None,
             clock_valid=clock is None or clock.time.valid,
-            registers=tuple(self._registers),
+            registers=tuple(registers),
             register_times=self._times,
-            texts=self._texts,
+            texts=texts,
             sub=(),
             unread=self._unread,
-            layout=layout,
+            layout=last if layout == last else layout,
             device=self._device.hex() if self._device else None,
             status=self._status,
             widths=tuple(self._widths),
         )
 
-    def _manufacturer(self) -> str:
-        return next((self._texts[code] for code in MANUFACTURER if code in self._texts), "")
-
     def _list_response(self, pos: int) -> int:
         """Client, server, name of the list, time of the meter, entries, signature, time of the gateway."""
         octets = self._octets
-        if octets[pos] != _ENTRY:
-            raise GrammarError("type")
-        server, pos = _string(octets, skip(octets, pos + 1))
-        clock, pos = _time(octets, skip(octets, pos))
-        kind, count, pos = field(octets, pos)
-        if kind != LIST:
-            raise GrammarError("type")
+        usual = _USUAL_HEAD(octets, pos)
+        if usual:
+            server, clock, count, pos = (usual[1] or b"\x01")[1:], None, usual[2][0] & 0x0F, usual.end()
+        else:
+            server, clock, count, pos = self._head(pos)
         if self._device in (None, server):
             self._device, self._clock = server, self._clock or clock
             pos = self._entries(pos, count)
@@ -150,38 +167,70 @@ class _Collector:
                 pos = skip(octets, pos)
         return skip(octets, skip(octets, pos))
 
+    def _head(self, pos: int) -> tuple[bytes, Stamp | None, int, int]:
+        """Server, time and number of the entries, and where they begin."""
+        octets = self._octets
+        if octets[pos] != _ENTRY:
+            raise GrammarError("type")
+        server, pos = _string(octets, skip(octets, pos + 1))
+        clock, pos = _time(octets, skip(octets, pos))
+        kind, count, pos = field(octets, pos)
+        if kind != LIST:
+            raise GrammarError("type")
+        return server, clock, count, pos
+
     def _entries(self, pos: int, count: int) -> int:
-        """Read entries; where the octets end before a number does, the message's end is not there either."""
-        octets, registers = self._octets, self._registers
-        for _ in range(count):
-            if octets[pos] != _ENTRY:
-                raise GrammarError("type")
-            end_of_code = pos + 2 + _CODE_SIZE
-            code = _obis(octets[pos + 2 : end_of_code]) if octets[pos + 1] == _CODE else None
-            pos = end_of_code if code else skip(octets, pos + 1)
-            status, pos = _number(octets, pos)
-            time, pos = (None, pos + 1) if octets[pos] == ABSENT else _time(octets, pos)
-            unit, pos = _number(octets, pos)
-            scaler, pos = _number(octets, pos)
-            kind = octets[pos]
-            if code is None or kind == ABSENT:
-                self._unread += 1
-                pos = skip(octets, pos)
-            elif kind in _NUMBERS:
-                size, signed = _NUMBERS[kind]
-                if status is not None:
-                    self._status.setdefault(code, status)
-                if time and time.time.time and time.time.valid:
-                    self._times[len(registers)] = time.time.time
-                end = pos + 1 + size
-                value = int.from_bytes(octets[pos + 1 : end], "big", signed=signed)
-                registers.append((code, value, _exponent(scaler), COSEM_UNITS.get(unit, "") if unit else ""))
-                self._widths.append(size if signed else 0)
-                pos = end
+        """Read entries by the pattern as long as they have the usual form, then one by one."""
+        octets, registers, widths, from_bytes = self._octets, self._registers, self._widths, int.from_bytes
+        for entry, described, status, unit, scaler, value in _USUAL(octets, pos)[:count]:
+            if not octets.startswith(entry, pos):
+                break
+            pos += len(entry)
+            count -= 1
+            code, exponent, unit = _described(described, unit, scaler)  # noqa: PLW2901
+            kind = value[0]
+            if not kind & LIST:
+                self._texts.setdefault(code, _text(value[2 if kind & _MORE else 1 :]))
+                continue
+            if status:
+                self._status.setdefault(code, from_bytes(status[1:]))
+            if kind < UNSIGNED:
+                registers.append((code, from_bytes(value[1:], "big", signed=True), exponent, unit))
+                widths.append((kind & 0x0F) - 1)
             else:
-                pos = self._other(code, pos)
-            pos = pos + 1 if octets[pos] == ABSENT else skip(octets, pos)
+                registers.append((code, from_bytes(value[1:]), exponent, unit))
+                widths.append(0)
+        for _ in range(count):
+            pos = self._entry(pos)
         return pos
+
+    def _entry(self, pos: int) -> int:
+        """Read any entry; where the octets end before a number does, the message's end is not there either."""
+        octets = self._octets
+        if octets[pos] != _ENTRY:
+            raise GrammarError("type")
+        end_of_code = pos + 2 + _CODE_SIZE
+        code = _obis(octets[pos + 2 : end_of_code]) if octets[pos + 1] == _CODE else None
+        status, pos = _number(octets, end_of_code if code else skip(octets, pos + 1))
+        time, pos = _time(octets, pos)
+        unit, pos = _number(octets, pos)
+        scaler, pos = _number(octets, pos)
+        kind = octets[pos]
+        if code is None or kind == ABSENT:
+            self._unread += 1
+            pos = skip(octets, pos)
+        elif kind in _NUMBERS:
+            if status is not None:
+                self._status.setdefault(code, status)
+            if time and time.time.time and time.time.valid:
+                self._times[len(self._registers)] = time.time.time
+            size, signed = _NUMBERS[kind]
+            value, pos = _number(octets, pos)
+            self._registers.append((code, value or 0, _exponent(scaler), COSEM_UNITS.get(unit or 0, "")))
+            self._widths.append(size if signed else 0)
+        else:
+            pos = self._other(code, pos)
+        return skip(octets, pos)
 
     def _other(self, code: str, pos: int) -> int:
         """A value that is no number: a string, or a list of which only a clock is read."""
@@ -244,6 +293,13 @@ def _exponent(scaler: int | None) -> int:
 
 
 @lru_cache(maxsize=1_024)
+def _described(code: bytes, unit: bytes, scaler: bytes) -> tuple[str, int, str]:
+    """Code, power of ten and unit from their octets, empty ones left out; raises GrammarError."""
+    exponent = int.from_bytes(scaler, "big", signed=True)
+    return _obis(code), _exponent(exponent), COSEM_UNITS.get(unit[0], "") if unit else ""
+
+
+@lru_cache(maxsize=1_024)
 def _obis(octets: bytes) -> str:
     """Six octets as `A-B:C.D.E`, with `*F` unless that is 255; raises IndexError where some are missing."""
     if len(octets) != _CODE_SIZE:
@@ -252,6 +308,7 @@ def _obis(octets: bytes) -> str:
     return f"{a}-{b}:{c}.{d}.{e}" + ("" if f == 0xFF else f"*{f}")
 
 
+@lru_cache(maxsize=256)
 def _text(octets: bytes) -> str:
     """A string as sent: printable ones as text, others as hexadecimal digits."""
     text = octets.decode("latin-1")

@@ -125,8 +125,7 @@ def _messages(data: bytearray) -> tuple[int, int]:
             if not start and tag != OPEN_RESPONSE:
                 raise GrammarError("type")
             pos = skip(data, body)
-            pos, fits = closing(data, start, pos)
-            variant &= fits
+            pos, variant = closing(data, start, pos, variant)
     except IndexError:
         return max(pos, len(data)) + 1, variant
     return pos, variant

@@ -29,10 +29,11 @@ from gateway.simulator.push_faults import kinds
 from gateway.simulator.push_meter import simulated
 from gateway.simulator.pushes import PUSHES, PushVariant
 from gateway.simulator.serve import Plan, Sent, serve, truth
+from gateway.simulator.sml_meter import SML
 from gateway.simulator.variants import VARIANTS, Variant
 
 #: every meter that can be simulated
-METERS: dict[str, Variant] = {**VARIANTS, **PUSHES}
+METERS: dict[str, Variant] = {**VARIANTS, **PUSHES, **SML}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

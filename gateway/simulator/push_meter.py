@@ -14,6 +14,7 @@ from gateway.simulator.keys import MeterKeys, generate
 from gateway.simulator.meter import Meter, utc
 from gateway.simulator.pushes import PUSHES, PushVariant
 from gateway.simulator.registers import INSTALLED
+from gateway.simulator.sml_meter import SML, SmlMeter
 
 #: counters below were used before the meter was installed; a counter that goes back goes there
 FIRST_COUNTER = 1_000_000
@@ -162,6 +163,8 @@ def simulated(
     """The simulated meter of that name, whatever kind it is; raises ValueError."""
     if variant in PUSHES:
         return PushMeter(seed, variant, start, keys=keys, interval_s=interval_s)
+    if variant in SML:
+        return SmlMeter(seed, variant, start)
     return Meter(seed, variant, start)
 
 
