@@ -37,15 +37,19 @@ _LEAD_LIMIT = 32
 _LETTER = rb"[A-Za-z\xc1-\xda\xe1-\xfa]"
 _HEAD = re.compile(rb"[/\xaf]" + _LETTER + rb"{3}[^\r\n\x8d\x00/\xaf!\x01-\x06]{0,72}[\r\x8d]?\n")
 #: the octets so far may become a head
-_BEGUN = re.compile(rb"[/\xaf]" + _LETTER + rb"{0,3}(?:[^\r\n\x8d\x00/\xaf!\x01-\x06]{0,72}[\r\x8d]?)\Z")
+_BEGUN = re.compile(
+    rb"[/\xaf](?:" + _LETTER + rb"{0,2}|" + _LETTER + rb"{3}[^\r\n\x8d\x00/\xaf!\x01-\x06]{0,72}[\r\x8d]?)\Z"
+)
 #: empty lines and the reader's ACK (clause 6.3.3), then STX where there is one
-_LEAD = re.compile(rb"(?:[\r\x8d]?\n|\x06[^\r\n\x8d]{3}[\r\x8d]?\n)*([\x02\x82])?")
+_LEAD = re.compile(rb"(?:[\r\x8d]?\n|\x06[^\r\n\x8d]{3}[\r\x8d]?\n){0,4}([\x02\x82])?")
 _DSMR = re.compile(DSMR_CODE)
+#: what a data set begins with; SOH begins the programming mode
+_PRINTABLE = re.compile(rb"[!-~\xa0-\xff]")
 _END = re.compile(rb"(?<=[\n)\xa9])!(?:[ \xa0]{0,4}[\r\x8d]?\n|([0-9A-Fa-f]{1,4})[ \t]{0,4}\r?\n)|\x03")
 _END_OF_INPUT = re.compile(rb"(?<=[\n)\xa9])![\r\x8d]?\Z")
-_END_LENGTH = 12
 #: an identification inside a block: the block was torn there
-_AGAIN = re.compile(rb"/[A-Za-z]{3}[^\r\n\x00/!()]{0,72}\r?\n")
+_AGAIN = re.compile(rb"[/\xaf]" + _LETTER + rb"{3}[^\r\n\x8d\x00/\xaf!()\xa8\xa9]{0,72}[\r\x8d]?\n")
+_HEAD_LIMIT = 80
 _ETX = 0x03
 _FRAGMENT = re.compile(
     rb"[^\n]{0,255}\n((?:(?!1-0:|0-\d)\d{1,3}-\d{1,3}:[0-9.*]{5,16}\([^()\r\n]{1,64}\)\r?\n){4,})", re.DOTALL
@@ -86,13 +90,17 @@ class Iec62056Link(FramedLink):
         assert lead is not None  # noqa: S101  # it matches nothing, too
         if lead.end() == len(data) or (not lead[1] and lead.end() + _LEAD_LIMIT > len(data) and b"(" not in data):
             return MORE
-        if not lead[1] and (_DSMR.match(data, lead.end()) or data[lead.end()] in b"\x01\x81\x06"):
+        if not lead[1] and (_DSMR.match(data, lead.end()) or not _PRINTABLE.match(data, lead.end())):
             return FALSE_START
         return self._block(data, lead.end(), has_bcc=bool(lead[1]))
 
     def _block(self, data: bytearray, start: int, *, has_bcc: bool) -> Verdict:
         """Look for the end of the block whose data sets begin at `start`."""
-        end = _END.search(data, max(start, self._buffer.searched - _END_LENGTH))
+        unsearched = max(start, self._buffer.searched - _HEAD_LIMIT)
+        again = _AGAIN.search(data, unsearched)
+        end = _END.search(data, unsearched, again.start() if again else len(data))
+        if end is None and again:
+            return LinkError("truncated", again.start())
         if end is None:
             self._buffer.searched = len(data)
             return LinkError("oversized", LIMIT) if len(data) >= LIMIT else MORE
@@ -100,13 +108,15 @@ class Iec62056Link(FramedLink):
             return FALSE_START
         if has_bcc:
             return _checked(data, start, end)
-        return LinkError("checksum", end.end()) if data[end.start()] == _ETX else _unchecked(data, end.end())
+        return LinkError("checksum", end.end()) if data[end.start()] == _ETX else end.end()
 
     def _at_end(self, data: bytearray) -> Verdict:
         """No more will follow: an end counts without the octets behind it."""
+        if not _HEAD.match(data):
+            return FALSE_START
         end = _END.search(data) or _END_OF_INPUT.search(data)
-        if end and end.end() == len(data) and data[end.start()] != _ETX and _HEAD.match(data):
-            return _unchecked(data, len(data))
+        if end and end.end() == len(data) and data[end.start()] != _ETX:
+            return len(data)
         return super()._at_end(data)
 
     def _accept(self, frame: bytes) -> list[Outcome]:
@@ -128,16 +138,9 @@ def _checked(data: bytearray, start: int, end: re.Match[bytes]) -> Verdict:
     if len(data) <= etx or (data[etx] == _ETX and len(data) <= etx + 1):
         return MORE
     if data[etx] != _ETX:
-        return _unchecked(data, etx) if _HEAD.match(data, etx) else LinkError("checksum", etx)
+        if _BEGUN.match(data, etx):
+            return MORE
+        return etx if _HEAD.match(data, etx) else LinkError("checksum", etx)
     text = characters(data[: etx + 2])
     right = text is not None and reduce(xor, text[start : etx + 1], 0) == text[etx + 1]
     return etx + 2 if right else LinkError("checksum", etx + 2)
-
-
-def _unchecked(data: bytearray, length: int) -> Verdict:
-    """A block without BCC: only another identification inside tells that it was torn."""
-    text = characters(data[:length])
-    if text is None:
-        return LinkError("checksum", length)
-    torn = _AGAIN.search(text, 1)
-    return LinkError("truncated", torn.start()) if torn else length

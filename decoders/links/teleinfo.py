@@ -27,13 +27,15 @@ MIN_GROUPS = 2
 _ETX = b"\x03"
 
 _LABEL = rb"[A-Z0-9+_\-\xc1-\xda\xb0-\xb9\xab\xad\xdf]"
-_HEAD = re.compile(rb"[\x02\x82][\r\x8d\n]{0,4}" + _LABEL + rb"{2,12}[ \xa0\t]")
+_HEAD = re.compile(rb"[\x02\x82][\r\x8d\n]{1,4}" + _LABEL + rb"{2,12}[ \xa0\t]")
 #: the octets so far may become a head
-_BEGUN = re.compile(rb"[\x02\x82][\r\x8d\n]{0,4}" + _LABEL + rb"{0,12}\Z")
+_BEGUN = re.compile(rb"[\x02\x82](?:[\r\x8d\n]{1,4}" + _LABEL + rb"{0,12})?\Z")
 _STX = re.compile(rb"[\x02\x82]")
 _EOT = re.compile(rb"[\x04\x84]")
 _LINE_END = re.compile(rb"[\r\n]+")
 _NAME = re.compile(rb"[A-Z][A-Z0-9+_-]{1,11}")
+_TIME = re.compile(rb"(?:[EHeh ][0-9]{12})?")
+_TEXT = re.compile(rb"[ -~]*")
 _ADDRESS = (b"ADCO", b"ADSC")
 _STRAY_GROUPS = 5
 
@@ -93,6 +95,9 @@ class TeleinfoLink(FramedLink):
         text = characters(data[:end])
         return end + 1 if text and _frame(text[1:], 0) else LinkError("checksum", end + 1)
 
+    def _at_end(self, data: bytearray) -> Verdict:
+        return super()._at_end(data) if _HEAD.match(data) else FALSE_START
+
     def _damaged(self, error: LinkError) -> list[Outcome]:
         if error.code == "interrupted":
             self._buffer.skip(error.size - 1)
@@ -122,11 +127,13 @@ def _group(line: bytes, *, standard: bool) -> Group | None:
     separator = b"\t" if standard else b" "
     if len(line) < 4 or line[-2:-1] != separator:
         return None
-    fields = line[:-2].split(separator, 2 if standard else 1)
-    if len(fields) < 2 or not _NAME.fullmatch(fields[0]) or not line.replace(b"\t", b" ").decode("ascii").isprintable():
-        return None
+    fields = line[:-2].split(separator, -1 if standard else 1)
     if len(fields) == 2:
         fields.insert(1, b"")
+    if len(fields) != 3 or not (
+        _NAME.fullmatch(fields[0]) and _TIME.fullmatch(fields[1]) and _TEXT.fullmatch(fields[2])
+    ):
+        return None
     return Group(tuple(fields), _checksum(line[:-2]) == line[-1], _checksum(line[:-1]) == line[-1])
 
 
