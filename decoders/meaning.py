@@ -18,6 +18,8 @@ from decoders.profile import Records
 #: DIF with data field 5
 _FLOAT = 0x05
 _PHASE_QUANTITY = "power"
+#: units of item P: what counts in joules or watts per hour is no electricity
+_UNITS = ("W", "Wh")
 #: present values of the fixed structure
 _COUNTER = COUNTERS[0]
 
@@ -80,7 +82,9 @@ def choices(records: Records, telegram: Telegram, registers: Sequence[Register])
     """Where P+, P-, A+ and A- stand; nothing where the meter is none of electricity."""
     if telegram.device_type not in records.device_types:
         return (_NONE,) * 4
-    present = [(place, _record(register), register[0]) for place, register in enumerate(registers)]
+    present = [
+        (place, _record(register), register[0]) for place, register in enumerate(registers) if register[3] in _UNITS
+    ]
     known = [(place, record, code) for place, record, code in present if record and record.present]
     search = _Search(records, known, complete=not telegram.partial)
     powers = (search.power(records.p_import, alone=True), search.power(records.p_export, alone=False))

@@ -183,7 +183,9 @@ class Profile(_Strict, frozen=True):
     operators: tuple[Text, ...]
     meters: Annotated[tuple[Text, ...], Meta(min_length=1)]
     interface: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,16}$")]
-    link: Literal["p1", "hdlc", "mbus", "wrapper", "bare", "p1-sealed", "sml", "mbus-records", "iec62056-21", "teleinfo"]
+    link: Literal[
+        "p1", "hdlc", "mbus", "wrapper", "bare", "p1-sealed", "sml", "mbus-records", "iec62056-21", "teleinfo"
+    ]
     grammar: Literal["p1", "axdr", "sml", "mbus-records", "iec62056-21", "teleinfo"]
     checksum: Literal["required", "optional", "none"]
     interval_s: Annotated[int, Meta(ge=1, le=3_600)]

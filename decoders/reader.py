@@ -60,7 +60,7 @@ class Reader:
         self.profile = profile
         self._zone = Zone(zone) if zone else None
         self._net = profile.item_p.power == "net"
-        self._signed = self._net or profile.item_p.power == "signed"
+        self._signed = profile.item_p.power == "signed"
         #: no telegram has this layout, not even one whose grammar knows none
         self._layout: object = ()
         self._plan = Plan((), (), (), ())
@@ -82,16 +82,17 @@ class Reader:
             registers = scaled(self.profile.scales, registers)
         try:
             plan = self._plan_for(telegram, registers)
+            net = self._net and not plan.p_export
             if self.profile.direction:
                 p_import, p_export = self._directed(plan.p_import, telegram, registers)
             else:
-                p_import = _sum(plan.p_import, registers, signed=self._signed)
+                p_import = _sum(plan.p_import, registers, signed=self._signed or net)
                 p_export = _sum(plan.p_export, registers)
             a_import, a_export = _sum(plan.a_import, registers), _sum(plan.a_export, registers)
         except ProfileError as error:
             error.size = size
             raise
-        if self._net and p_import is not None:
+        if net and p_import is not None:
             p_import, p_export = max(p_import, 0), max(-p_import, 0)
         elif p_import is not None and p_import < 0:
             p_export, p_import = -p_import, None

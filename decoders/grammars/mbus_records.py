@@ -192,7 +192,7 @@ class _Records:
             start = at + len(before)
             at = start + size
             if at > end or size < 0:
-                at = self._variable(head, body, start)
+                at = self._variable(head, body, start, start - len(before))
             elif kind is _INTEGER:
                 number = from_bytes(body[start:at], order, signed=True)
                 if number != none:
@@ -202,8 +202,13 @@ class _Records:
             else:
                 self._take(head, body[start:at], 0)
 
-    def _variable(self, head: Head, body: bytes, start: int) -> int:
-        """Read data of variable length, which begin with their length; raises GrammarError. Gives where they end."""
+    def _variable(self, head: Head, body: bytes, start: int, at: int) -> int:
+        """Read the data at `start` of the record at `at`, which begin with their length; raises GrammarError.
+
+        What has a length of its own comes here because it leads beyond the end. Gives where the next record begins.
+        """
+        if self._is_rest(body, at):
+            return len(body)
         if head.size >= 0:
             raise GrammarError("length")
         begin, size = _variable(body, start)
@@ -222,7 +227,7 @@ class _Records:
             self.more = dif == MORE_FOLLOW
             self.texts[f"mbus:{dif:02x}"] = body[at + 1 :].hex()
             return len(body)
-        if self._filled and len(body) - at <= _REST:
+        if self._is_rest(body, at):
             return len(body)
         match = HEAD.match(body, at)
         if match is None:
@@ -232,6 +237,10 @@ class _Records:
             return self._plain_text(body, match)
         self._heads.keep(match[0], head)
         return at
+
+    def _is_rest(self, body: bytes, at: int) -> bool:
+        """Whether so little is left behind a filler that it holds no value."""
+        return self._filled and len(body) - at <= _REST
 
     def _plain_text(self, body: bytes, match: re.Match[bytes]) -> int:
         """Read a record whose unit is a text: VIF, length, text (last letter first), VIFEs, data."""
@@ -249,7 +258,7 @@ class _Records:
         start, size = vifes.end() if vifes else start, head.size
         head = head._replace(unit=unit if unit.isprintable() else "")
         if size < 0 or start + size > len(body):
-            return self._variable(head, body, start)
+            return self._variable(head, body, start, match.start())
         self._take(head, body[start : start + size], 0)
         return start + size
 
