@@ -77,6 +77,20 @@ def dib_of(code: str) -> Dib | None:
     return parse_dib(head[1]) if head else None
 
 
+#: VIFs of numbers that name the meter or its owner, in the primary table and behind FD
+_NAMES, _NAMES_FD = frozenset((0x78, 0x79)), frozenset((0x08, 0x10, 0x11))
+
+
+@lru_cache(maxsize=HEADS_KEPT)
+def is_identification(code: str) -> bool:
+    """Whether a register is a number that names the meter, its place or its owner: personal data, no measurement."""
+    if not code.startswith(PREFIX) or dib_of(code) is None:
+        return False
+    head = HEAD.match(bytes.fromhex(code[len(PREFIX) :]))
+    vib = head[2] if head else b""
+    return vib[0] & 0x7F in _NAMES or (vib[0] == 0xFD and vib[1] & 0x7F in _NAMES_FD)
+
+
 def annotations(code: str) -> dict[str, str | int]:
     """The members that the code of a register adds to it in JSON: what is not zero, and not instantaneous."""
     dib = dib_of(code)

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from decoders.dib import annotations
+from decoders.dib import annotations, is_identification
 from decoders.model import Reading, SubReading, decimal
 
 SCHEMA = "meterd.item-p/1"
@@ -107,8 +107,11 @@ def to_dict(item: ItemP, *, registers: bool = False) -> dict[str, Any]:
 
 
 def to_json(item: ItemP, *, registers: bool = False) -> bytes:
-    """`to_dict` as UTF-8 JSON on one line."""
-    return _encode(to_dict(item, registers=registers))
+    """`to_dict` as UTF-8 JSON on one line, as it is published: without registers that name the meter."""
+    shown = to_dict(item, registers=registers)
+    if registers:
+        shown["registers"] = [row for row in shown["registers"] if not is_identification(row["code"])]
+    return _encode(shown)
 
 
 def sub_to_dict(sub: SubReading, *, meter: str, device: str | None, auth: str, seq: int | None) -> dict[str, Any]:

@@ -11,10 +11,12 @@ from gateway.simulator import apdu, axdr, hdlc, lists, mbus, p1
 from gateway.simulator.clock import wall
 from gateway.simulator.faults import Faults, Request
 from gateway.simulator.keys import MeterKeys, generate
+from gateway.simulator.mbus_meter import MBUS, MbusMeter
 from gateway.simulator.meter import Meter, utc
 from gateway.simulator.pushes import PUSHES, PushVariant
 from gateway.simulator.registers import INSTALLED
 from gateway.simulator.sml_meter import SML, SmlMeter
+from gateway.simulator.text_meter import TEXTS, TextMeter
 
 #: counters below were used before the meter was installed; a counter that goes back goes there
 FIRST_COUNTER = 1_000_000
@@ -163,8 +165,12 @@ def simulated(
     """The simulated meter of that name, whatever kind it is; raises ValueError."""
     if variant in PUSHES:
         return PushMeter(seed, variant, start, keys=keys, interval_s=interval_s)
+    if variant in MBUS:
+        return MbusMeter(seed, variant, start)
     if variant in SML:
         return SmlMeter(seed, variant, start)
+    if variant in TEXTS:
+        return TextMeter(seed, variant, start)
     return Meter(seed, variant, start)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import decoding
 import latency
 import many
+import mbus
 import pushes
 import report
 import resources
@@ -20,9 +21,10 @@ PAGE = ROOT / "docs" / "measured" / "bench.md"
 PARTS: dict[str, tuple[Callable[[float], list[report.Figure]], float]] = {
     "decoding": (decoding.figures, 0.10),
     "pushes": (pushes.figures, 0.10),
+    "mbus": (mbus.figures, 0.05),
     "latency": (latency.figures, 0.20),
     "resources": (resources.figures, 0.15),
-    "many": (many.figures, 0.45),
+    "many": (many.figures, 0.40),
 }
 
 
