@@ -32,6 +32,8 @@ PACKET = """## The packet
 | checksum, stop | sum of the octets from C on, 8 bits; `16` |
 """
 QUANTITIES = ("p_import_w", "p_export_w", "a_import_wh", "a_export_wh")
+#: data field of a float, the second digit of a code
+_FLOAT = 5
 #: VIFs that name no quantity in the tables of units -> what they are
 NAMES = {"6c": "date", "6d": "date and time", "fd17": "error flags", "fd0a": "manufacturer", "fd0c": "model or version"}
 
@@ -78,6 +80,7 @@ def _rows(profile: Profile, telegram: Telegram) -> Iterator[tuple[str, str]]:
     for place, (code, _, exponent, unit) in enumerate(registers):
         scale = profile.scales.get(code)
         step, of = (decimal(1, scale.exponent), scale.unit) if scale and not unit else (decimal(1, exponent), unit)
+        step = "float" if int(code[len(PREFIX) + 1], 16) == _FLOAT else step
         yield code, f"{step} | {of} | {meaning(code)} | {', '.join([*goes_to.get(place, []), '`registers`'])}"
 
 

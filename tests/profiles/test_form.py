@@ -112,7 +112,7 @@ def test_last_resorts_do_not_guess_a_zone() -> None:
 def test_constructed_frames_are_ours_and_captured_ones_name_a_licence_that_permits_it() -> None:
     for profile in map(profiles.load, NAMES):
         for note in profile.frame:
-            assert note.licence in {"MIT", "ISC", "Apache-2.0"}, note.file
+            assert note.licence in {"MIT", "ISC", "Apache-2.0", "BSD-3-Clause"}, note.file
             assert (note.provenance == "constructed") == note.source.startswith("written for meterd"), note.file
 
 
