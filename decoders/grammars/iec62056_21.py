@@ -8,7 +8,7 @@ no data set and what is no number refuse the block.
 import re
 
 from decoders.errors import GrammarError
-from decoders.grammars.iec62056_21_codes import Name, decode_name, is_reduced_pair
+from decoders.grammars.iec62056_21_codes import Name, decode_name, is_other_medium
 from decoders.grammars.iec62056_21_values import clock_of, is_blank, numbers, stamp
 from decoders.model import Frame, MeterTime, Register, Telegram
 
@@ -62,7 +62,7 @@ class _Block:
             sets += found
             if len(sets) > MAX_SETS:
                 raise GrammarError("elements", self._size)
-        as_sent = any(is_reduced_pair(code) for code, _ in sets)
+        as_sent = is_other_medium(code for code, _ in sets)
         for code, values in sets:
             name = decode_name(code, as_sent)
             if name is None:

@@ -1,10 +1,12 @@
 """Names of data sets: OBIS codes in full or reduced form (IEC 62056-6-1 annex A, EN 62056-61), to `A-B:C.D.E*F`.
 
 Reduced codes leave A and B out, and E where it is 0; the letters C, F, L and P stand for 96, 97, 98 and 99. A meter of
-another medium sends pairs such as `6.8`, whose A nobody knows: its codes stay as they were sent.
+another medium sends pairs such as `6.8`, whose A nobody knows: its codes stay as they were sent. It is known by having
+pairs and none of the codes that every electricity meter has, such as `1.8.0` or `1.8.1`.
 """
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -14,6 +16,9 @@ _NAME = re.compile(
     rb"(?:(\d{1,3})-(\d{1,3}):)?(\d{1,3}|[CFLP])(?:\.(\d{1,3}|[CFLP])(?:\.(\d{1,3}|[CFLP]))?)?(?:[*&.](\d{1,3}))?"
 )
 _PAIR = re.compile(rb"(?!0\.)\d{1,2}\.\d{1,3}(?:[*&]\d{1,3})?")
+_ELECTRICITY = re.compile(rb"(?:1-\d{1,3}:.*|(?:[1-9]|15|16)\.[678]\.\d{1,3}.*)")
+#: the same codes name heat with tariffs, `6.8.1`
+_HEAT = re.compile(rb"6\.8(?:\.\d)?(?:[*&]\d{1,3})?")
 _LETTERS = {b"C": 96, b"F": 97, b"L": 98, b"P": 99}
 #: objects of the meter's clock: time, date, and both (IEC 62056-6-1 table 9); the abstract clock of COSEM
 _CLOCKS = {(0, 9, 1): "time", (0, 9, 2): "date", (0, 9, 4): "both"}
@@ -33,9 +38,12 @@ class Name(NamedTuple):
     clock: str = ""
 
 
-def is_reduced_pair(code: bytes) -> bool:
-    """Whether a code is one that electricity meters do not use for what they measure."""
-    return _PAIR.fullmatch(code) is not None
+def is_other_medium(codes: Iterable[bytes]) -> bool:
+    """Whether the codes of a block are those of a meter that does not measure electricity."""
+    codes = tuple(codes)
+    if not any(map(_PAIR.fullmatch, codes)):
+        return False
+    return not any(_ELECTRICITY.fullmatch(code) and not _HEAT.fullmatch(code) for code in codes)
 
 
 @lru_cache(maxsize=CODES_KEPT)

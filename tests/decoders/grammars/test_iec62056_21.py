@@ -68,6 +68,18 @@ def test_anything_else_is_a_text(line: str, code: str, text: str) -> None:
     assert telegram.texts == {code: text}
 
 
+def test_an_electricity_meter_may_leave_out_e() -> None:
+    """Landis+Gyr ZMF: `32.7` beside `1.8.0` is a voltage, and no other medium."""
+    telegram = parse("0.0(  12345678)", "1.8.0(000012.345*kWh)", "32.7(241.1*V)", "31.7(0.45*A)")
+    assert [register[0] for register in telegram.registers] == ["1-0:1.8.0", "1-0:32.7.0", "1-0:31.7.0"]
+    assert telegram.texts == {"1-0:0.0.0": "  12345678"}
+
+
+def test_tariffs_of_heat_are_no_electricity() -> None:
+    telegram = parse("6.8(0029.055*MWh)6.26(01589.28*m3)6.8.1(0001.000*MWh)6.8.1*01(0002.000*MWh)")
+    assert [register[0] for register in telegram.registers] == ["6.8", "6.26", "6.8.1", "6.8.1*01"]
+
+
 def test_several_sets_stand_on_a_line_and_several_values_in_a_bracket() -> None:
     telegram = parse("6.8(0029.055*MWh)6.26(01589.28*m3)9.4(088*C&082*C)")
     assert telegram.registers == (
