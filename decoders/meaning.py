@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from decoders.dib import HEAD, HEADS_KEPT, PREFIX, parse_dib
+from decoders.dib import FUNCTIONS, HEAD, HEADS_KEPT, PREFIX, parse_dib
 from decoders.grammars.mbus_fixed import COUNTERS
 from decoders.grammars.mbus_heads import meaning_of
 from decoders.model import Register, SubTelegram, Telegram
@@ -188,3 +188,22 @@ def sub_telegram(telegram: Telegram, value: Register) -> SubTelegram:
     """The meter that sent a telegram as a sub-meter, with its total."""
     time = telegram.time if telegram.clock_valid else None
     return SubTelegram(telegram.address or 0, telegram.device_type, telegram.device, value, time, present=True)
+
+
+#: VIFs that name no quantity in the tables of units -> what they are
+NAMES = {"6c": "date", "6d": "date and time", "fd17": "error flags", "fd0a": "manufacturer", "fd0c": "model or version"}
+
+
+def words(code: str) -> str:
+    """What a record is, for people: quantity, VIFEs, storage, tariff, subunit, function."""
+    if code in COUNTERS:
+        return "counter"
+    head = HEAD.match(bytes.fromhex(code[len(PREFIX) :])) if len(code) > len(PREFIX) + 2 else None
+    if head is None:
+        return "manufacturer data"
+    dib, said = parse_dib(head[1]), meaning_of(head[2])
+    name = said.vif.quantity or NAMES.get(head[2].hex()) or ("manufacturer's own" if head[2][:1] == b"\xff" else "")
+    parts = [name or f"VIF {head[2].hex(' ').upper()}"]
+    parts += [f"VIFE {bytes.fromhex(said.tail).hex(' ').upper()}"] if said.tail and head[2][:1] != b"\xff" else []
+    parts += [f"{what} {n}" for what, n in zip(dib._fields[1:], dib[1:], strict=True) if n]
+    return ", ".join([*parts, *([FUNCTIONS[dib.function]] if dib.function else [])])

@@ -11,11 +11,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from decoders.cipher import Keys  # noqa: E402
-from decoders.dib import FUNCTIONS, HEAD, PREFIX, parse_dib  # noqa: E402
-from decoders.grammars.mbus_heads import meaning_of  # noqa: E402
+from decoders.dib import PREFIX  # noqa: E402
 from decoders.grammars.mbus_records import MbusRecordsGrammar  # noqa: E402
 from decoders.links.mbus_records import MbusRecordsLink  # noqa: E402
-from decoders.meaning import choices  # noqa: E402
+from decoders.meaning import choices, words  # noqa: E402
 from decoders.mode5 import Mode5  # noqa: E402
 from decoders.model import Frame, Telegram, decimal  # noqa: E402
 from decoders.profile import Profile, load  # noqa: E402
@@ -34,8 +33,6 @@ PACKET = """## The packet
 QUANTITIES = ("p_import_w", "p_export_w", "a_import_wh", "a_export_wh")
 #: data field of a float, the second digit of a code
 _FLOAT = 5
-#: VIFs that name no quantity in the tables of units -> what they are
-NAMES = {"6c": "date", "6d": "date and time", "fd17": "error flags", "fd0a": "manufacturer", "fd0c": "model or version"}
 
 
 def packet() -> str:
@@ -76,22 +73,9 @@ def _rows(profile: Profile, telegram: Telegram) -> Iterator[tuple[str, str]]:
             for place in choice.places:
                 goes_to.setdefault(place, []).append(f"`{quantity}`")
     for code in telegram.texts:
-        yield code, f" |  | {meaning(code)} | read, not published"
+        yield code, f" |  | {words(code)} | read, not published"
     for place, (code, _, exponent, unit) in enumerate(registers):
         scale = profile.scales.get(code)
         step, of = (decimal(1, scale.exponent), scale.unit) if scale and not unit else (decimal(1, exponent), unit)
         step = "float" if int(code[len(PREFIX) + 1], 16) == _FLOAT else step
-        yield code, f"{step} | {of} | {meaning(code)} | {', '.join([*goes_to.get(place, []), '`registers`'])}"
-
-
-def meaning(code: str) -> str:
-    """What a record is, in words."""
-    head = HEAD.match(bytes.fromhex(code[len(PREFIX) :])) if len(code) > len(PREFIX) + 2 else None
-    if head is None:
-        return "manufacturer data"
-    dib, said = parse_dib(head[1]), meaning_of(head[2])
-    name = said.vif.quantity or NAMES.get(head[2].hex()) or ("manufacturer's own" if head[2][:1] == b"\xff" else "")
-    words = [name or f"VIF {head[2].hex(' ').upper()}"]
-    words += [f"VIFE {bytes.fromhex(said.tail).hex(' ').upper()}"] if said.tail and head[2][:1] != b"\xff" else []
-    words += [f"{what} {n}" for what, n in zip(dib._fields[1:], dib[1:], strict=True) if n]
-    return ", ".join([*words, *([FUNCTIONS[dib.function]] if dib.function else [])])
+        yield code, f"{step} | {of} | {words(code)} | {', '.join([*goes_to.get(place, []), '`registers`'])}"
