@@ -13,6 +13,7 @@ import mbus
 import pushes
 import report
 import resources
+import sml_files
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "measured" / "bench.md"
@@ -22,6 +23,7 @@ PARTS: dict[str, tuple[Callable[[float], list[report.Figure]], float]] = {
     "decoding": (decoding.figures, 0.10),
     "pushes": (pushes.figures, 0.10),
     "mbus": (mbus.figures, 0.05),
+    "sml": (sml_files.figures, 0.05),
     "latency": (latency.figures, 0.20),
     "resources": (resources.figures, 0.15),
     "many": (many.figures, 0.40),
