@@ -16,7 +16,7 @@ _LONG = 12
 
 
 class Header(NamedTuple):
-    """Who sent a telegram: `identification` as profiles match it, `device` as the secondary address."""
+    """Who sent a telegram: `identification` (maker, type, version) for profiles, `device` is the secondary address."""
 
     address: int
     identification: str
@@ -44,7 +44,7 @@ def header_of(body: bytes) -> Header:
     number, maker, version, device_type = body[3:7], body[7:9], body[9], body[10]
     if not msb_first:
         number, maker = number[::-1], maker[::-1]
-    name = f"{manufacturer(int.from_bytes(maker, 'big'))} v{version}"
+    name = f"{manufacturer(int.from_bytes(maker, 'big'))} {device_type:02X} v{version}"
     device = f"{number.hex()}{maker.hex()}{version:02x}{device_type:02x}"
     return Header(address, name, device, device_type, LEAD + size, msb_first=msb_first, fixed=False)
 

@@ -220,3 +220,13 @@ def test_a_meter_for_something_else_is_a_sub_meter(frame_of: FrameOf, decode: De
     (sub,) = reading.sub
     assert (sub.channel, sub.medium, decimal(sub.integer, sub.exponent), sub.unit) == (7, "water", "123.456", "m3")
     assert (sub.device, sub.quality) == ("87654321" + "633a" + "0107", "measured")
+
+
+def test_meters_for_something_else_are_none_of_the_profiles_of_their_makers(
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    for case, answer in zip(cases(SHIPPED), answers(SHIPPED, capfdbinary), strict=True):
+        if case["valid"] and case["medium"] != "electricity":
+            for reading in answer["readings"]:
+                assert reading["src"]["profile"] == "mbus-generic", case["id"]
+                assert not {"p_import_w", "p_export_w", "a_import_wh", "a_export_wh"} & set(reading), case["id"]

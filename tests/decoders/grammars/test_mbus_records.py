@@ -163,14 +163,14 @@ def test_mode_2_sends_the_most_significant_octet_first() -> None:
     body = bytes.fromhex("080176 12345678 15B5 10 02 07 00 0000 0403 00000554 0C13 02850427 052B 3FC00000 026C 2312")
     said = telegram(body)
     assert [decimal(r[1], r[2]) for r in said.registers] == ["1364", "2850.427", "1.5"]
-    assert (said.identification, said.device) == ("EMU v16", "12345678" + "15b5" + "1002")
+    assert (said.identification, said.device) == ("EMU 02 v16", "12345678" + "15b5" + "1002")
     assert said.texts == {"mbus:026c": "2016-03-18"}
 
 
 def test_headers_are_long_short_or_absent() -> None:
     record = bytes.fromhex("0403 01000000")
     long = telegram(LONG + record)
-    assert (long.identification, long.device, long.device_type, long.address) == ("EMU v16", "1234567815b51002", 2, 1)
+    assert (long.identification, long.device, long.device_type, long.address) == ("EMU 02 v16", "1234567815b51002", 2, 1)
     for body in (bytes.fromhex("08017A 07000000") + record, bytes.fromhex("080178") + record):
         said = telegram(body)
         assert (said.identification, said.device, said.device_type, len(said.registers)) == ("", None, None, 1)
