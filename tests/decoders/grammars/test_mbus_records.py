@@ -95,7 +95,7 @@ def test_the_value_of_a_float_is_the_one_that_its_bits_say() -> None:
 
 
 def test_a_bcd_digit_above_nine_is_no_value() -> None:
-    for data in (b"\xbd\xeb\xdd", b"\x0a\x00", b"\xf0\x00", b"\x00\xef"):
+    for data in (b"\xbd\xeb\xdd", b"\x0a\x00", b"\x12\xa3", b"\x12\xe3", b"\x00\xef", b"\xff\xff"):
         assert mbus_values.bcd(data) is None
     assert (mbus_values.bcd(b"\x12\xf3"), mbus_values.bcd(b"\x00\x00")) == (-312, 0)
 
