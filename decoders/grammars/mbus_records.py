@@ -16,6 +16,8 @@ A frame holds the telegrams of one readout, each behind an octet with its length
 
 import re
 from collections.abc import Callable, Iterator
+from operator import itemgetter
+from struct import Struct
 from typing import Literal, TypeAlias
 
 from decoders import vif as tables
@@ -47,9 +49,17 @@ _NUMBERS: dict[Kind, Callable[[bytes], int | None]] = {
 _HEADERS_KEPT = 256
 #: where a long header has the access number, which is the first octet of it that changes
 _BEFORE_ACCESS = 11
+_CODE = itemgetter(0)
 _INTEGER, _BCD = Kind.INTEGER, Kind.BCD
+Unpack: TypeAlias = Callable[[bytes, int], tuple[int, ...]]
 #: what a plain number needs of its Head, and the Head
-_Known: TypeAlias = tuple[bytes, Kind, int, int | None, str, int, str, int, Head]
+_Known: TypeAlias = tuple[bytes, int, int, Kind, Unpack | None, int | None, str, int, str, int, Head]
+#: octets of data -> what reads them as a signed number, least significant octet first
+_UNPACK: dict[int, Unpack] = {
+    size: Struct(form).unpack_from for size, form in ((1, "<b"), (2, "<h"), (4, "<i"), (8, "<q"))
+}
+#: a size beyond every telegram, for data that begin with their length
+_ODD = 1 << 16
 from_bytes = int.from_bytes
 #: octets behind fillers that cannot hold a value
 _REST = 2
@@ -104,7 +114,7 @@ class MbusRecordsGrammar:
 
     def _made(self, header: Header, records: "_Records") -> Telegram:
         registers = tuple(records.registers)
-        layout = (header.device, header.device_type, records.more, *[register[0] for register in registers])
+        layout = (header.device, header.device_type, records.more, *map(_CODE, registers))
         if layout != self._layout:
             self._layout = layout
         return Telegram(
@@ -151,7 +161,9 @@ class _Heads:
             self._known.clear()
             self.following.clear()
         kind, size, none, code, exponent, unit, factor, *_ = head
-        self._known[octets] = (octets, kind, size, none, code, exponent, unit, factor, head)
+        unpack = _UNPACK.get(size) if kind is _INTEGER else None
+        length, room = len(octets), _ODD if size < 0 else size
+        self._known[octets] = (octets, length, room, kind, unpack, none, code, exponent, unit, factor, head)
 
 
 class _Records:
@@ -188,11 +200,15 @@ class _Records:
                     at = self._unknown(body, at)
                     continue
                 guesses[before] = known
-            before, kind, size, none, code, exponent, unit, factor, head = known
-            start = at + len(before)
+            before, length, size, kind, unpack, none, code, exponent, unit, factor, head = known
+            start = at + length
             at = start + size
-            if at > end or size < 0:
-                at = self._variable(head, body, start, start - len(before))
+            if at > end:
+                at = self._variable(head, body, start, start - length)
+            elif unpack is not None and not msb_first:
+                (number,) = unpack(body, start)
+                if number != none:
+                    add((code, number * factor, exponent, unit))
             elif kind is _INTEGER:
                 number = from_bytes(body[start:at], order, signed=True)
                 if number != none:
