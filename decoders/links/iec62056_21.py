@@ -40,6 +40,8 @@ _HEAD = re.compile(rb"[/\xaf]" + _LETTER + rb"{3}[^\r\n\x8d\x00/\xaf!\x01-\x06]{
 _BEGUN = re.compile(
     rb"[/\xaf](?:" + _LETTER + rb"{0,2}|" + _LETTER + rb"{3}[^\r\n\x8d\x00/\xaf!\x01-\x06]{0,72}[\r\x8d]?)\Z"
 )
+#: a reader asks again
+_REQUEST = re.compile(rb"[/\xaf]\?")
 #: empty lines and the reader's ACK (clause 6.3.3), then STX where there is one
 _LEAD = re.compile(rb"(?:[\r\x8d]?\n|\x06[^\r\n\x8d]{3}[\r\x8d]?\n){0,4}([\x02\x82])?")
 _DSMR = re.compile(DSMR_CODE)
@@ -86,6 +88,8 @@ class Iec62056Link(FramedLink):
         head = _HEAD.match(data)
         if head is None:
             return MORE if _BEGUN.match(data) else FALSE_START
+        if characters(data[: head.end()]) is None:
+            return FALSE_START
         lead = _LEAD.match(data, head.end())
         assert lead is not None  # noqa: S101  # it matches nothing, too
         if lead.end() == len(data) or (not lead[1] and lead.end() + _LEAD_LIMIT > len(data) and b"(" not in data):
@@ -140,7 +144,7 @@ def _checked(data: bytearray, start: int, end: re.Match[bytes]) -> Verdict:
     if data[etx] != _ETX:
         if _BEGUN.match(data, etx):
             return MORE
-        return etx if _HEAD.match(data, etx) else LinkError("checksum", etx)
+        return etx if _HEAD.match(data, etx) or _REQUEST.match(data, etx) else LinkError("checksum", etx)
     text = characters(data[: etx + 2])
     right = text is not None and reduce(xor, text[start : etx + 1], 0) == text[etx + 1]
     return etx + 2 if right else LinkError("checksum", etx + 2)

@@ -116,6 +116,7 @@ def test_bcc_is_expected_where_anything_follows() -> None:
     assert [frame.checksum for frame in frame_of(cut(data))] == ["ok"]
     assert [frame.checksum for frame in frame_of(cut(data[:-2]))] == ["absent"]
     assert [frame.checksum for frame in frame_of(cut(data[:-2] + data))] == ["absent", "ok"]
+    assert [frame.checksum for frame in frame_of(cut(data[:-2] + b"/?!\r\n" + data))] == ["absent", "ok"]
     assert frame_of(cut(data[:-2] + b"x")) == []
     assert shown(cut(data[:-1] + b"\x7f")) == [("checksum", len(data))]
 
