@@ -22,6 +22,7 @@ PROFILES = {
     "at-10": ["at-ksmwest-kaifa"],
     "at-11": ["at-ksmwest-kaifa"],
     "at-12": ["at-ksmwest-kaifa"],
+    "at-13": ["at-netzooe-amis"],
     "at-14": ["at-kaerntennetz"],
     "at-15": ["at-wels-im350"],
     "at-16": ["at-burgenland-e450"],
@@ -79,6 +80,8 @@ def test_every_profile_but_the_last_resorts_serves_a_known_operator_or_says_why(
     extra = {"dk-nes", "nl-iskra-ie7", "p1-generic", "dlms-wrapper", "kamstrup-apdu"}
     extra |= {"iec62056-21-generic", "iec62056-21-net", "iec62056-21-channel-1", "iskra-mt174"}
     extra |= {"de-elster-v9", "de-emh-ehz-d0", "de-itron-ace3000", "de-itron-em214"}
+    # meters on a wired M-Bus belong to the house, not to an operator
+    extra |= {name for name in profiles.names() if profiles.load(name).link == "mbus-records"}
     assert {name for names in PROFILES.values() for name in names} | extra == set(profiles.names())
 
 
