@@ -170,7 +170,12 @@ def test_mode_2_sends_the_most_significant_octet_first() -> None:
 def test_headers_are_long_short_or_absent() -> None:
     record = bytes.fromhex("0403 01000000")
     long = telegram(LONG + record)
-    assert (long.identification, long.device, long.device_type, long.address) == ("EMU 02 v16", "1234567815b51002", 2, 1)
+    assert (long.identification, long.device, long.device_type, long.address) == (
+        "EMU 02 v16",
+        "1234567815b51002",
+        2,
+        1,
+    )
     for body in (bytes.fromhex("08017A 07000000") + record, bytes.fromhex("080178") + record):
         said = telegram(body)
         assert (said.identification, said.device, said.device_type, len(said.registers)) == ("", None, None, 1)
