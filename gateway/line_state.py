@@ -43,6 +43,7 @@ FLAGS: dict[str, str] = {
     "clock_invalid": "the meter's clock is not believed: readings carry the time of receipt",
     "zone_unknown": "the meter says a wall clock without a zone: set `timezone`",
     "pin_locked": "the meter holds values back until its PIN is entered",
+    "ambiguous": "several registers could be the same quantity of item P: it is left out",
     "unverified": "readings are not authenticated",
     "energy_held": "energy registers fell or leapt: held back until three readings agree",
 }
