@@ -138,6 +138,10 @@ class Meter:
             self.since = datetime.now(UTC)
         return changed
 
+    def distrust(self, evidence: str) -> None:
+        """Hold the line for silent, because nobody can judge it; the next judgement may say otherwise."""
+        self.state, self.since = LineState("stale", (), evidence), datetime.now(UTC)
+
     @property
     def silence(self) -> float | None:
         """The moment (monotonic, s) for `expire`, unless octets arrive before."""

@@ -330,6 +330,73 @@ def test_a_meter_that_crashes_is_told_restarted_and_alone(telegrams, tmp_path, m
     assert crashes[0]["error"].startswith("ZeroDivisionError at test_meter.py:")
 
 
+class Told:
+    """A sink that notes for each meter whether it was available, again and again."""
+
+    delivery = "LATEST"
+
+    def __init__(self):
+        self.available = {}
+
+    async def run(self):
+        await asyncio.Event().wait()
+
+    def deliver(self, item):
+        self.available[item.meter] = True
+
+    def report(self, meter, _state, *, available):
+        self.available[meter] = available
+
+    def status(self):
+        return {}
+
+
+def fails(*_):
+    raise ZeroDivisionError("secret")
+
+
+@pytest.mark.parametrize("part", ["expire", "judge", "as_dict"])
+def test_a_line_that_cannot_be_judged_is_offline_and_alone(part, telegrams, tmp_path, monkeypatch, caplog):
+    """An error in meterd itself: the meter goes offline, the others are judged, the watchdog is fed."""
+    monkeypatch.setattr(daemon_module, "TICK_S", 0.02)
+    monkeypatch.setattr(daemon_module, "REFRESH_S", 0.0)
+    settings = Settings(
+        meter=tuple(MeterSettings(name=name, port="/dev/null", interval_s=200) for name in ("good", "bad")),
+        journal=JournalSettings(path=str(tmp_path / "journal.db")),
+        control=ControlSettings(socket=str(tmp_path / "control")),
+    )
+    sink, alive = Told(), []
+    monkeypatch.setattr("gateway.sinks.registry.create", lambda *_a, **_k: {"test": sink})
+    monkeypatch.setattr("gateway.sd_notify.watchdog_s", lambda: 0.03)
+    monkeypatch.setattr("gateway.sd_notify.notify", lambda **fields: alive.append(fields))
+
+    async def main():
+        daemon = Daemon(settings, {})
+        for meter in daemon.meters.values():
+            meter._source = Script("open", telegrams(1)[0][0])
+        running = asyncio.create_task(daemon.run())
+        async with asyncio.timeout(60):
+            while sink.available != {"good": True, "bad": True}:
+                await asyncio.sleep(0.005)
+            monkeypatch.setattr(daemon.meters["bad"], part, fails)
+            while sink.available["bad"]:
+                await asyncio.sleep(0.005)
+            sink.available.clear()
+            alive.clear()
+            while sink.available != {"good": True, "bad": False} or {"WATCHDOG": "1"} not in alive:
+                await asyncio.sleep(0.005)
+        monkeypatch.undo()
+        daemon.stop()
+        async with asyncio.timeout(10):
+            await running
+
+    with caplog.at_level(logging.INFO, "meterd"):
+        asyncio.run(main())
+    failures = [record.fields["meter"] for record in caplog.records if record.msg == "watch_failed"]
+    assert failures == ["bad"]
+    assert "secret" not in caplog.text
+
+
 def test_silence_ends_a_message_that_is_cut_off(checkout):
     """Half of an M-Bus message, then silence: the half is one fault, once, and the next message is whole."""
     case = json.loads((checkout / "tests/corpus/mbus-link-push-encrypted.jsonl").read_text().splitlines()[0])
