@@ -104,6 +104,7 @@ class Daemon:
             "meters": [
                 self.outlets.with_stored(meter)
                 | {"age_s": meter.age_s(now), "port": meter.settings.port, "keys": meter.trust.as_dict()}
+                | {"configured_profile": meter.settings.profile}
                 for meter in self.meters.values()
             ],
             **self.outlets.status(),
