@@ -1,4 +1,4 @@
-"""Energy registers that fall or leap: held back until the meter has proven by three readings that it means it.
+"""Energy registers that fall or leap: held back until the meter has proven by more readings that it means it.
 
 A register of energy only rises, and no faster than its connection allows. One that falls was reset, ran over or belongs
 to another meter, or the telegram was damaged; who adds up rises (Home Assistant's `total_increasing`) would take a
@@ -9,8 +9,9 @@ from typing import Literal, NamedTuple
 
 from decoders.model import Reading
 
-#: readings in a row with energy that go on from each other
-PROOF = 3
+#: readings in a row with energy that go on from each other; or as few as two, when so much time (s) lies between them:
+#: damage does not repeat itself, and a register that comes once an hour would be held back for hours
+PROOF, PROOF_S = 3, 60.0
 #: no connection of a customer carries more (W); and what counting and clocks may add (Wh)
 MOST_W, SLACK_WH = 100_000_000, 1_000
 
@@ -30,6 +31,8 @@ class Leaps:
         self._believed: _Said | None = None
         self._doubted: _Said | None = None
         self._agreed = 0
+        #: when the first of those that agree came (monotonic, s)
+        self._since = 0.0
 
     @property
     def doubts(self) -> bool:
@@ -46,8 +49,8 @@ class Leaps:
             return "believed"
         doubted = self._doubted
         agrees = doubted is not None and _goes_on(doubted, said)
-        self._agreed = self._agreed + 1 if agrees else 1
-        if self._agreed >= PROOF:
+        self._agreed, self._since = (self._agreed + 1, self._since) if agrees else (1, at)
+        if self._agreed >= PROOF or at - self._since >= PROOF_S:
             self._believe(doubted, said)
             return "proven"
         self._doubted = _later(doubted if agrees else None, said)

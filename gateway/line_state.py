@@ -45,7 +45,7 @@ FLAGS: dict[str, str] = {
     "pin_locked": "the meter holds values back until its PIN is entered",
     "ambiguous": "several registers could be the same quantity of item P: it is left out",
     "unverified": "readings are not authenticated",
-    "energy_held": "energy registers fell or leapt: held back until three readings agree",
+    "energy_held": "energy registers fell or leapt: held back until further readings agree",
 }
 #: octets must arrive for this long without a telegram: three times the interval, and at most this
 RUN_S = 20.0

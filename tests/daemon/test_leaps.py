@@ -44,6 +44,14 @@ def test_an_exchange_is_proven_by_three(reading):
     assert not leaps.doubts
 
 
+def test_an_exchange_is_proven_by_two_that_lie_apart(reading):
+    """Hourly registers of Nordic meters: the second one is proof, and of damage that differs none is."""
+    said, leaps = play(reading, 65_000_000, 12, 700, 1_500, every_s=3_600.0)
+    assert said == ["believed", "first_held", "proven", "believed"]
+    assert not leaps.doubts
+    assert play(reading, 65_000_000, 12, 11, 65_000_500, every_s=3_600.0)[0][1:] == ["first_held", "held", "believed"]
+
+
 def test_wrong_registers_that_differ_prove_nothing(reading):
     said, leaps = play(reading, 65_000_000, 30_000_000, 20_000_000, 10_000_000, 5_000_000)
     assert said == ["believed", "first_held", "held", "held", "held"]
