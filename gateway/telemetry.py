@@ -32,7 +32,7 @@ EVENTS: dict[str, tuple[int, str]] = {
     "meter_crashed": (logging.ERROR, "the task of a meter ended in an error; it starts again after a pause"),
     "watch_failed": (logging.ERROR, "a line cannot be judged for an error in meterd: it counts as silent meanwhile"),
     "stood_still": (logging.WARNING, "the process stood still; what came meanwhile is stored, and not published live"),
-    "energy_held": (logging.WARNING, "energy registers fell or leapt; held back until three readings, or two a minute apart, agree"),
+    "energy_held": (logging.WARNING, "energy registers fell or leapt; held back until further readings agree"),
     "energy_proven": (logging.WARNING, "enough readings agree on registers that fell or leapt: they go on from there"),
     "key_refused": (logging.WARNING, "a key that is stored for a meter cannot be used; reason says why"),
     "key_set": (logging.WARNING, "a person entered or removed the keys of a meter; fingerprints only"),
