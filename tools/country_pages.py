@@ -191,7 +191,7 @@ def _key(row: Facts) -> str:
         return f"none ({encryption['suite']})" if encryption["suite"] not in (None, "none") else "none"
     source, second = encryption["key_source"] or "not known", encryption["auth_key"] or "not known"
     if second.startswith("public:"):
-        second = "published, the same for every meter; meterd's profile knows it"
+        second = f"published, the same for every meter: `{second.removeprefix('public:')}`"
     kinds = {"none": "there is none", "issued": "issued by the operator too"}
     return f"{source}; {encryption['suite']}; authentication key: {kinds.get(second, second)}"
 
