@@ -83,16 +83,21 @@ def play(*items, settings=None, host=None, stood_s=0.0):
     host = host or Host()
     meter = Meter(settings, Script(*items), LineWatch(enabled=True, line="115200 8N1", interval_s=1), host)
 
+    async def look():
+        while True:
+            await asyncio.sleep(0.1)
+            meter.expire(time.monotonic())
+
     async def main():
         meter.expire(time.monotonic() - stood_s)
-        asyncio.get_running_loop().call_later(0.1, lambda: meter.expire(time.monotonic()))
+        looking = asyncio.create_task(look())
         ready = asyncio.Event()
         ready.set()
         task = asyncio.create_task(meter.run(ready))
         waiting = asyncio.create_task(meter._source.played.wait())
         await asyncio.wait([task, waiting], timeout=60, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.sleep(0.05)
-        for ending in (task, waiting):
+        for ending in (task, waiting, looking):
             ending.cancel()
         await asyncio.wait([task], timeout=60)
         assert task.cancelled()
@@ -136,7 +141,7 @@ def test_readings_of_unknown_age_do_not_make_a_meter_available(telegrams):
 
 
 def test_a_moment_of_standing_still_costs_nothing(telegrams):
-    _, host = play("open", telegrams(1)[0][0], stood_s=1.0)
+    _, host = play("open", telegrams(1)[0][0], stood_s=0.5)
     assert (len(host.items), host.kept) == (1, [])
 
 
