@@ -72,6 +72,7 @@ def test_each_step_for_a_program(setup, cable, household, broker, key_file, tmp_
     assert (item["schema"], item["meter"], item["auth"]) == ("meterd.item-p/1", "main", "verified")
     assert item["p_import_w"] is not None
     stored = tmp_path / "xdg/meterd/keys/main.ek"
+    assert set(told["write"]["written"]) >= {str(stored), str(stored.with_suffix(".ak"))}
     assert (stored.read_text().strip(), stored.stat().st_mode & 0o777) == (meter.keys.encryption.hex(), 0o400)
     for secret in (meter.keys.encryption, meter.keys.authentication):
         assert secret.hex() not in (done.stdout + (tmp_path / "meterd.toml").read_text()).lower()
