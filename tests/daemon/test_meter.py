@@ -280,16 +280,17 @@ def test_a_flood_leaves_time_for_others(telegrams):
         watch = LineWatch(enabled=True, line="", interval_s=1)
         meter = Meter(MeterSettings(name="main", port="/dev/null"), Endless(), watch, Host())
         task = asyncio.create_task(meter.run(ready))
-        turns, free, end = 0, 0.0, time.monotonic() + 2.5
-        while (now := time.monotonic()) < end:
+        turns, began, spent = 0, time.monotonic(), time.process_time()
+        while (took := time.monotonic() - began) < 2.5:
             await asyncio.sleep(0.01)
             turns += 1
-            free += 0.01 if time.monotonic() - now < 0.015 else 0.0
+        spent = time.process_time() - spent
         task.cancel()
         await asyncio.wait([task])
         assert meter.counters.values["decoded"] > 100
-        assert turns > 60
-        assert free > 2.5 * (1 - SHARE) * 0.5
+        assert turns > 20, "on a machine that is busy with other things, too"
+        # a second that began counts whole; without a share it would be all of the time
+        assert spent < SHARE * (took + 1) + 0.3
 
     asyncio.run(main())
 
