@@ -5,6 +5,7 @@ to another meter, or the telegram was damaged; who adds up rises (Home Assistant
 single wrong value for a whole new meter. Nothing is corrected: the reading is marked, and says what the meter said.
 """
 
+import math
 from typing import Literal, NamedTuple
 
 from decoders.model import Reading
@@ -12,6 +13,8 @@ from decoders.model import Reading
 #: readings in a row with energy that go on from each other; or as few as two, when so much time (s) lies between them:
 #: damage does not repeat itself, and a register that comes once an hour would be held back for hours
 PROOF, PROOF_S = 3, 60.0
+#: a doubt that came to nothing shows for so long (s): a register that wavers is told once, and not with each reading
+SHOWN_S = 60.0
 #: no connection of a customer carries more (W); and what counting and clocks may add (Wh)
 MOST_W, SLACK_WH = 100_000_000, 1_000
 
@@ -33,15 +36,18 @@ class Leaps:
         self._agreed = 0
         #: when the first of those that agree came (monotonic, s)
         self._since = 0.0
+        #: when the last reading came, and until when a doubt shows (monotonic, s)
+        self._latest = self._shown = -math.inf
 
     @property
     def doubts(self) -> bool:
-        """Whether registers are held back now."""
-        return self._doubted is not None
+        """Whether registers are held back, or were lately and then were right again."""
+        return self._doubted is not None or self._latest < self._shown
 
     def take(self, reading: Reading, at: float) -> Literal["believed", "held", "first_held", "proven"]:
         """Judge the registers of a reading that arrived `at` (monotonic, s); one without registers is believed."""
-        said = _Said(reading.a_import_wh, reading.a_export_wh, at)
+        said, shown = _Said(reading.a_import_wh, reading.a_export_wh, at), self.doubts
+        self._latest = at
         if said[:2] == (None, None):
             return "believed"
         if self._believed is None or _goes_on(self._believed, said):
@@ -52,9 +58,10 @@ class Leaps:
         self._agreed, self._since = (self._agreed + 1, self._since) if agrees else (1, at)
         if self._agreed >= PROOF or at - self._since >= PROOF_S:
             self._believe(doubted, said)
+            self._shown = -math.inf
             return "proven"
-        self._doubted = _later(doubted if agrees else None, said)
-        return "first_held" if doubted is None else "held"
+        self._doubted, self._shown = _later(doubted if agrees else None, said), at + SHOWN_S
+        return "held" if shown else "first_held"
 
     def _believe(self, before: _Said | None, said: _Said) -> None:
         self._believed, self._doubted, self._agreed = _later(before, said), None, 0

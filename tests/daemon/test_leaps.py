@@ -35,7 +35,16 @@ def test_what_rises_is_believed(reading):
 def test_one_wrong_register_is_held_and_the_next_right_one_believed(reading, wrong):
     said, leaps = play(reading, 65_000_000, wrong, 65_000_010)
     assert said == ["believed", "first_held", "believed"]
-    assert not leaps.doubts
+    assert leaps.doubts
+    leaps.take(reading(65_000_010), 1_080)
+    assert not leaps.doubts, "a minute later"
+
+
+def test_a_register_that_wavers_is_told_once(reading):
+    """A doubt that was told shows on, so that neither log nor state say it with each reading."""
+    said, leaps = play(reading, 100, *(99, 101) * 20)
+    assert said == ["believed", "first_held", "believed", *("held", "believed") * 19]
+    assert leaps.doubts
 
 
 def test_an_exchange_is_proven_by_three(reading):
