@@ -122,6 +122,8 @@ def _reading(reading: Reading) -> Iterator[str]:
         value = getattr(reading, name)
         yield f"{name:<14} {'absent' if value is None else value}"
     yield f"auth           {reading.auth}"
+    for sub in reading.sub:
+        yield f"sub-meter {sub.channel:<4} {sub.medium}, {decimal(sub.integer, sub.exponent)} {sub.unit}, {sub.quality}"
     for flag in reading.flags:
         yield f"flag           {flag}"
 
