@@ -137,7 +137,10 @@ def test_a_base_that_is_refused_is_named(guarded, login, make_sink, running, unt
         sink = make_sink(port, discovery="off", **login)
         async with running(sink):
             await until(lambda: sink.status()["last_error"])
-            assert "does not let this user publish meterd/status" in sink.status()["trouble"]
+            assert (
+                "does not let this user publish meterd/main/availability: allow it to write meterd/#"
+                in sink.status()["trouble"]
+            )
 
     asyncio.run(main())
     assert PASSWORD not in caplog.text
