@@ -80,7 +80,7 @@ class SmlLink(FramedLink):
     def _whole(self, data: bytearray, at: int) -> Verdict:
         """Judge a frame from its start to its end sequence at `at`."""
         end, fill = at + _END_SIZE, data[at + 5]
-        self._variant = checksums(bytes(data[: end - _CHECK]), bytes(data[end - _CHECK : end]))
+        self._variant = checksums(bytes(data[: end - _CHECK]), data[end - _CHECK : end])
         if not self._variant:
             return LinkError("checksum", end)
         return end if fill <= min(_FILL, at - _START_SIZE) else LinkError("header", end)
