@@ -22,6 +22,7 @@ from gateway.item_p import ItemP, stamp, utc
 from gateway.leaps import Leaps
 from gateway.line_state import Facts, LineState, judge
 from gateway.line_watch import LineWatch
+from gateway.neighbours import Neighbours
 from gateway.settings import MeterSettings
 from gateway.sources import Chunk, PortEvent, Source
 from gateway.sub_meters import SubMeters
@@ -103,6 +104,7 @@ class Meter:
         self._late: float | None = None
         self._energy = Carried()
         self._leaps = Leaps()
+        self._neighbours = Neighbours()
         #: replaced by one with what the journal kept, before the first octet is read
         self.sub_meters = SubMeters(secrets.token_bytes(16))
         self._budget = _Budget()
@@ -341,11 +343,13 @@ class Meter:
         return reading
 
     def _refused(self, reading: Reading, chunk: Chunk) -> Fault | None:
-        """Why a reading is not believed: it proves less than it must, or its counter is not new."""
+        """Why a reading is not believed: it proves less than it must, is one of several meters, or counts back."""
         least = self.settings.min_auth or self._host.min_auth(reading.profile)
         if AUTH_RANK[reading.auth] < AUTH_RANK[least]:
             evidence = f"the telegram is {reading.auth}, at least {least} is asked for"
             return Fault("unwrap", "downgrade", reading.size, evidence)
+        if self._neighbours.is_among_several(reading):
+            return Fault("profile", "several_meters", reading.size)
         fault, event = self.trust.admit(reading, chunk.received_at)
         if event is not None:
             log.event(event, meter=self.name, counter=reading.seen.counter)
