@@ -45,7 +45,7 @@ class Cipher(NamedTuple):
 class Keys:
     """The keys of one meter, 16 octets each: they go in, and nothing here gives them out again."""
 
-    __slots__ = ("_authentication", "_encrypt", "authentication_fingerprint", "fingerprint")
+    __slots__ = ("_authentication", "_encrypt", "_encryption", "authentication_fingerprint", "fingerprint")
 
     def __init__(self, encryption: bytes, authentication: bytes | None = None) -> None:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -53,6 +53,7 @@ class Keys:
         if len(encryption) != _KEY or (authentication is not None and len(authentication) != _KEY):
             raise ValueError("a key has 16 octets (AES-128)")
         self._encrypt = AESGCM(encryption).encrypt
+        self._encryption = encryption
         self._authentication = authentication
         self.fingerprint = fingerprint(encryption)
         self.authentication_fingerprint = fingerprint(authentication) if authentication else None
@@ -77,6 +78,14 @@ class Keys:
     def decrypt(self, cipher: Cipher, sealed: bytes) -> bytes:
         """Decrypt without any check: counter mode from nonce || 00000002. What comes out may be anything."""
         return self._encrypt(_nonce(cipher), sealed, None)[:-_FULL_TAG]
+
+    def decrypt_blocks(self, vector: bytes, sealed: bytes) -> bytes:
+        """Decrypt whole blocks chained to each other (AES-128-CBC, 16 octets of vector): M-Bus mode 5. No check."""
+        from cryptography.hazmat.primitives.ciphers import Cipher as BlockCipher
+        from cryptography.hazmat.primitives.ciphers import algorithms, modes
+
+        decryptor = BlockCipher(algorithms.AES(self._encryption), modes.CBC(vector)).decryptor()
+        return decryptor.update(sealed) + decryptor.finalize()
 
     @property
     def authenticates(self) -> bool:

@@ -14,6 +14,8 @@ from decoders.model import MeterTime
 _LONG_TIME = re.compile(rb"(20\d{2})-?(\d{2})-?(\d{2})[ T](\d{2}):?(\d{2}):?(\d{2})")
 #: "no deviation" in a COSEM date-time
 _UNSPECIFIED = -0x8000
+#: minutes that a zone is from UTC at most
+_FURTHEST = 720
 _SUMMER = {b"S": True, b"s": True, b"W": False, b"w": False, b"": None}
 
 
@@ -48,9 +50,22 @@ def parse_date_time(octets: bytes) -> Time:
         wall = datetime(year, month, day, octets[5], octets[6], octets[7])  # noqa: DTZ001
     except ValueError:
         return Time(None, False)
-    known = None if deviation == _UNSPECIFIED or abs(deviation) > 720 else deviation
+    known = None if deviation == _UNSPECIFIED or abs(deviation) > _FURTHEST else deviation
     status = octets[11]
     return Time(MeterTime(wall, deviation=known), status == 0xFF or not status & 0x01)
+
+
+#: seconds of 2000-01-01 and of 2100-01-01: no meter with this clock was built before, and none is believed after
+_FIRST_SECOND, _LAST_SECOND = 946_684_800, 4_102_444_800
+
+
+def parse_timestamp(seconds: int, local: int = 0, season: int = 0) -> Time:
+    """Seconds since 1970-01-01 UTC, and the minutes that the meter adds for its zone and for summer (SML_Time)."""
+    minutes = local + season
+    if not 0 <= seconds < _LAST_SECOND or abs(minutes) > _FURTHEST:
+        return Time(None, False)
+    wall = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None) + timedelta(minutes=minutes)
+    return Time(MeterTime(wall, deviation=-minutes), seconds >= _FIRST_SECOND)
 
 
 class Zone:

@@ -12,12 +12,20 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, cast
 
 from decoders.errors import DecodeError, LinkError, ProfileError
 from decoders.grammars.cosem import AxdrGrammar
+from decoders.grammars.iec62056_21 import Iec62056Grammar
+from decoders.grammars.mbus_records import MbusRecordsGrammar
 from decoders.grammars.p1 import P1Grammar
+from decoders.grammars.sml import SmlGrammar
+from decoders.grammars.teleinfo import TeleinfoGrammar
 from decoders.links.bare import BareLink
 from decoders.links.hdlc import HdlcLink
+from decoders.links.iec62056_21 import Iec62056Link
 from decoders.links.mbus import MbusLink
+from decoders.links.mbus_records import MbusRecordsLink
 from decoders.links.p1 import P1Link, inner_frame
 from decoders.links.p1_sealed import P1SealedLink
+from decoders.links.sml import SmlLink
+from decoders.links.teleinfo import TeleinfoLink
 from decoders.links.wrapper import WrapperLink
 from decoders.model import Auth, Fault, Frame, Reading, Result, Stage, Telegram
 from decoders.profile import Profile, fits
@@ -27,6 +35,7 @@ if TYPE_CHECKING:
     from decoders.apdu import Plain, Unwrapper
     from decoders.cipher import Keys
     from decoders.counters import Seen
+    from decoders.mode5 import Mode5
 
 #: outcomes of a link that are kept until it is known which link is the meter's
 HELD = 16
@@ -80,8 +89,21 @@ LINKS: dict[str, Callable[[], Link]] = {
     "wrapper": WrapperLink,
     "bare": BareLink,
     "p1-sealed": P1SealedLink,
+    "sml": SmlLink,
+    "iec62056-21": Iec62056Link,
+    "teleinfo": TeleinfoLink,
+    "mbus-records": MbusRecordsLink,
 }
-GRAMMARS: dict[str, Callable[[], Grammar]] = {"p1": P1Grammar, "axdr": AxdrGrammar}
+GRAMMARS: dict[str, Callable[[], Grammar]] = {
+    "p1": P1Grammar,
+    "axdr": AxdrGrammar,
+    "sml": SmlGrammar,
+    "mbus-records": MbusRecordsGrammar,
+    "iec62056-21": Iec62056Grammar,
+    "teleinfo": TeleinfoGrammar,
+}
+#: links whose frames are no APDUs, and the grammar of each
+PLAIN = {name: name for name in ("p1", "sml", "mbus-records", "iec62056-21", "teleinfo")}
 
 
 #: what `observe` sees of a frame, in order: frame, plain content of an APDU, telegram, profile, then the result
@@ -111,6 +133,7 @@ class Track:
         self.suspected = False
         self._security = security
         self._unwrapper: Unwrapper | None = None
+        self._mode5: Mode5 | None = None
 
     def take_held(self) -> list[Frame | LinkError]:
         """What waited, once."""
@@ -127,6 +150,16 @@ class Track:
         """End of input; raises UnwrapError when the last block of a message is missing."""
         if self._unwrapper:
             self._unwrapper.close()
+
+    def in_clear(self, frame: Frame) -> "tuple[Frame, Auth]":
+        """A frame of a link whose frames are no APDUs; raises UnwrapError. Those of M-Bus may be ciphered."""
+        if self.name != "mbus-records":
+            return frame, "plain"
+        if self._mode5 is None:
+            from decoders.mode5 import Mode5
+
+            self._mode5 = Mode5(self._security.keys, self._security.min_auth)
+        return self._mode5.unwrap(frame)
 
     @property
     def unwrapper(self) -> "Unwrapper":
@@ -248,6 +281,8 @@ class Decoder:
         if result is None:
             return []
         self._observe(result)
+        if isinstance(result, Reading) and "ambiguous" in result.flags:
+            return [result, Fault("profile", "ambiguous", result.size)]
         return [result]
 
     def _read(self, track: Track, outcome: Frame | LinkError) -> Result | None:
@@ -258,8 +293,9 @@ class Decoder:
             self.checksum_ok += 1
         else:
             self.checksum_absent += 1
-        if track.name == "p1":
-            return self._reading(outcome, "p1", "plain", lambda _: None)
+        if track.name in PLAIN:
+            frame, auth = track.in_clear(outcome)
+            return self._reading(frame, PLAIN[track.name], auth, lambda _: None)
         plain = track.unwrapper.unwrap(outcome)
         if plain is None:
             return None

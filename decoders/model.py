@@ -29,6 +29,8 @@ class Frame(NamedTuple):
     size: int
     #: text of the telegram inside that stood in clear before the payload, a ciphered APDU
     head: bytes = b""
+    #: which checksums fit, as bits, where a protocol is met with several
+    variant: int = 0
 
 
 class MeterTime(NamedTuple):
@@ -48,6 +50,8 @@ class SubTelegram(NamedTuple):
     device: str | None
     value: Register | None
     time: MeterTime | None
+    #: the sub-meter speaks itself, now: a value without a time is one of this moment
+    present: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,17 @@ class Telegram:
     clock_valid: bool = True
     #: every value in order, as (A-XDR tag, value): for meters that send no codes
     values: tuple[Leaf, ...] = ()
+    #: identification of the meter that stands outside its objects (SML server id, M-Bus address), hexadecimal digits
+    device: str | None = None
+    #: status words by the code of their register
+    status: Mapping[str, int] | None = None
+    #: octets of each register that was sent as a signed number, 0 of others; empty where the grammar does not tell
+    widths: tuple[int, ...] = ()
+    #: M-Bus: device type (EN 13757-3, table 13) and primary address of the meter that speaks itself
+    device_type: int | None = None
+    address: int | None = None
+    #: M-Bus: the meter said that more records follow, and they did not come
+    partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,7 @@ def _kind(a: int | None, b: int | None, c: int | None, d: int | None, e: int | N
 COSEM_UNITS: dict[int, str] = {
     6: "min",
     7: "s",
+    8: "deg",
     9: "C",
     13: "m3",
     27: "W",

@@ -14,7 +14,13 @@ from decoders.model import Leaf, Telegram
 from decoders.obis import CLOCK
 
 Text = Annotated[str, Meta(min_length=1)]
-Code = Annotated[str, Meta(pattern=r"^\d{1,3}-\d{1,3}:\d{1,3}\.\d{1,3}\.\d{1,3}(\*\d{1,3})?$")]
+#: an OBIS code, a label of teleinfo, or the head of an M-Bus record
+Code = Annotated[
+    str,
+    Meta(
+        pattern=r"^(\d{1,3}-\d{1,3}:\d{1,3}\.\d{1,3}\.\d{1,3}(\*\d{1,3})?|[A-Z][A-Z0-9+-]{1,11}|mbus:([0-9a-f]{2})+)$"
+    ),
+]
 
 
 class ProfileSyntaxError(ValueError):
@@ -41,6 +47,8 @@ class Condition(_Strict, frozen=True):
     has: tuple[Code, ...] = ()
     has_not: tuple[Code, ...] = ()
     texts: dict[Code, str] = {}
+    #: the value of a text is one of these or lies between them, and has their length
+    between: dict[Code, tuple[Text, Text]] = {}
     #: how many values a notification without codes has
     values: tuple[Annotated[int, Meta(ge=1, le=255)], ...] = ()
 
@@ -110,7 +118,48 @@ class ItemPMap(_Strict, frozen=True):
     a_export: Code | None = None
     a_import_tariffs: tuple[Code, ...] = ()
     a_export_tariffs: tuple[Code, ...] = ()
-    power: Literal["two registers", "signed", "import only"] = "two registers"
+    #: text that names the household's contract, and the registers of import by what it begins with: instead of a total
+    contract: Code | None = None
+    a_import_by_contract: dict[Text, tuple[Code, ...]] = {}
+    power: Literal["two registers", "signed", "net", "import only"] = "two registers"
+    #: energy in steps of 10 to this power Wh, and no power: the meter keeps its values back until its PIN is entered
+    pin_step: Annotated[int, Meta(ge=0, le=6)] | None = None
+
+
+class Direction(_Strict, frozen=True):
+    """`[direction]`: a bit of a register's status word that is set while the meter exports.
+
+    The power of import is then a magnitude of either direction, or has too few octets for its sign ("wrapped").
+    """
+
+    register: Code
+    mask: Annotated[int, Meta(ge=1)]
+    power: Literal["magnitude", "wrapped"]
+
+
+#: a record by its meaning: quantity, VIFEs behind `/`, subunit, tariff; or by its head
+Selector = Annotated[
+    str, Meta(pattern=r"^((energy|power)(/([0-9a-f]{2})+)?( u\d{1,3})?( t\d{1,3})?|mbus:([0-9a-f]{2})+)$")
+]
+
+
+class Records(_Strict, frozen=True):
+    """`[records]`: which M-Bus records (EN 13757-3) are item P, the first selector that finds any decides.
+
+    Only present values count: storage 0, function instantaneous. A total wins over its tariffs.
+    """
+
+    p_import: tuple[Selector, ...] = ()
+    p_export: tuple[Selector, ...] = ()
+    a_import: tuple[Selector, ...] = ()
+    a_export: tuple[Selector, ...] = ()
+    #: VIFEs of the phases: the one that there is, where there is one only, is the total of a single-phase meter
+    phases: tuple[Annotated[str, Meta(pattern=r"^([0-9a-f]{2})+$")], ...] = ()
+    tariffs: Literal["sum", "never"] = "sum"
+    #: device types whose records are those of an electricity meter
+    device_types: tuple[Annotated[int, Meta(ge=0, le=255)], ...] = (2,)
+    #: what energy that comes as a float is in, whatever its VIF says
+    float_energy: Literal["Wh", "kWh"] | None = None
 
 
 class FrameNote(_Strict, frozen=True):
@@ -134,8 +183,10 @@ class Profile(_Strict, frozen=True):
     operators: tuple[Text, ...]
     meters: Annotated[tuple[Text, ...], Meta(min_length=1)]
     interface: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,16}$")]
-    link: Literal["p1", "hdlc", "mbus", "wrapper", "bare", "p1-sealed"]
-    grammar: Literal["p1", "axdr"]
+    link: Literal[
+        "p1", "hdlc", "mbus", "wrapper", "bare", "p1-sealed", "sml", "mbus-records", "iec62056-21", "teleinfo"
+    ]
+    grammar: Literal["p1", "axdr", "sml", "mbus-records", "iec62056-21", "teleinfo"]
     checksum: Literal["required", "optional", "none"]
     interval_s: Annotated[int, Meta(ge=1, le=3_600)]
     min_auth: Literal["verified", "unverified", "plain"]
@@ -149,6 +200,8 @@ class Profile(_Strict, frozen=True):
     scales: dict[Code, Scale] = {}
     list: tuple[PositionalList, ...] = ()
     cipher: Cipher | None = None
+    direction: Direction | None = None
+    records: Records | None = None
     notes: tuple[Text, ...] = ()
 
 
@@ -190,7 +243,7 @@ def _holds(match: Condition, telegram: Telegram) -> bool:
         return False
     if match.values and len(telegram.values) not in match.values:
         return False
-    if not (match.has or match.has_not or match.texts):
+    if not (match.has or match.has_not or match.texts or match.between):
         return True
     texts = telegram.texts
     codes = texts.keys() | {register[0] for register in telegram.registers}
@@ -200,4 +253,8 @@ def _holds(match: Condition, telegram: Telegram) -> bool:
         codes.issuperset(match.has)
         and codes.isdisjoint(match.has_not)
         and all(texts.get(code, "\n").startswith(start) for code, start in match.texts.items())
+        and all(
+            first <= texts.get(code, "") <= last and len(texts[code]) == len(first)
+            for code, (first, last) in match.between.items()
+        )
     )

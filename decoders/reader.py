@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from decoders.clock import Zone, instant, parse_time, shown
 from decoders.errors import ProfileError
 from decoders.lists import named, scaled
+from decoders.meaning import choices, main_place, sub_telegram
 from decoders.model import Auth, MeterTime, Quality, Reading, Register, SubReading, SubTelegram, Telegram
 from decoders.obis import ENERGY_SCALE, MEDIA, POWER_SCALE
-from decoders.profile import Profile
+from decoders.profile import Profile, Records
 
 if TYPE_CHECKING:
     from decoders.counters import Seen
@@ -46,6 +47,10 @@ class Plan(NamedTuple):
     p_export: Terms
     a_import: Terms
     a_export: Terms
+    #: a quantity is left out because several registers could be it
+    ambiguous: bool = False
+    #: the total of a meter for something else than electricity
+    main: int | None = None
 
 
 class Reader:
@@ -54,6 +59,7 @@ class Reader:
     def __init__(self, profile: Profile, zone: tzinfo | None) -> None:
         self.profile = profile
         self._zone = Zone(zone) if zone else None
+        self._net = profile.item_p.power == "net"
         self._signed = profile.item_p.power == "signed"
         #: no telegram has this layout, not even one whose grammar knows none
         self._layout: object = ()
@@ -75,19 +81,29 @@ class Reader:
         if self.profile.scales and telegram is sent:
             registers = scaled(self.profile.scales, registers)
         try:
-            plan = self._plan_for(telegram.layout, registers)
-            p_import = _sum(plan.p_import, registers, signed=self._signed)
-            p_export = _sum(plan.p_export, registers)
+            plan = self._plan_for(telegram, registers)
+            net = self._net and not plan.p_export
+            if self.profile.direction:
+                p_import, p_export = self._directed(plan.p_import, telegram, registers)
+            else:
+                p_import = _sum(plan.p_import, registers, signed=self._signed or net)
+                p_export = _sum(plan.p_export, registers)
             a_import, a_export = _sum(plan.a_import, registers), _sum(plan.a_export, registers)
         except ProfileError as error:
             error.size = size
             raise
-        if p_import is not None and p_import < 0:
+        if net and p_import is not None:
+            p_import, p_export = max(p_import, 0), max(-p_import, 0)
+        elif p_import is not None and p_import < 0:
             p_export, p_import = -p_import, None
-        sub = self._subs(telegram.sub)
+        sub = self._subs(telegram.sub if plan.main is None else (sub_telegram(telegram, registers[plan.main]),))
         if not sub and not registers:
             raise ProfileError("no_values", size)
         t, t_meter, flags = self._time(telegram)
+        if plan.ambiguous:
+            flags = (*flags, "ambiguous")
+        if not plan.p_import and self._is_locked(plan, registers):
+            flags = (*flags, "pin_locked")
         return Reading(
             profile=self.profile.name,
             interface=self.profile.interface,
@@ -97,7 +113,7 @@ class Reader:
             t_meter=t_meter,
             p_import_w=p_import,
             p_export_w=p_export,
-            p_net_w=self._net(p_import, p_export),
+            p_net_w=self._balance(p_import, p_export),
             a_import_wh=a_import,
             a_export_wh=a_export,
             reg_t=None if a_import is None and a_export is None else t,
@@ -111,19 +127,38 @@ class Reader:
             seen=seen(t_meter),
         )
 
-    def _plan_for(self, layout: object, registers: tuple[Register, ...]) -> Plan:
+    def _plan_for(self, telegram: Telegram, registers: tuple[Register, ...]) -> Plan:
         """The plan of the telegram's layout, made anew when the layout is another."""
-        if layout is not self._layout:
+        if telegram.layout is not self._layout:
             map_ = self.profile.item_p
             self._layout = ()
-            self._plan = Plan(
-                self._terms(map_.p_import, (), registers, POWER_SCALE),
-                self._terms(map_.p_export, (), registers, POWER_SCALE),
-                self._terms(map_.a_import, map_.a_import_tariffs, registers, ENERGY_SCALE),
-                self._terms(map_.a_export, map_.a_export_tariffs, registers, ENERGY_SCALE),
+            self._plan = (
+                self._chosen(self.profile.records, telegram, registers)
+                if self.profile.records
+                else Plan(
+                    self._terms(map_.p_import, (), registers, POWER_SCALE),
+                    self._terms(map_.p_export, (), registers, POWER_SCALE),
+                    self._terms(map_.a_import, map_.a_import_tariffs, registers, ENERGY_SCALE)
+                    or self._by_contract(telegram, registers),
+                    self._terms(map_.a_export, map_.a_export_tariffs, registers, ENERGY_SCALE),
+                )
             )
-            self._layout = layout
+            self._layout = telegram.layout
         return self._plan
+
+    def _chosen(self, records: Records, telegram: Telegram, registers: tuple[Register, ...]) -> Plan:
+        """The plan of a telegram of M-Bus records, which are found by their meaning."""
+        found = choices(records, telegram, registers)
+        terms = [
+            tuple(
+                Term(place, self._power_of_ten(registers[place], scale) + choice.power_of_ten)
+                for place in choice.places
+            )
+            for choice, scale in zip(found, (POWER_SCALE, POWER_SCALE, ENERGY_SCALE, ENERGY_SCALE), strict=True)
+        ]
+        p_import, p_export, a_import, a_export = terms
+        ambiguous, main = any(choice.ambiguous for choice in found), main_place(records, telegram, registers)
+        return Plan(p_import, p_export, a_import, a_export, ambiguous, main)
 
     def _terms(
         self, total: str | None, tariffs: tuple[str, ...], registers: tuple[Register, ...], scale: _Scale
@@ -134,10 +169,21 @@ class Reader:
         places = _places(total, registers)
         if not places and tariffs:
             stem = total.rpartition(".")[0] + "."
-            codes = {register[0] for register in registers if register[0].startswith(stem)}
+            codes = {code for code, _, _, _ in registers if code.startswith(stem) and "*" not in code}
             if codes.issuperset(tariffs):
                 places = [place for code in sorted(codes) for place in _places(code, registers)]
         return tuple(Term(place, self._power_of_ten(registers[place], scale)) for place in places)
+
+    def _by_contract(self, telegram: Telegram, registers: tuple[Register, ...]) -> Terms:
+        """All registers of the contract that the telegram names, if they are there and those of no other."""
+        map_ = self.profile.item_p
+        said = telegram.texts.get(map_.contract or "", "")
+        wanted = next((codes for start, codes in map_.a_import_by_contract.items() if said.startswith(start)), ())
+        every = {code for codes in map_.a_import_by_contract.values() for code in codes}
+        if {code for code, _, _, _ in registers} & every != set(wanted):
+            return ()
+        places = [place for code in wanted for place in _places(code, registers)]
+        return tuple(Term(place, self._power_of_ten(registers[place], ENERGY_SCALE)) for place in places)
 
     def _power_of_ten(self, register: Register, scale: _Scale) -> int:
         """By the register's own unit, else by the one that the profile states."""
@@ -147,7 +193,27 @@ class Reader:
             raise ProfileError("unit")
         return power_of_ten
 
-    def _net(self, p_import: int | None, p_export: int | None) -> int | None:
+    def _directed(
+        self, power: Terms, telegram: Telegram, registers: tuple[Register, ...]
+    ) -> tuple[int | None, int | None]:
+        """Import and export of a power register whose sign stands in a status word, one of them 0."""
+        rule = self.profile.direction
+        status = (telegram.status or {}).get(rule.register) if rule else None
+        if not power or rule is None or status is None:
+            return None, None
+        exports = bool(status & rule.mask)
+        if rule.power == "wrapped":
+            place = power[0].place
+            code, integer, exponent, unit = registers[place]
+            if integer < 0 and not exports:
+                integer += 1 << 8 * telegram.widths[place]
+                registers = (*registers[:place], (code, integer, exponent, unit), *registers[place + 1 :])
+            watts = _sum(power, registers, signed=exports) or 0
+            return max(watts, 0), max(-watts, 0)
+        watts = _sum(power, registers) or 0
+        return (0, watts) if exports else (watts, 0)
+
+    def _balance(self, p_import: int | None, p_export: int | None) -> int | None:
         """Import minus export when both are known, or when the meter's one register is all there is."""
         if p_import is not None and p_export is not None:
             return p_import - p_export
@@ -155,10 +221,15 @@ class Reader:
             return None
         return p_import if p_export is None else -p_export
 
+    def _is_locked(self, plan: Plan, registers: tuple[Register, ...]) -> bool:
+        """Whether energy comes in the coarse steps in which this kind of meter shows it before its PIN is entered."""
+        step, energy = self.profile.item_p.pin_step, plan.a_import + plan.a_export
+        return step is not None and bool(energy) and all(registers[at][2] + scale >= step for at, scale in energy)
+
     def _time(self, telegram: Telegram) -> tuple[datetime | None, str | None, tuple[str, ...]]:
         """UTC and ISO form of the meter's time, with the flag that says why one of them is missing."""
         clock, texts = self.profile.clock, telegram.texts
-        if clock.date and clock.time:
+        if clock.date and clock.time and telegram.clock is None:
             said = clock.date in texts or clock.time in texts
             time = parse_time((texts.get(clock.date, "") + texts.get(clock.time, "")).encode())
         else:
@@ -199,8 +270,8 @@ class Reader:
         unit = unit or self.profile.units.get(code, "")
         time = channel.time
         offset = self._offset(time) if time else None
-        quality: Quality = "suspect" if integer < 0 or time is None else "measured"
-        if not unit or (channel.device is None and time is None):
+        quality: Quality = "suspect" if integer < 0 or (time is None and not channel.present) else "measured"
+        if not unit or (channel.device is None and time is None and not channel.present):
             return None
         return SubReading(
             channel=channel.channel,
@@ -242,7 +313,12 @@ def _sum(terms: Terms, registers: tuple[Register, ...], *, signed: bool = False)
 
 
 def _identity(telegram: Telegram) -> str | None:
-    """The meter's identification as sent, or None where it sends none; the sub-meters' never count."""
+    """The meter's identification as sent, outside its objects or in one; None where it sends none.
+
+    The sub-meters' never count.
+    """
+    if telegram.device:
+        return telegram.device
     for code in _IDENTITIES:
         if telegram.texts.get(code):
             return telegram.texts[code]

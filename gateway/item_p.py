@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from decoders.dib import annotations, is_identification
 from decoders.model import Auth, Reading, SubReading, decimal
 
 SCHEMA = "meterd.item-p/1"
@@ -119,8 +120,11 @@ def to_dict(item: ItemP, *, registers: bool = False) -> dict[str, Any]:
 
 
 def to_json(item: ItemP, *, registers: bool = False) -> bytes:
-    """`to_dict` as UTF-8 JSON on one line."""
-    return _encode(to_dict(item, registers=registers))
+    """`to_dict` as UTF-8 JSON on one line, as it is published: without registers that name the meter."""
+    shown = to_dict(item, registers=registers)
+    if registers:
+        shown["registers"] = [row for row in shown["registers"] if not is_identification(row["code"])]
+    return _encode(shown)
 
 
 def sub_to_dict(sub: SubReading, *, meter: str, device: str | None, auth: str, seq: int | None) -> dict[str, Any]:
@@ -154,12 +158,13 @@ def _register_time(item: ItemP) -> datetime | None:
     return item.t - (reading.t - reading.reg_t if reading.reg_t < reading.t else timedelta())
 
 
-def _registers(reading: Reading) -> Iterator[dict[str, str]]:
+def _registers(reading: Reading) -> Iterator[dict[str, str | int]]:
     times = dict(reading.register_times)
     for index, (code, integer, exponent, unit) in enumerate(reading.registers):
-        row = {"code": code, "value": decimal(integer, exponent)}
+        row: dict[str, str | int] = {"code": code, "value": decimal(integer, exponent)}
         if unit:
             row["unit"] = unit
+        row |= annotations(code)
         if index in times:
             row["t"] = times[index]
         yield row

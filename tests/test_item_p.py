@@ -230,3 +230,12 @@ def test_decimal_strings_are_exact(integer: int, exponent: int) -> None:
     assert "e" not in shown.lower()
     assert len(shown.partition(".")[2]) == max(0, -exponent)
     assert math.trunc(Fraction(shown)) == int(shown.partition(".")[0] or 0)
+
+
+def test_a_register_that_names_the_meter_is_never_published() -> None:
+    """M-Bus meters send their number as a record; `meterd decode` shows it to who has the capture anyway."""
+    registers = (("mbus:0c78", 12345678, 0, ""), ("mbus:8410037f", 5, 0, "Wh"), ("mbus:0cfd10", 7, 0, ""))
+    item = replace(stamped(), reading=replace(READING, registers=registers))
+    assert [row["code"] for row in json.loads(to_json(item, registers=True))["registers"]] == ["mbus:8410037f"]
+    assert len(to_dict(item, registers=True)["registers"]) == 3
+    assert to_dict(item, registers=True)["registers"][1]["tariff"] == 1

@@ -3,7 +3,9 @@
 
 For constructed frames of profiles (docs/profiles.md): another serial number, other values and another time in the
 structure of a real telegram. The checksum is CRC-16/ARC over `/` to `!` (DSMR P1 companion standard 5.0.2, clause 6.2).
-`--seal` ciphers the lines behind the identification with test keys, as link p1-sealed expects them.
+`--seal` ciphers the lines behind the identification with test keys, as link p1-sealed expects them. `--bcc` makes a data
+block of IEC 62056-21:2002 (clause 5.8): the first line, then STX, the rest, ETX and BCC. `--teleinfo` makes a frame of
+Enedis-NOI-CPT_54E: a line for each group, label and value with HT between them (standard) or a blank (historique).
 """
 
 import argparse
@@ -29,6 +31,25 @@ def frame(text: bytes, *, checksum: bool = True) -> bytes:
     return body + (f"{crc16_arc(body):04X}".encode() if checksum else b"") + b"\r\n"
 
 
+def data_block(text: bytes) -> bytes:
+    """A block behind STX, with its BCC."""
+    head, rest = frame(text, checksum=False).split(b"\r\n", 1)
+    covered, bcc = rest + b"\x03", 0
+    for octet in covered:
+        bcc ^= octet
+    return head + b"\r\n\x02" + covered + bytes([bcc])
+
+
+def teleinfo(text: bytes) -> bytes:
+    """A frame of groups, each with its checksum: over label to value, with HT also over the HT behind them."""
+    groups = b""
+    for line in text.splitlines():
+        separator = b"\t" if b"\t" in line else b" "
+        covered = line + separator if separator == b"\t" else line
+        groups += b"\n" + line + separator + bytes([(sum(covered) & 0x3F) + 0x20]) + b"\r"
+    return b"\x02" + groups + b"\x03"
+
+
 def seal(telegram: bytes, encryption: bytes, authentication: bytes, counter: int) -> bytes:
     """The telegram with everything behind its empty line in one block of AES-128-GCM, system title zero."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -47,8 +68,14 @@ def main() -> int:
     parser.add_argument("frame", type=Path, help="frame file to write")
     parser.add_argument("--no-checksum", action="store_true", help="the meter sends none (DSMR 2.2 and 3)")
     parser.add_argument("--seal", nargs=3, metavar=("EK", "AK", "COUNTER"), help="test keys in hexadecimal, a number")
+    parser.add_argument("--bcc", action="store_true", help="a data block behind STX, with BCC")
+    parser.add_argument("--teleinfo", action="store_true", help="a frame of French meters; the text has its groups")
     args = parser.parse_args()
-    made = frame(args.source.read_bytes(), checksum=not args.no_checksum)
+    source = args.source.read_bytes()
+    if args.teleinfo or args.bcc:
+        args.frame.write_bytes(teleinfo(source) if args.teleinfo else data_block(source))
+        return 0
+    made = frame(source, checksum=not args.no_checksum)
     if args.seal:
         encryption, authentication, counter = args.seal
         made = seal(made, bytes.fromhex(encryption), bytes.fromhex(authentication), int(counter))

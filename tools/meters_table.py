@@ -13,7 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import block_pages
+import mbus_pages
 import push_pages
+import sml_pages
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- meters:begin -->", "<!-- meters:end -->"
@@ -130,7 +133,7 @@ def page(profile: Profile, folder: Path, objects: dict[str, list[str]]) -> str:
         "activation": line["activation"],
         "telegram every": f"{profile['interval_s']} s",
         "clock": _clock(profile),
-        "power": profile["item_p"]["power"],
+        "power": _power(profile),
         **_security(profile),
         "recognised by": _match(profile["match"]),
     }
@@ -156,13 +159,38 @@ def _contents(profile: Profile, folder: Path, objects: dict[str, list[str]]) -> 
     """Packet and objects, by the link and the grammar of the profile."""
     if profile["link"] == "p1":
         return [_packet(profile), _objects(profile, folder, objects)]
+    if profile["grammar"] == "sml":
+        name = profile["name"]
+        return [sml_pages.packet(), sml_pages.objects(folder, name, objects, _targets(profile))]
+    if profile["grammar"] in ("iec62056-21", "teleinfo"):
+        name = profile["name"]
+        return [block_pages.packet(name, folder), block_pages.objects(name, folder, objects, _block_targets(profile))]
+    if profile["grammar"] == "mbus-records":
+        return [mbus_pages.packet(), mbus_pages.objects(folder, profile["name"])]
     loaded, frames = push_pages.read(folder, profile["name"])
     if profile["grammar"] == "p1":
         texts = [frame.plain.decode("latin-1") for frame in frames]
         return [push_pages.packet(loaded, frames), _objects_of(profile, texts, objects)]
-    targets = [code for codes in profile["item_p"].values() for code in ([codes] if isinstance(codes, str) else codes)]
-    goes_to = {code: _goes_to(profile["item_p"], code, set(targets)) for code in targets}
-    return [push_pages.packet(loaded, frames), push_pages.objects(loaded, frames, objects, goes_to)]
+    return [push_pages.packet(loaded, frames), push_pages.objects(loaded, frames, objects, _targets(profile))]
+
+
+def _block_targets(profile: Profile) -> dict[str, str]:
+    """The same where a contract names the registers of import, and where every tariff that is sent is summed."""
+    by_contract = profile["item_p"].get("a_import_by_contract", {})
+    summed = {
+        code: "`a_import_wh` (summed with the others of its contract), `registers`"
+        for codes in by_contract.values()
+        for code in codes
+    }
+    item_p = {key: codes for key, codes in profile["item_p"].items() if not isinstance(codes, dict)}
+    return _targets({**profile, "item_p": item_p}) | summed
+
+
+def _targets(profile: Profile) -> dict[str, str]:
+    """Where the objects of item P go."""
+    named = [codes for codes in profile["item_p"].values() if not isinstance(codes, int)]
+    targets = [code for codes in named for code in ([codes] if isinstance(codes, str) else codes)]
+    return {code: _goes_to(profile["item_p"], code, set(targets)) for code in targets}
 
 
 def _clock(profile: Profile) -> str:
@@ -180,8 +208,17 @@ def _clock(profile: Profile) -> str:
     return f"{source}; zone {zone}" if zone else f"{source}; no zone" if source.startswith(("`", "date")) else source
 
 
+def _power(profile: Profile) -> str:
+    """How the power comes, and what tells its direction."""
+    direction = profile.get("direction")
+    if direction is None:
+        return str(profile["item_p"].get("power", "two registers"))
+    bit = f"bit `{direction['mask']:#06x}` of the status word of `{direction['register']}` is set while it exports"
+    return f"{direction['power']}: {bit}"
+
+
 def _match(match: Profile) -> str:
-    sets = [_conditions(conditions) for conditions in (match, *match.get("other", []))]
+    sets = [_conditions(conditions) or "its link" for conditions in (match, *match.get("other", []))]
     return f"{'; or '.join(sets)} (priority {match['priority']})"
 
 
@@ -194,6 +231,7 @@ def _conditions(match: Profile) -> str:
     if "has_not" in match:
         conditions.append("has not " + ", ".join(f"`{code}`" for code in match["has_not"]))
     conditions += [f"`{code}` begins with `{start}`" for code, start in match.get("texts", {}).items()]
+    conditions += [f"`{code}` from `{low}` to `{high}`" for code, (low, high) in match.get("between", {}).items()]
     if "values" in match:
         conditions.append("has " + " or ".join(map(str, match["values"])) + " values")
     return "; ".join(conditions)
@@ -264,7 +302,8 @@ def _goes_to(item_p: Profile, code: str, present: set[str]) -> str:
     keys = {"p_import": "p_import_w", "p_export": "p_export_w", "a_import": "a_import_wh", "a_export": "a_export_wh"}
     for key, name in keys.items():
         if item_p.get(key) == code:
-            sign = ", `p_export_w` when negative" if key == "p_import" and item_p["power"] == "signed" else ""
+            signed = key == "p_import" and item_p.get("power") in ("signed", "net")
+            sign = ", `p_export_w` when negative" if signed else ""
             return f"`{name}`{sign}, `registers`"
         if code in item_p.get(f"{key}_tariffs", []):
             used = "where the total is absent" if item_p[key] in present else "summed, because there is no total"

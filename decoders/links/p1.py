@@ -5,6 +5,8 @@ CRC-16/ARC over everything from `/` to `!`. Real lines differ: the digits may be
 `!` may follow the last value on its line (Aidon), and a torn telegram may run into the next one in the middle of a
 line.
 
+Data blocks that begin alike belong to link iec62056-21, see `identification`.
+
 So a telegram is whatever stands between a start and the next end; when its CRC is wrong, it is tried from the later
 starts inside it, because the first may have lost its end. Every decision depends on the stream alone, never on how it
 was cut into pieces, and each octet is searched once.
@@ -16,6 +18,7 @@ from fastcrc.crc16 import arc
 
 from decoders.buffer import Buffer
 from decoders.errors import LinkError
+from decoders.links.identification import DATA_BLOCK, IDENTIFICATION
 from decoders.model import Frame
 
 #: no telegram of any meter comes near: the longest known, of Sanxing meters in Hungary, has about 3,500 octets
@@ -26,8 +29,6 @@ RETRIES = 16
 _HEAD = 80
 _END_LENGTH = 8
 
-#: the first line, with its line end
-IDENTIFICATION = rb"/[A-Za-z]{3}[^\r\n\x00/!]{0,72}\r?\n"
 _START = re.compile(IDENTIFICATION)
 #: what follows is ciphered, see link p1-sealed: no telegram, though its CRC is right and `!` may stand anywhere in it
 _SEALED = re.compile(IDENTIFICATION + rb"\r?\n\x00")
@@ -123,6 +124,8 @@ class P1Link:
         start = _first_good_start(body, digits)
         if start is None:
             return [LinkError("checksum", length)]
+        if not digits and DATA_BLOCK.match(body, start):
+            return [LinkError("header", length)]
         frame = Frame(body[start:mark], "ok" if digits else "absent", length - start)
         return [LinkError("truncated", start), frame] if start else [frame]
 

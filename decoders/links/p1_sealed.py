@@ -15,7 +15,7 @@ from fastcrc.crc16 import arc
 
 from decoders.errors import LinkError
 from decoders.links.framing import APDU_LIMIT, FALSE_START, MORE, FramedLink, Outcome, Verdict
-from decoders.links.p1 import IDENTIFICATION
+from decoders.links.identification import IDENTIFICATION
 from decoders.model import Frame
 
 #: identification with its empty line, then the empty title, then the length of what follows

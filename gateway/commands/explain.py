@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TextIO, TypeAlias
 
 from decoders.decoder import Decoder, Step
+from decoders.dib import PREFIX, is_identification
 from decoders.errors import CODES
+from decoders.meaning import words
 from decoders.model import Fault, Frame, Reading, Register, Telegram, decimal
 from decoders.profile import Profile
 from gateway import profiles
@@ -89,7 +91,10 @@ def _plain(plain: "Plain") -> str:
 
 def _registers(registers: Iterable[Register], meanings: dict[str, tuple[str, str]]) -> Iterator[str]:
     for code, integer, exponent, unit in registers:
-        yield f"{code:<14} {decimal(integer, exponent) + ' ' + unit:<20} {_meaning(code, meanings)[1]}"
+        kind, meaning = _meaning(code, meanings)
+        value = decimal(integer, exponent)
+        shown = f"({len(value)} characters)" if kind == "identity" else f"{value} {unit}"
+        yield f"{code:<14} {shown:<20} {meaning}"
 
 
 def _telegram(telegram: Telegram, meanings: dict[str, tuple[str, str]]) -> Iterator[str]:
@@ -122,6 +127,9 @@ def _reading(reading: Reading) -> Iterator[str]:
 
 
 def _meaning(code: str, meanings: dict[str, tuple[str, str]]) -> tuple[str, str]:
+    if code.startswith(PREFIX):
+        hidden = is_identification(code) or len(code) == len(PREFIX) + 2
+        return "identity" if hidden else "", words(code)
     return meanings.get(code) or meanings.get(re.sub(r"^0-[1-4]:", "0-n:", code)) or ("", "")
 
 

@@ -23,16 +23,19 @@ from typing import TextIO
 
 from gateway.simulator import faults, keys, sub_meters
 from gateway.simulator.clock import Clock, zone
+from gateway.simulator.mbus_meter import MBUS
 from gateway.simulator.meter import Meter
 from gateway.simulator.port import FilePort, Port, PtyPort, TcpPort
 from gateway.simulator.push_faults import kinds
 from gateway.simulator.push_meter import simulated
 from gateway.simulator.pushes import PUSHES, PushVariant
 from gateway.simulator.serve import Plan, Sent, serve, truth
+from gateway.simulator.sml_meter import SML
+from gateway.simulator.text_meter import TEXTS
 from gateway.simulator.variants import VARIANTS, Variant
 
 #: every meter that can be simulated
-METERS: dict[str, Variant] = {**VARIANTS, **PUSHES}
+METERS: dict[str, Variant] = {**VARIANTS, **PUSHES, **SML, **MBUS, **TEXTS}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

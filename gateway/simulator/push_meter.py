@@ -12,9 +12,12 @@ from gateway.simulator import apdu, axdr, hdlc, lists, mbus, p1, sub_meters
 from gateway.simulator.clock import wall
 from gateway.simulator.faults import Faults, Request
 from gateway.simulator.keys import MeterKeys, generate
+from gateway.simulator.mbus_meter import MBUS, MbusMeter
 from gateway.simulator.meter import Meter, utc
 from gateway.simulator.pushes import PUSHES, PushVariant
 from gateway.simulator.registers import INSTALLED
+from gateway.simulator.sml_meter import SML, SmlMeter
+from gateway.simulator.text_meter import TEXTS, TextMeter
 
 #: counters below were used before the meter was installed; a counter that goes back goes there
 FIRST_COUNTER = 1_000_000
@@ -167,11 +170,17 @@ def simulated(  # noqa: PLR0913 - options by name
     sub_changes: Sequence[sub_meters.Change] = (),
 ) -> Meter:
     """The simulated meter of that name, whatever kind it is; raises ValueError."""
-    if variant not in PUSHES:
-        return Meter(seed, variant, start, sub_changes=sub_changes, interval_s=interval_s)
-    if sub_changes:
+    if sub_changes and variant in {*PUSHES, *MBUS, *SML, *TEXTS}:
         raise ValueError(f"{variant} has no sub-meter: leave out its changes")
-    return PushMeter(seed, variant, start, keys=keys, interval_s=interval_s)
+    if variant in PUSHES:
+        return PushMeter(seed, variant, start, keys=keys, interval_s=interval_s)
+    if variant in MBUS:
+        return MbusMeter(seed, variant, start)
+    if variant in SML:
+        return SmlMeter(seed, variant, start)
+    if variant in TEXTS:
+        return TextMeter(seed, variant, start)
+    return Meter(seed, variant, start, sub_changes=sub_changes, interval_s=interval_s)
 
 
 def _comes_twice(local: datetime) -> bool:

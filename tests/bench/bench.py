@@ -10,9 +10,11 @@ import decoding
 import first_entity
 import latency
 import many
+import mbus
 import pushes
 import report
 import resources
+import sml_files
 import virtual
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,11 +24,13 @@ PAGE = ROOT / "docs" / "measured" / "bench.md"
 PARTS: dict[str, tuple[Callable[[float], list[report.Figure]], float]] = {
     "decoding": (decoding.figures, 0.10),
     "pushes": (pushes.figures, 0.10),
+    "mbus": (mbus.figures, 0.05),
+    "sml": (sml_files.figures, 0.05),
     "latency": (latency.figures, 0.20),
     "virtual": (virtual.figures, 0.10),
     "resources": (resources.figures, 0.15),
     "entity": (first_entity.figures, 0.10),
-    "many": (many.figures, 0.25),
+    "many": (many.figures, 0.15),
 }
 
 

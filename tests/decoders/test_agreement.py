@@ -15,9 +15,13 @@ from dsmr_parser import telegram_specifications
 from dsmr_parser.parsers import TelegramParser
 
 from decoders.model import Reading, Result, decimal
+from gateway import profiles
 
 Decode = Callable[..., list[Result]]
 Captures = list[tuple[str, bytes]]
+
+#: dsmr-parser reads the data blocks of EasyMeter, too
+BOTH = profiles.load_auto() + profiles.load_auto("iec62056-21")
 
 #: profile -> the specification of dsmr-parser for the same meters
 SPECIFICATIONS = {
@@ -89,7 +93,7 @@ def differences(
     agreed: Counter[str] = Counter()
     differ = {}
     for name, octets in captures:
-        readings = [result for result in decode(octets) if isinstance(result, Reading)]
+        readings = [result for result in decode(octets, by=BOTH) if isinstance(result, Reading)]
         if len(readings) != 1 or readings[0].profile not in SPECIFICATIONS:
             continue
         for what, theirs, mine in compared(octets, readings[0]):

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from decoders.decoder import CONVINCING, HELD, Decoder, Step
+from decoders.decoder import CONVINCING, HELD, LINKS, Decoder, Step
 from decoders.model import Fault, Frame, Reading, Telegram
 from decoders.profile import Profile
 from gateway import profiles
@@ -40,7 +40,7 @@ def links(decoder: Decoder) -> set[str]:
 
 
 def test_all_links_are_candidates(decoder: Decoder) -> None:
-    assert links(decoder) == {"p1", "hdlc", "mbus", "wrapper", "bare", "p1-sealed"}
+    assert links(decoder) == set(LINKS)
 
 
 def test_one_checked_frame_decides(decoder: Decoder) -> None:

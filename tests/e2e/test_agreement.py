@@ -74,7 +74,7 @@ def frames():
     for profile in map(profiles.load, profiles.names()):
         if profile.name in SPECIFICATIONS:
             for note in profile.frame:
-                name = note.file.removeprefix("frames/").removesuffix(".p1")
+                name = note.file.removeprefix("frames/").removesuffix(".p1").removesuffix(".d0")
                 yield name, profile, profiles.shipped().joinpath(note.file).read_bytes()
 
 
@@ -95,7 +95,7 @@ def theirs(parsed, units):
 
 @pytest.mark.parametrize(("name", "profile", "octets"), FRAMES, ids=[name for name, _, _ in FRAMES])
 def test_dsmr_parser_agrees_or_is_explained(name, profile, octets):
-    decoder = Decoder(profiles.load_auto(), ZoneInfo)
+    decoder = Decoder(profiles.load_auto(profile.interface), ZoneInfo)
     (reading,) = decoder.feed(octets) + decoder.close()
     assert isinstance(reading, Reading)
     parser = TelegramParser(SPECIFICATIONS[profile.name])

@@ -16,8 +16,8 @@ Decode = Callable[..., list[Result]]
 
 @pytest.fixture(scope="session")
 def auto() -> list[Profile]:
-    """Every profile of plain P1."""
-    return [profile for profile in map(profiles.load, profiles.names()) if profile.link == "p1"]
+    """Every profile of plain P1, and of the data blocks that begin alike."""
+    return [profile for profile in map(profiles.load, profiles.names()) if profile.link in ("p1", "iec62056-21")]
 
 
 @pytest.fixture(scope="session")

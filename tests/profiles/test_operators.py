@@ -36,7 +36,9 @@ PROFILES = {
     "ch-27": ["ch-iskra-am550"],
     "ch-29": ["ch-kamstrup"],
     "ch-28": ["ch-groupe-e-xt211"],
-    "de-32": ["de-easymeter-q3d", "de-easymeter-q3da"],
+    "de-32": ["de-easymeter-q3d", "de-easymeter-q3da", "de-easymeter-d3da", "de-hager-ehz-d0", "de-ehz-d0"],
+    "fr-70": ["fr-linky-historique"],
+    "fr-71": ["fr-linky-standard"],
     "no-34": ["no-aidon"],
     "no-35": ["no-kaifa"],
     "no-36": ["no-kamstrup", "no-kamstrup-ct"],
@@ -75,6 +77,8 @@ def test_the_profiles_of_an_operator_exist(row: str) -> None:
 
 def test_every_profile_but_the_last_resorts_serves_a_known_operator_or_says_why() -> None:
     extra = {"dk-nes", "nl-iskra-ie7", "p1-generic", "dlms-wrapper", "kamstrup-apdu"}
+    extra |= {"iec62056-21-generic", "iec62056-21-net", "iec62056-21-channel-1", "iskra-mt174"}
+    extra |= {"de-elster-v9", "de-emh-ehz-d0", "de-itron-ace3000", "de-itron-em214"}
     assert {name for names in PROFILES.values() for name in names} | extra == set(profiles.names())
 
 
@@ -85,7 +89,7 @@ def test_no_row_of_the_directory_is_forgotten(corpus: Path) -> None:
     readable = {
         row["id"]
         for row in rows
-        if any(word in str(row["payload"]) for word in ("P1 ASCII", "DSMR", "D0 ASCII", "DLMS"))
+        if any(word in str(row["payload"]) for word in ("P1 ASCII", "DSMR", "D0 ASCII", "DLMS", "teleinfo"))
     }
     assert readable - set(PROFILES) - OTHER_PROTOCOL == set()
 

@@ -18,7 +18,8 @@ from decoders.profile import FrameNote, Profile, agrees, fits, load
 from gateway import profiles
 from gateway.item_p import utc
 
-PROFILES = [profile for profile in map(profiles.load, profiles.names()) if profile.link != "p1"]
+LINKS = {"bare", "hdlc", "mbus", "p1-sealed", "wrapper"}
+PROFILES = [profile for profile in map(profiles.load, profiles.names()) if profile.link in LINKS]
 FRAMES = [(profile, note) for profile in PROFILES for note in profile.frame]
 IDS = [note.file.removeprefix("frames/").removesuffix(".bin") for _, note in FRAMES]
 CHECKED = [(profile, note) for profile, note in FRAMES if profile.link in {"hdlc", "mbus", "p1-sealed"}]
