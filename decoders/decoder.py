@@ -176,23 +176,25 @@ class Decoder:
     """Decodes the stream of one meter.
 
     `profiles` holds the meter's profile, or all candidates of `auto`; `zone_of` gives the tzinfo of an IANA name; `tz`
-    overrides the zone of the profile; `security` holds the keys; `observe` is shown each step as it is taken. Neither
+    overrides the zone of the profile; `link` names the link where it is known, else every link of a profile is tried;
+    `security` holds the keys; `observe` is shown each step as it is taken. Neither
     feed nor close raises for what a meter sends.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what is known of a meter
         self,
         profiles: Sequence[Profile],
         zone_of: Callable[[str], tzinfo],
         *,
         tz: str | None = None,
+        link: str | None = None,
         security: Security | None = None,
         observe: Callable[[Step], None] | None = None,
     ) -> None:
         self._profiles = sorted(profiles, key=lambda profile: (-profile.match.priority, profile.name))
         self._zone_of = zone_of
         self._tz = tz
-        wanted = {profile.link for profile in self._profiles}
+        wanted = {link} if link else {profile.link for profile in self._profiles}
         self._tracks = [Track(name, security or Security()) for name in LINKS if name in wanted]
         self._observe = observe or (lambda _: None)
         self._grammars = {name: make() for name, make in GRAMMARS.items()}
