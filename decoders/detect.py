@@ -20,13 +20,15 @@ from decoders.decoder import CONVINCING, LINKS, PLAIN
 from decoders.evidence import Evidence, SevenBits, Track
 from decoders.model import Reading
 from decoders.profile import Profile
-from decoders.recognise import Ciphered, Meter, recognise
+from decoders.recognise import Ciphered, Meter, pieces, recognise
 from decoders.resemblance import Looks, looks
 
 #: the country of profiles that hold for meters of many
 ANYWHERE = "EU"
-#: octets that are looked at, from the first: a day of most meters
-MOST_OCTETS = 16 * 1024 * 1024
+#: octets that are looked at, from the first: an hour of a meter that sends every second
+MOST_OCTETS = 4 * 1024 * 1024
+#: octets per beginning of a telegram from which on it is a chance of noise
+TOO_RARE = 8_192
 #: octets of one telegram per profile, by its name: the telegrams that are shipped with profiles
 Sizes = Mapping[str, frozenset[int]]
 #: manufacturers by the letters that begin their system titles, as profiles name them
@@ -120,7 +122,8 @@ def detect(
 
 
 def _heard(evidence: Evidence, octets: bytes) -> Evidence:
-    evidence.feed(octets)
+    for piece in pieces(octets):
+        evidence.feed(piece)
     evidence.close()
     return evidence
 
@@ -141,7 +144,7 @@ def _of_stream(
         for meter in meters:
             if _is_believed(track, meter, len(octets)):
                 yield _candidate(track, meter, len(octets), _profiles(track, meter, among, sizes), seven, is_doubted)
-        if not meters and track.is_checked and track.damaged:
+        if not meters and track.is_checked and len(octets) < TOO_RARE * track.damaged:
             yield _damaged_only(track, octets)
 
 

@@ -5,7 +5,7 @@ system title, invocation counter and security control stand in clear (DLMS UA 10
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from typing import Any
@@ -18,6 +18,8 @@ from decoders.profile import Profile, fits
 
 #: meters of one stream that are told apart; a line has one or two
 MOST_METERS = 16
+#: octets that are decoded at a time
+PIECE = 16_384
 _SAID = re.compile(r"system title (\w+), counter (\d+), security control ([0-9A-F]{2})")
 _MODE_5 = re.compile(r"mode 5, access number (\d+)")
 #: the three letters of a manufacturer (IEC 62056-21, FLAG association) that begin a system title
@@ -114,17 +116,19 @@ def recognise(  # noqa: PLR0913  # what a decoder takes
     """Decode a capture of a line whose link is known; an incomplete telegram at its ends counts for nothing."""
     watch = _Watch(link, among)
     decoder = Decoder(among, zone_of, tz=tz, link=link, security=security, observe=watch.take)
-    faults = [result for result in (*decoder.feed(octets), *decoder.close()) if isinstance(result, Fault)]
+    for piece in pieces(octets):
+        watch.end_all(decoder.feed(piece))
+    watch.end_all(decoder.close())
     meters = tuple(watch.meters.values())
     names = {meter.reading.profile for meter in meters if meter.reading}
     profile = next((p for p in among if len(names) == 1 and p.name in names), None)
     ciphered = next((meter.ciphered for meter in reversed(meters) if meter.ciphered), None)
-    return Recognised(watch.reading, profile, ciphered, _trouble(watch.reading, faults), meters)
+    return Recognised(watch.reading, profile, ciphered, watch.trouble, meters)
 
 
-def _trouble(reading: Reading | None, faults: list[Fault]) -> str:
-    told = [fault for fault in faults if fault.stage != "link"] or faults
-    return "" if reading or not told else CODES.get((told[-1].stage, told[-1].code), told[-1].code)
+def pieces(octets: bytes) -> Iterator[bytes]:
+    """Octets in pieces, so that what a link gives at once is bounded."""
+    return (octets[at : at + PIECE] for at in range(0, len(octets), PIECE))
 
 
 @dataclass(slots=True)
@@ -136,6 +140,7 @@ class _Watch:
     #: by profile, system title or failure, the order is that of their first telegrams
     meters: dict[tuple[str, str], Meter] = field(default_factory=dict)
     reading: Reading | None = None
+    _fault: Fault | None = None
     _frames: list[Frame] = field(default_factory=list)
     _telegram: Telegram | None = None
     _payload: bytes = b""
@@ -151,6 +156,19 @@ class _Watch:
             self._end(step)
         elif not isinstance(step, Profile):
             self._payload = step.payload
+
+    def end_all(self, results: Sequence[Result]) -> None:
+        """Keep the newest failure behind the link, else the newest of the link."""
+        faults = [result for result in results if isinstance(result, Fault)]
+        for fault in (*faults[-1:], *[fault for fault in faults if fault.stage != "link"][-1:]):
+            if fault.stage != "link" or self._fault is None or self._fault.stage == "link":
+                self._fault = fault
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no reading, in a sentence."""
+        fault = self._fault
+        return "" if self.reading or fault is None else CODES.get((fault.stage, fault.code), fault.code)
 
     def _end(self, result: Result) -> None:
         frames, self._frames = self._frames, []
