@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 
+from decoders.cipher import TAG
 from decoders.decoder import CONVINCING, LINKS, PLAIN
 from decoders.evidence import Evidence, SevenBits, Track
 from decoders.model import Reading
@@ -29,8 +30,8 @@ ANYWHERE = "EU"
 MOST_OCTETS = 4 * 1024 * 1024
 #: octets per beginning of a telegram from which on it is a chance of noise
 TOO_RARE = 8_192
-#: octets of one telegram per profile, by its name: the telegrams that are shipped with profiles
-Sizes = Mapping[str, frozenset[int]]
+#: telegrams that are known of a profile, by its name: octets, and security control (empty in clear)
+Sizes = Mapping[str, frozenset[tuple[int, str]]]
 #: manufacturers by the letters that begin their system titles, as profiles name them
 MAKERS = {
     "EGM": "Elgama",
@@ -47,6 +48,8 @@ _PROVED, _TEXT, _HEAD_ONLY, _DAMAGED, _DOUBTED = 60, 45, 35, 6, 4
 _DLMS = re.compile(rb"\x68(.)\1\x68..[\x00-\x1f]", re.DOTALL)  # by its CI (EN 13757-3)
 _DSMR = re.compile(rb"[01]-\d:\d")
 _ALIKE = {"mbus": (_DLMS, True), "mbus-records": (_DLMS, False), "p1": (_DSMR, True), "iec62056-21": (_DSMR, False)}
+#: octets of general-glo-ciphering around what is ciphered, and how many its length may have less
+_HEADER, _LENGTH = 18, 3
 _READING, _CIPHERED, _UNREAD, _NATIONAL, _COVERS = 25, 25, 5, 5, 5
 
 
@@ -245,7 +248,11 @@ def _likeness(profile: Profile, meter: Meter, sizes: Sizes) -> int:
     maker = MAKERS.get(ciphered.maker)
     is_made = maker is not None and any(each.startswith(maker) for each in profile.meters)
     wanted = "verified" if ciphered.has_tag else "unverified"
-    return 4 * (meter.size in sizes.get(profile.name, ())) + 2 * (profile.min_auth == wanted) + 2 * is_made
+    known = sizes.get(profile.name, frozenset())
+    header = meter.size - TAG * ciphered.has_tag - _HEADER
+    is_long = any(size == meter.size if control else size - _LENGTH <= header <= size for size, control in known)
+    is_secured = ciphered.security_control in {control for _, control in known}
+    return 4 * is_long + 2 * (profile.min_auth == wanted) + 2 * is_made + is_secured
 
 
 def _count(number: int, what: str) -> str:

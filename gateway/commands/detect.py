@@ -31,8 +31,8 @@ SOME_PORT, NAME = "/dev/serial/by-id/...", "main"
 SHOWN, PROFILES = 4, 3
 SILENT = (
     "nothing arrives in {seconds:.0f} s: is the plug in the customer port, and is the port activated? P1 sends only"
-    " with 5 V on Data Request; many optical heads, wired M-Bus and IEC 62056-21 meters answer requests only, and meterd"
-    " writes nothing to a port"
+    " with 5 V on Data Request. Many optical heads, wired M-Bus and IEC 62056-21 meters answer requests only, and"
+    " meterd writes nothing to a port"
 )
 
 
@@ -193,7 +193,7 @@ def _answer(best: "Candidate", line: "Line | None") -> Iterator[str]:
     yield _who(best)
     grammar = f"grammar {best.grammar}, not encrypted" if best.grammar and not best.ciphered else "encrypted"
     yield f"  {where}link {best.link}, {grammar}"
-    yield f"  {'; '.join(best.evidence)}"
+    yield f"  {'; '.join(each for each in best.evidence if not each.startswith('encrypted: '))}"
 
 
 def _who(candidate: "Candidate") -> str:

@@ -40,12 +40,12 @@ def recognised(
 
 
 @cache
-def sizes(link: str) -> dict[str, frozenset[int]]:
-    """Octets of the telegrams that are shipped with the profiles of a link, by the name of the profile."""
+def sizes(link: str) -> dict[str, frozenset[tuple[int, str]]]:
+    """Octets and security control of the telegrams that are shipped with the profiles of a link, by profile."""
     return {profile.name: _sizes(profile) for profile in candidates("auto") if profile.link == link}
 
 
-def _sizes(profile: Profile) -> frozenset[int]:
+def _sizes(profile: Profile) -> frozenset[tuple[int, str]]:
     found = set()
     for note in profile.frame:
         try:
@@ -53,5 +53,5 @@ def _sizes(profile: Profile) -> frozenset[int]:
         except OSError:
             continue  # a profile of the user's own has its telegrams elsewhere
         meters = recognise(octets, [profile], ZoneInfo, link=profile.link).meters
-        found |= {meter.size for meter in meters}
+        found |= {(meter.size, meter.ciphered.security_control if meter.ciphered else "") for meter in meters}
     return frozenset(found)
