@@ -107,8 +107,11 @@ class Evidence:
 
     @property
     def damaged(self) -> int:
-        """Damaged frames of links that have a checksum: the line is right, or nearly so."""
-        return max((track.damaged for track in self.tracks if track.name not in UNCHECKED), default=0)
+        """Damaged frames: of the link where it is certain, else of links that have a checksum: the line is right."""
+        link = self.link
+        return max(
+            (track.damaged for track in self.tracks if link == track.name or (not link and track.is_checked)), default=0
+        )
 
     @property
     def top_bit_percent(self) -> int:
