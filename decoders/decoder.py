@@ -142,6 +142,11 @@ class Track:
         return held
 
     @property
+    def is_all(self) -> bool:
+        """Whether every octet so far belongs to a whole frame."""
+        return self.link.noise == 0 and all(isinstance(outcome, Frame) for outcome in self.held)
+
+    @property
     def pending(self) -> int:
         """Octets of a frame that is not complete yet, or of a message that is not."""
         return self.link.pending + (self._unwrapper.pending if self._unwrapper else 0)
@@ -262,9 +267,12 @@ class Decoder:
         return self._results(track, found)
 
     def _best_of_held(self) -> list[Result]:
-        """At the end of the input: damage in a checked link is more likely than a frame of an unchecked one in it."""
+        """At the end of the input: damage in a checked link is more likely than a frame of an unchecked one in it.
+
+        Unless there is nothing but frames of the unchecked one: then the damage is a chance inside their ciphertext.
+        """
         held = [track for track in self._tracks if any(map(_damaged, track.held))]
-        track = min(held, key=lambda track: track.name in UNCHECKED, default=None)
+        track = min(held, key=lambda track: (not track.is_all, track.name in UNCHECKED), default=None)
         return self._settle(track, track.take_held()) if track else []
 
     def _results(self, track: Track, outcomes: Iterable[Frame | LinkError]) -> list[Result]:

@@ -144,6 +144,8 @@ def _of_stream(
     for track in heard.tracks:
         meters = recognise(octets, among, zone_of, link=track.name).meters if track.frames else ()
         is_doubted = not track.is_checked and failed > 0 and track.frames < max(CONVINCING, 2 * failed + 1)
+        # nothing but its frames: the damage of others is a chance inside them
+        is_doubted = is_doubted and sum(meter.octets for meter in meters) < len(octets)
         for meter in meters:
             if _is_believed(track, meter, len(octets)):
                 yield _candidate(track, meter, len(octets), _profiles(track, meter, among, sizes), seven, is_doubted)

@@ -260,3 +260,14 @@ def test_evidence_says_what_was_counted(household, detected):
 def test_nothing_at_all(detected):
     found = detected(b"")
     assert (found.candidates, found.best, found.looks.octets) == ((), None, 0)
+
+
+def test_a_chance_inside_ciphertext_doubts_no_apdu_that_is_all_there_is(everything, detected):
+    """`/` and three letters before a line end begin a data block: in one telegram of thirty they stand by chance."""
+    body = b"\x30\x00\x00\x00\x07" + bytes(40) + b"\xf7/KFM\xf0\xf1\n\xf2\xf3" + bytes(range(0x40, 0x60)) + bytes(12)
+    apdu = b"\xdb\x08SAGgB\x00\x00\x01" + bytes([len(body)]) + body
+    decoder = Decoder(everything, ZoneInfo)
+    results = decoder.feed(apdu) + decoder.close()
+    assert [result.code for result in results] == ["key_missing"]
+    best = detected(apdu).best
+    assert (best.link, best.ciphered.counter) == ("bare", 7)
