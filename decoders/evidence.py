@@ -12,6 +12,8 @@ CAPTURE = 128 * 1024
 KEPT = 8
 #: frames of a link without a checksum that convince
 AGREE = 2
+#: octets for each beginning of a frame from which on such beginnings are those of noise
+RARE = 2_048
 #: octets from which on their parity tells something; the share in % that has even parity on a line with 7E1
 ENOUGH_OCTETS, EVEN_PERCENT = 64, 98
 _ASCII = bytes(range(128))
@@ -109,9 +111,9 @@ class Evidence:
     def damaged(self) -> int:
         """Damaged frames: of the link where it is certain, else of links that have a checksum: the line is right."""
         link = self.link
-        return max(
-            (track.damaged for track in self.tracks if link == track.name or (not link and track.is_checked)), default=0
-        )
+        told = (t.damaged for t in self.tracks if link == t.name or (not link and t.is_checked))
+        most = max(told, default=0)
+        return most if RARE * most > self.octets else 0
 
     @property
     def top_bit_percent(self) -> int:
