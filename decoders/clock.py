@@ -55,6 +55,7 @@ def parse_date_time(octets: bytes) -> Time:
     return Time(MeterTime(wall, deviation=known), status == 0xFF or not status & 0x01)
 
 
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
 #: seconds of 2000-01-01 and of 2100-01-01: no meter with this clock was built before, and none is believed after
 _FIRST_SECOND, _LAST_SECOND = 946_684_800, 4_102_444_800
 
@@ -64,7 +65,7 @@ def parse_timestamp(seconds: int, local: int = 0, season: int = 0) -> Time:
     minutes = local + season
     if not 0 <= seconds < _LAST_SECOND or abs(minutes) > _FURTHEST:
         return Time(None, False)
-    wall = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None) + timedelta(minutes=minutes)
+    wall = _EPOCH + timedelta(seconds=seconds, minutes=minutes)
     return Time(MeterTime(wall, deviation=-minutes), seconds >= _FIRST_SECOND)
 
 

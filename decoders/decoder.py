@@ -7,7 +7,6 @@ whole frame, and that one stays: their framings differ so much that what is whol
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, tzinfo
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, cast
 
 from decoders.errors import DecodeError, LinkError, ProfileError
@@ -279,13 +278,13 @@ class Decoder:
         results: list[Result] = []
         for outcome in outcomes:
             self.frames += 1
-            results += self._told(partial(self._read, track, outcome))
+            results += self._told(self._read, track, outcome)
         return results
 
-    def _told(self, step: Callable[[], Result | None]) -> list[Result]:
+    def _told(self, step: Callable[..., Result | None], *given: Track | Frame | LinkError) -> list[Result]:
         """The result of a step, or its failure as one."""
         try:
-            result = step()
+            result = step(*given)
         except DecodeError as error:
             result = Fault(cast(Stage, error.stage), error.code, error.size, getattr(error, "evidence", ""))
         if result is None:

@@ -105,6 +105,7 @@ CODES: dict[tuple[str, str], str] = {
     ("grammar", "meter_busy"): "the M-Bus meter answers that it is too busy to answer",
     ("grammar", "meter_readouts"): "the M-Bus meter answers that it was read too often and saves its battery",
     ("profile", "ambiguous"): "several registers could be the same quantity of item P: it is left out",
+    ("profile", "several_meters"): "several electricity meters answer on this bus: nothing tells which one is meant",
     ("profile", "unknown_layout"): "no profile fits the identification and structure of this telegram",
     ("profile", "unit"): "a register of item P has no unit, or not the unit of its quantity",
     ("profile", "negative"): "a register that cannot be negative is negative",

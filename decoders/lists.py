@@ -5,7 +5,8 @@ one layout from another. What the meter says itself always wins over a scale of 
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from decoders.clock import parse_date_time
 from decoders.grammars.axdr import OCTETS

@@ -18,6 +18,8 @@ from decoders.profile import Records
 #: DIF with data field 5
 _FLOAT = 0x05
 _PHASE_QUANTITY = "power"
+#: what energy that comes as a float may be in, whatever its VIF says -> power of ten
+_FLOAT_UNITS = {"Wh": 0, "kWh": 3}
 #: units of item P: what counts in joules or watts per hour is no electricity
 _UNITS = ("W", "Wh")
 #: present values of the fixed structure
@@ -42,6 +44,8 @@ class Record(NamedTuple):
     tariff: int
     subunit: int
     is_float: bool
+    #: power of ten of its VIF
+    exponent: int
 
     @property
     def present(self) -> bool:
@@ -69,13 +73,15 @@ _NONE = Choice(())
 def record_of(code: str) -> Record | None:
     """What a register is; None for a code that is none of M-Bus records."""
     if code in COUNTERS:
-        return Record("", "", 0 if code == _COUNTER else 1, 0, 0, 0, is_float=False)
+        return Record("", "", 0 if code == _COUNTER else 1, 0, 0, 0, is_float=False, exponent=0)
     head = HEAD.match(bytes.fromhex(code[len(PREFIX) :])) if code.startswith(PREFIX) else None
     if head is None:
         return None
     dib, meaning = parse_dib(head[1]), meaning_of(head[2])
     is_float = head[1][0] & 0x0F == _FLOAT
-    return Record(meaning.vif.quantity, meaning.tail, dib.storage, dib.function, dib.tariff, dib.subunit, is_float)
+    vif = meaning.vif
+    numbers = dib.storage, dib.function, dib.tariff, dib.subunit
+    return Record(vif.quantity, meaning.tail, *numbers, is_float=is_float, exponent=vif.exponent)
 
 
 def choices(records: Records, telegram: Telegram, registers: Sequence[Register]) -> tuple[Choice, ...]:
@@ -121,7 +127,7 @@ class _Search:
         floats = self._records.float_energy
         if floats and (integers := [known for known in found if not known[1].is_float]):
             found = integers
-        scale = 3 if floats == "kWh" and found[0][1].is_float else 0
+        scale = _FLOAT_UNITS[floats] - found[0][1].exponent if floats and found[0][1].is_float else 0
         totals = [place for place, record, _ in found if exact or not record.tariff]
         if totals:
             return _only(totals)._replace(power_of_ten=scale)

@@ -37,7 +37,7 @@ class Mode5:
         """The readout in clear, and what it is worth; raises UnwrapError."""
         sent = list(_telegrams(frame.payload))
         ciphered = list(map(_is_ciphered, sent))
-        if True not in ciphered:
+        if not any(ciphered):
             return frame, self._require("plain", frame.size)
         bodies = [self._open(body, frame.size) if sealed else body for body, sealed in zip(sent, ciphered, strict=True)]
         auth = self._require("unverified" if all(ciphered) else "plain", frame.size)

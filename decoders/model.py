@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from msgspec import Struct
+
 #: (OBIS code `A-B:C.D.E`, integer, exponent, unit): the value is integer * 10**exponent, exact as the meter sent it.
 Register: TypeAlias = tuple[str, int, int, str]
 
@@ -54,8 +56,7 @@ class SubTelegram(NamedTuple):
     present: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Telegram:
+class Telegram(Struct, frozen=True):
     """A telegram by its grammar, before a profile gives it meaning: numeric registers in wire order, texts apart."""
 
     identification: str

@@ -270,6 +270,9 @@ class Reader:
         unit = unit or self.profile.units.get(code, "")
         time = channel.time
         offset = self._offset(time) if time else None
+        if channel.present and offset is None:
+            # a value of now needs no time, and one of an unknown zone says none
+            time = None
         quality: Quality = "suspect" if integer < 0 or (time is None and not channel.present) else "measured"
         if not unit or (channel.device is None and time is None and not channel.present):
             return None

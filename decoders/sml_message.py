@@ -34,14 +34,14 @@ def sizes(kind: int, *octets: int) -> bytes:
     return b"|".join(b"\\x%02x.{%d}" % (kind | size + 1, size) for size in octets)
 
 
+#: what stands before the tag of nearly every message
+LEAD = rb"\x76(?:" + sizes(OCTETS, *range(1, 15)) + rb")\x62\x00\x62\x00\x72"
 #: what stands before the body of nearly every message, with its tag in two octets or four; and what stands behind it
-_OPENING = re.compile(
-    rb"\x76(?:" + sizes(OCTETS, *range(1, 15)) + rb")\x62\x00\x62\x00\x72(?:\x63|\x65\x00\x00)(..)", re.DOTALL
-).match
+_OPENING = re.compile(LEAD + rb"(?:\x63|\x65\x00\x00)(..)", re.DOTALL).match
 _CLOSING = re.compile(rb"\x63(..)\x00", re.DOTALL).match
 
 
-def checksums(octets: bytes, sent: bytes, among: int = X25 | KERMIT) -> int:
+def checksums(octets: bytes, sent: bytes | bytearray, among: int = X25 | KERMIT) -> int:
     """Which of these checksums was sent: bits X25 and KERMIT; 0 for none, and rarely both."""
     fits = X25 if among & X25 and ibm_sdlc(octets) == int.from_bytes(sent, "little") else 0
     return fits | KERMIT if among & KERMIT and kermit(octets) == int.from_bytes(sent, "big") else fits

@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -73,7 +73,8 @@ class Daemon:
         await self.outlets.start(self.meters.values())
         control = await self._open_control()
         ready.set()
-        ticker = asyncio.create_task(self._tick())
+        watchers = [asyncio.create_task(self._keep_watch(meter)) for meter in self.meters.values()]
+        watchers.append(asyncio.create_task(self._keep_alive()))
         # What was made so far lives as long as the daemon: the collector need not walk through it between two readings.
         gc.freeze()
         log.event("started", version=__version__, meters=",".join(self.meters), outlets=self.outlets.describe())
@@ -83,7 +84,7 @@ class Daemon:
         finally:
             sd_notify.notify(STOPPING="1")
             await _cancel(*tasks)
-            await _cancel(ticker)
+            await _cancel(*watchers)
             await self.outlets.stop()
             if control:
                 await control.close()
@@ -103,6 +104,7 @@ class Daemon:
             "meters": [
                 self.outlets.with_stored(meter)
                 | {"age_s": meter.age_s(now), "port": meter.settings.port, "keys": meter.trust.as_dict()}
+                | {"configured_profile": meter.settings.profile}
                 for meter in self.meters.values()
             ],
             **self.outlets.status(),
@@ -172,21 +174,48 @@ class Daemon:
             return None
         return server
 
-    async def _tick(self) -> None:
-        """Look at every line each second, and at the very moment when a reading stops to hold."""
-        watchdog_s = sd_notify.watchdog_s()
+    async def _keep_watch(self, meter: Meter) -> None:
+        """Watch a line, whatever happens: when the look itself fails, the line counts as silent and is looked at again.
+
+        Otherwise an error here would leave the meter `online` for ever.
+        """
+        failures: list[str] = []
+
+        def told(error: BaseException, pause: float) -> None:
+            meter.counters.add("crashes")
+            if where(error) not in failures:
+                log.event("watch_failed", meter=meter.name, error=where(error), again_in_s=pause)
+            failures[:] = [where(error)]
+
+        await keep(partial(self._watch, meter, failures), told, ends=False, pauses=(TICK_S,))
+
+    async def _watch(self, meter: Meter, failures: Sequence[str]) -> None:
+        """Look at a line each second, and at the very moment when its reading stops to hold."""
+        if failures:
+            meter.distrust(f"meterd could not judge the line: {failures[0]}; please report this")
+            self.outlets.withdraw(meter)
         while True:
             now = time.monotonic()
-            for meter in self.meters.values():
-                meter.expire(now)
-                self._look(meter, now)
-            self.outlets.look()
+            meter.expire(now)
+            self._look(meter, now)
+            due = [meter.watch.deadline(now) - now] if meter.available else []
+            due += [] if meter.silence is None else [meter.silence - now]
+            await asyncio.sleep(max(0.01, min([TICK_S, *due])))
+
+    async def _keep_alive(self) -> None:
+        def told(error: BaseException, pause: float) -> None:
+            log.event("watch_failed", error=where(error), again_in_s=pause)
+
+        await keep(self._attend, told, ends=False, pauses=(TICK_S,))
+
+    async def _attend(self) -> None:
+        """Tell the service manager that the loop turns, and the log how the journal is."""
+        watchdog_s = sd_notify.watchdog_s()
+        while True:
             if watchdog_s:
                 sd_notify.notify(WATCHDOG="1")
-            due = [meter.watch.deadline(now) - now for meter in self.meters.values() if meter.available]
-            due += [meter.silence - now for meter in self.meters.values() if meter.silence is not None]
-            longest = min(TICK_S, watchdog_s / 3) if watchdog_s else TICK_S
-            await asyncio.sleep(max(0.01, min([longest, *due])))
+            self.outlets.look()
+            await asyncio.sleep(min(TICK_S, watchdog_s / 3) if watchdog_s else TICK_S)
 
     def _look(self, meter: Meter, now: float) -> None:
         """Judge a line; tell what changed at once, and how things stand now and then."""

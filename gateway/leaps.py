@@ -1,28 +1,29 @@
-"""Energy registers that fall or leap: held back until the meter has proven by three readings that it means it.
+"""Energy registers that fall or leap: held back until the meter has proven by more readings that it means it.
 
 A register of energy only rises, and no faster than its connection allows. One that falls was reset, ran over or belongs
 to another meter, or the telegram was damaged; who adds up rises (Home Assistant's `total_increasing`) would take a
 single wrong value for a whole new meter. Nothing is corrected: the reading is marked, and says what the meter said.
 """
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+import math
+from typing import Literal, NamedTuple
 
 from decoders.model import Reading
 
-#: readings in a row with energy that go on from each other
-PROOF = 3
+#: readings in a row with energy that go on from each other; or as few as two, when so much time (s) lies between them:
+#: damage does not repeat itself, and a register that comes once an hour would be held back for hours
+PROOF, PROOF_S = 3, 60.0
+#: a doubt that came to nothing shows for so long (s): a register that wavers is told once, and not with each reading
+SHOWN_S = 60.0
 #: no connection of a customer carries more (W); and what counting and clocks may add (Wh)
 MOST_W, SLACK_WH = 100_000_000, 1_000
 
-_Energy: TypeAlias = tuple[int | None, int | None]
 
-
-@dataclass(frozen=True, slots=True)
-class _Said:
+class _Said(NamedTuple):
     """Both registers in Wh, the last that is known of each, and when (monotonic, s)."""
 
-    energy: _Energy
+    a_import: int | None
+    a_export: int | None
     at: float
 
 
@@ -33,44 +34,57 @@ class Leaps:
         self._believed: _Said | None = None
         self._doubted: _Said | None = None
         self._agreed = 0
+        #: when the first of those that agree came (monotonic, s)
+        self._since = 0.0
+        #: when the last reading came, and until when a doubt shows (monotonic, s)
+        self._latest = self._shown = -math.inf
 
     @property
     def doubts(self) -> bool:
-        """Whether registers are held back now."""
-        return self._doubted is not None
+        """Whether registers are held back, or were lately and then were right again."""
+        return self._doubted is not None or self._latest < self._shown
 
     def take(self, reading: Reading, at: float) -> Literal["believed", "held", "first_held", "proven"]:
         """Judge the registers of a reading that arrived `at` (monotonic, s); one without registers is believed."""
-        energy = reading.a_import_wh, reading.a_export_wh
-        if energy == (None, None):
+        said, shown = _Said(reading.a_import_wh, reading.a_export_wh, at), self.doubts
+        self._latest = at
+        if said[:2] == (None, None):
             return "believed"
-        if self._believed is None or _goes_on(self._believed, energy, at):
-            self._believe(self._believed, energy, at)
+        if self._believed is None or _goes_on(self._believed, said):
+            self._believe(self._believed, said)
             return "believed"
-        agrees = self._doubted is not None and _goes_on(self._doubted, energy, at)
-        is_first, self._agreed = self._doubted is None, self._agreed + 1 if agrees else 1
-        if self._agreed >= PROOF:
-            self._believe(self._doubted, energy, at)
+        doubted = self._doubted
+        agrees = doubted is not None and _goes_on(doubted, said)
+        self._agreed, self._since = (self._agreed + 1, self._since) if agrees else (1, at)
+        if self._agreed >= PROOF or at - self._since >= PROOF_S:
+            self._believe(doubted, said)
+            self._shown = -math.inf
             return "proven"
-        self._doubted = _later(self._doubted if agrees else None, energy, at)
-        return "first_held" if is_first else "held"
+        self._doubted, self._shown = _later(doubted if agrees else None, said), at + SHOWN_S
+        return "held" if shown else "first_held"
 
-    def _believe(self, before: _Said | None, energy: _Energy, at: float) -> None:
-        self._believed, self._doubted, self._agreed = _later(before, energy, at), None, 0
-
-
-def _later(before: _Said | None, energy: _Energy, at: float) -> _Said:
-    if before is None:
-        return _Said(energy, at)
-    return _Said((_or(energy[0], before.energy[0]), _or(energy[1], before.energy[1])), at)
+    def _believe(self, before: _Said | None, said: _Said) -> None:
+        self._believed, self._doubted, self._agreed = _later(before, said), None, 0
 
 
-def _or(new: int | None, old: int | None) -> int | None:
-    return old if new is None else new
+def _later(before: _Said | None, said: _Said) -> _Said:
+    """What is known after both: a register that was not said is as it was."""
+    if before is None or (said.a_import is not None and said.a_export is not None):
+        return said
+    return _Said(
+        before.a_import if said.a_import is None else said.a_import,
+        before.a_export if said.a_export is None else said.a_export,
+        said.at,
+    )
 
 
-def _goes_on(said: _Said, energy: _Energy, at: float) -> bool:
+def _goes_on(before: _Said, said: _Said) -> bool:
     """Whether both registers rose, and by no more than the connection carries in the time."""
-    most = SLACK_WH + int(MOST_W * (at - said.at) / 3_600)
-    pairs = zip(said.energy, energy, strict=True)
-    return all(old is None or new is None or 0 <= new - old <= most for old, new in pairs)
+    if before[:2] == said[:2]:
+        return True
+    most = SLACK_WH + int(MOST_W * (said.at - before.at) / 3_600)
+    return _rose(before.a_import, said.a_import, most) and _rose(before.a_export, said.a_export, most)
+
+
+def _rose(old: int | None, new: int | None, most: int) -> bool:
+    return old is None or new is None or 0 <= new - old <= most

@@ -43,8 +43,9 @@ FLAGS: dict[str, str] = {
     "clock_invalid": "the meter's clock is not believed: readings carry the time of receipt",
     "zone_unknown": "the meter says a wall clock without a zone: set `timezone`",
     "pin_locked": "the meter holds values back until its PIN is entered",
+    "ambiguous": "several registers could be the same quantity of item P: it is left out",
     "unverified": "readings are not authenticated",
-    "energy_held": "energy registers fell or leapt: held back until three readings agree",
+    "energy_held": "energy registers fell or leapt: held back until further readings agree",
 }
 #: octets must arrive for this long without a telegram: three times the interval, and at most this
 RUN_S = 20.0
@@ -186,10 +187,11 @@ def _key_missing(facts: Facts) -> str | None:
 
 def _key_rejected(facts: Facts) -> str | None:
     """Certain when three telegrams agree; until then each is `tag` or `garbled`, and damage is possible."""
-    if not facts.window.faults.get("unwrap.key_rejected") and _count(facts, *UNPROVEN) < PROOF:
+    certain = bool(_count(facts, "key_rejected"))
+    if not certain and _count(facts, *UNPROVEN) < PROOF:
         return None
     advice = "; ".join(filter(None, (facts.keys, facts.history or "`meterd key prove` tells which key it is")))
-    return _refused(facts, "key_rejected", *UNPROVEN, advice=advice)
+    return _refused(facts, "key_rejected", *UNPROVEN, advice=advice, certain=certain)
 
 
 def _auth_key_rejected(facts: Facts) -> str | None:
@@ -219,12 +221,15 @@ def _unknown_layout(facts: Facts) -> str | None:
     return f"{unread} whole telegrams in {facts.window.seconds:.0f} s gave no reading: {reason}"
 
 
-def _refused(facts: Facts, *codes: str, advice: str = "") -> str | None:
-    """Whole telegrams that were not accepted for one of these reasons, with what the latest said of itself."""
+def _refused(facts: Facts, *codes: str, advice: str = "", certain: bool = False) -> str | None:
+    """Whole telegrams that were not accepted for one of these reasons, with what the latest said of itself.
+
+    The reason that is told is the commonest one; the first of them where it is `certain`, however rare.
+    """
     if not _count(facts, *codes) or facts.frame_s is None or facts.frame_s >= facts.limit_s:
         return None
     names = [f"unwrap.{code}" for code in codes]
-    worst = max(names, key=lambda name: facts.window.faults.get(name, 0))
+    worst = names[0] if certain else max(names, key=lambda name: facts.window.faults.get(name, 0))
     said = facts.evidence.get(worst)
     reason = f"{CODES['unwrap', worst.removeprefix('unwrap.')]}{f' ({said})' if said else ''}"
     count = f"{_count(facts, *codes)} telegrams in {facts.window.seconds:.0f} s: {reason}"

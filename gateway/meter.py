@@ -22,6 +22,7 @@ from gateway.item_p import ItemP, stamp, utc
 from gateway.leaps import Leaps
 from gateway.line_state import Facts, LineState, judge
 from gateway.line_watch import LineWatch
+from gateway.neighbours import Neighbours
 from gateway.settings import MeterSettings
 from gateway.sources import Chunk, PortEvent, Source
 from gateway.sub_meters import SubMeters
@@ -103,6 +104,7 @@ class Meter:
         self._late: float | None = None
         self._energy = Carried()
         self._leaps = Leaps()
+        self._neighbours = Neighbours()
         #: replaced by one with what the journal kept, before the first octet is read
         self.sub_meters = SubMeters(secrets.token_bytes(16))
         self._budget = _Budget()
@@ -129,7 +131,7 @@ class Meter:
     def judge(self, now: float) -> bool:
         """Judge the line at `now` (monotonic, s); True when its state or flags are not what they were."""
         # after a stall the line is as silent as we were deaf, and closing the port would lose what waited in it
-        deaf = self._late is not None and now - self._late < STOOD_STILL_S
+        deaf = self._late is not None and now - self._late < DRAINING_S
         if not deaf and self.watch.wants_reopen(now):
             self._source.reopen()
         before, self.state = self.state, judge(self._facts(now))
@@ -137,6 +139,10 @@ class Meter:
         if changed:
             self.since = datetime.now(UTC)
         return changed
+
+    def distrust(self, evidence: str) -> None:
+        """Hold the line for silent, because nobody can judge it; the next judgement may say otherwise."""
+        self.state, self.since = LineState("stale", (), evidence), datetime.now(UTC)
 
     @property
     def silence(self) -> float | None:
@@ -337,11 +343,13 @@ class Meter:
         return reading
 
     def _refused(self, reading: Reading, chunk: Chunk) -> Fault | None:
-        """Why a reading is not believed: it proves less than it must, or its counter is not new."""
+        """Why a reading is not believed: it proves less than it must, is one of several meters, or counts back."""
         least = self.settings.min_auth or self._host.min_auth(reading.profile)
         if AUTH_RANK[reading.auth] < AUTH_RANK[least]:
             evidence = f"the telegram is {reading.auth}, at least {least} is asked for"
             return Fault("unwrap", "downgrade", reading.size, evidence)
+        if self._neighbours.is_among_several(reading):
+            return Fault("profile", "several_meters", reading.size)
         fault, event = self.trust.admit(reading, chunk.received_at)
         if event is not None:
             log.event(event, meter=self.name, counter=reading.seen.counter)

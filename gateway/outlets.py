@@ -103,6 +103,11 @@ class Outlets:
         for sink in self._sinks.values():
             sink.report(meter.name, state, available=meter.available)
 
+    def withdraw(self, meter: Meter) -> None:
+        """Tell each sink that a meter delivers nothing that holds: by its state alone, whatever else cannot be told."""
+        for sink in self._sinks.values():
+            sink.report(meter.name, {"meter": meter.name, **meter.state.as_dict()}, available=False)
+
     def with_stored(self, meter: Meter) -> dict[str, Any]:
         """Show a meter with the counters that only the journal knows."""
         if self._journal:

@@ -171,7 +171,9 @@ class SubMeters:
         found: dict[Key, SubReading] = {}
         for said in item.reading.sub:
             sub = said
-            if sub.t is None or not self._believed or sub.t > at + AHEAD:
+            # what the decoder calls measured without any time is a value of now
+            dated = sub.t is not None or sub.t_meter is not None
+            if dated and (sub.t is None or not self._believed or sub.t > at + AHEAD):
                 sub = replace(sub, t=None, quality="suspect")
             key = _key(None if sub.device is None else pseudonym(self._salt, sub.device), sub)
             if key not in found or _is_newer(sub, found[key]):

@@ -2,7 +2,7 @@
 
 import asyncio
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,13 @@ STOP_S = 2.0
 
 
 async def keep(
-    start: Callable[[], Coroutine[Any, Any, None]], told: Callable[[BaseException, float], None], *, ends: bool = True
+    start: Callable[[], Coroutine[Any, Any, None]],
+    told: Callable[[BaseException, float], None],
+    *,
+    ends: bool = True,
+    pauses: Sequence[float] | None = None,
 ) -> None:
-    """Run `start()` again after every error, which `told` gets with the seconds of the pause.
+    """Run `start()` again after every error, which `told` gets with the seconds of the pause: the next of `pauses`.
 
     Returns when it ends without an error, unless it is not meant to (`ends`): then that counts as one. Cancellation
     cancels it and waits STOP_S for it.
@@ -28,7 +32,8 @@ async def keep(
             return
         if asyncio.get_running_loop().time() - began > HEALTHY_S:
             attempt = 0
-        pause = BACK_OFF_S[min(attempt, len(BACK_OFF_S) - 1)]
+        steps = pauses or BACK_OFF_S
+        pause = steps[min(attempt, len(steps) - 1)]
         attempt += 1
         told(error or RuntimeError(), pause)
         await asyncio.sleep(pause)

@@ -18,7 +18,7 @@ COUNTERS: dict[str, str] = {
     "journal_evicted": "readings that were stored and gave way to newer ones",
     "opens": "times the port was opened",
     "port_errors": "times the port failed or vanished",
-    "crashes": "times the task of the meter ended in an error and was started again",
+    "crashes": "times a task of the meter ended in an error and was started again",
 }
 
 #: name of a log event, with its level and its meaning
@@ -30,9 +30,10 @@ EVENTS: dict[str, tuple[int, str]] = {
     "profile_refused": (logging.WARNING, "a profile file cannot be used and is left out"),
     "fault": (logging.WARNING, "the first fault of its kind since the start: stage and code, never the octets"),
     "meter_crashed": (logging.ERROR, "the task of a meter ended in an error; it starts again after a pause"),
+    "watch_failed": (logging.ERROR, "a line cannot be judged for an error in meterd: it counts as silent meanwhile"),
     "stood_still": (logging.WARNING, "the process stood still; what came meanwhile is stored, and not published live"),
-    "energy_held": (logging.WARNING, "energy registers fell or leapt; held back until three readings agree"),
-    "energy_proven": (logging.WARNING, "three readings agree on registers that fell or leapt: they go on from there"),
+    "energy_held": (logging.WARNING, "energy registers fell or leapt; held back until further readings agree"),
+    "energy_proven": (logging.WARNING, "enough readings agree on registers that fell or leapt: they go on from there"),
     "key_refused": (logging.WARNING, "a key that is stored for a meter cannot be used; reason says why"),
     "key_set": (logging.WARNING, "a person entered or removed the keys of a meter; fingerprints only"),
     "min_auth_changed": (logging.WARNING, "the least class of authenticity of a meter was changed by a person"),

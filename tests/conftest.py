@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.ports import free_port
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 # A job in the background starts with SIGINT ignored, and hands that on to every process that a test interrupts.
@@ -58,7 +60,7 @@ class Broker:
 
     def __init__(self, folder: Path, *lines: str) -> None:
         """Write its configuration: one plain listener, anonymous clients allowed, unless `lines` say otherwise."""
-        self.port = _free_port()
+        self.port = free_port()
         self.log = folder / "mosquitto.log"
         self._config = folder / "mosquitto.conf"
         listener = [] if any(line.startswith("listener ") for line in lines) else [f"listener {self.port} 127.0.0.1"]
@@ -132,12 +134,6 @@ def _mosquitto() -> str:
     if found is None:
         pytest.fail("mosquitto is not installed: apt-get install mosquitto (make test does it when root)")
     return found
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

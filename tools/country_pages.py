@@ -121,12 +121,15 @@ def page(code: str, rows: list[Facts], added: Facts) -> str:
 def _others(code: str, added: Facts) -> str:
     """Profiles of the country that belong to no operator of the directory."""
     mapped = {name for ours in added["interfaces"].values() for name in ours["profiles"]}
-    rest = sorted(
-        path.stem for path in (ROOT / "config" / "profiles").glob(f"{code.lower()}-*.toml") if path.stem not in mapped
-    )
+    paths = sorted((ROOT / "config" / "profiles").glob("*.toml"))
+    rest = [path.stem for path in paths if path.stem not in mapped and _country(path) == code]
     if not rest:
         return ""
     return f"## Further meters\n\nRead too, by operators that are not known: {_profiles({'profiles': rest})}.\n"
+
+
+def _country(profile: Path) -> str:
+    return str(tomllib.loads(profile.read_text(encoding="utf-8"))["country"])
 
 
 def _section(row: Facts, added: Facts) -> str:
@@ -188,7 +191,7 @@ def _key(row: Facts) -> str:
         return f"none ({encryption['suite']})" if encryption["suite"] not in (None, "none") else "none"
     source, second = encryption["key_source"] or "not known", encryption["auth_key"] or "not known"
     if second.startswith("public:"):
-        second = "published, the same for every meter; meterd's profile knows it"
+        second = f"published, the same for every meter: `{second.removeprefix('public:')}`"
     kinds = {"none": "there is none", "issued": "issued by the operator too"}
     return f"{source}; {encryption['suite']}; authentication key: {kinds.get(second, second)}"
 

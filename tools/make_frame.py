@@ -3,9 +3,9 @@
 
 For constructed frames of profiles (docs/profiles.md): another serial number, other values and another time in the
 structure of a real telegram. The checksum is CRC-16/ARC over `/` to `!` (DSMR P1 companion standard 5.0.2, clause 6.2).
-`--seal` ciphers the lines behind the identification with test keys, as link p1-sealed expects them. `--bcc` makes a data
-block of IEC 62056-21:2002 (clause 5.8): the first line, then STX, the rest, ETX and BCC. `--teleinfo` makes a frame of
-Enedis-NOI-CPT_54E: a line for each group, label and value with HT between them (standard) or a blank (historique).
+`--seal` ciphers the lines behind the identification with test keys, as link p1-sealed expects them. `--bcc` makes a
+data block of IEC 62056-21:2002 (clause 5.8): first line, STX, the rest, ETX and BCC. `--teleinfo` makes a frame
+of Enedis-NOI-CPT_54E: a line for each group, label and value with HT between them (standard) or a blank (historique).
 """
 
 import argparse

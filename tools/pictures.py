@@ -8,118 +8,24 @@ A test runs those again that do not change with time, and compares.
 """
 
 import argparse
-import os
-import pty
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
-import textwrap
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from html import escape
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+
+from terminal import background, converse, draw, environment, run, wait_for
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "pictures"
-COLUMNS = 110
-#: width of a character, height of a line, margin and title bar in pixels
-CHAR, LINE, MARGIN, BAR = 8.0, 18, 16, 30
-#: what a command may take (s)
-LIMIT_S = 90
 #: authentication key of every meter of Luxembourg, as published
 PUBLIC_KEY = "00112233445566778899AABBCCDDEEFF"
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r|\x1b\][^\x07]*\x07")
 
 Scene = Callable[[Path], str]
-
-
-def draw(title: str, screen: str) -> str:
-    """An SVG of a terminal window with these lines on it; a line that begins with `$ ` is what was typed."""
-    lines = [piece for line in screen.rstrip("\n").split("\n") for piece in _folded(line)]
-    width = round(max([len(title) + 12, *map(len, lines)]) * CHAR + 2 * MARGIN)
-    height = BAR + len(lines) * LINE + 2 * MARGIN
-    dots = "".join(f'<circle cx="{16 + 16 * n}" cy="15" r="5" fill="#5c6370"/>' for n in range(3))
-    rows = "\n".join(_row(number, line) for number, line in enumerate(lines) if line.strip())
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
-        f'role="img" aria-label="{escape(title, quote=True)}">\n'
-        f'<rect width="{width}" height="{height}" rx="8" fill="#1f2430"/>\n{dots}\n'
-        f'<text x="{width / 2:g}" y="20" fill="#8a91a0" font-family="sans-serif" font-size="13" text-anchor="middle">'
-        f"{escape(title)}</text>\n"
-        f'<g font-family="DejaVu Sans Mono, Menlo, Consolas, monospace" font-size="13.3" fill="#d8dce6" '
-        f'xml:space="preserve">\n{rows}\n</g>\n</svg>\n'
-    )
-
-
-def _row(number: int, line: str) -> str:
-    """One line of text, stretched to the grid whatever the font."""
-    y = BAR + MARGIN + LINE * number + 12
-    style = ' fill="#7fd1b9"' if line.startswith("$ ") else ""
-    return f'<text x="{MARGIN}" y="{y}" textLength="{len(line) * CHAR:g}"{style}>{escape(line, quote=False)}</text>'
-
-
-def _folded(line: str) -> list[str]:
-    return textwrap.wrap(line, COLUMNS, subsequent_indent=" " * 8, drop_whitespace=False) or [""]
-
-
-def run(folder: Path, *arguments: str, shown: str = "") -> str:
-    """What a terminal shows of one command, with the line that was typed before it."""
-    typed = shown or " ".join(arguments)
-    return f"$ {typed}\n{_CONTROL.sub('', _terminal(folder, arguments))}"
-
-
-def _terminal(folder: Path, arguments: tuple[str, ...]) -> str:
-    """The output of a command whose stdin, stdout and stderr are a pseudo-terminal."""
-    master, slave = pty.openpty()
-    process = subprocess.Popen(arguments, cwd=folder, env=_env(), stdin=slave, stdout=slave, stderr=slave)
-    os.close(slave)
-    screen = bytearray()
-    try:
-        while data := _read(master):
-            screen += data
-        process.wait(LIMIT_S)
-    finally:
-        process.kill()
-        process.wait()
-        os.close(master)
-    return screen.decode("utf-8", "replace")
-
-
-def _read(master: int) -> bytes:
-    try:
-        return os.read(master, 65_536)
-    except OSError:  # Linux: the last one closed the other end
-        return b""
-
-
-def _env() -> dict[str, str]:
-    home = tempfile.gettempdir()
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return {"PATH": path, "HOME": home, "COLUMNS": str(COLUMNS), "TERM": "xterm", "LANG": "C.UTF-8"}
-
-
-@contextmanager
-def background(folder: Path, *arguments: str) -> Iterator[None]:
-    """A command that runs beside the scene; its output goes to a file of the folder."""
-    with (folder / f"{arguments[1]}-{time.monotonic_ns()}.log").open("wb") as log:
-        process = subprocess.Popen(arguments, cwd=folder, env=_env(), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        try:
-            yield
-        finally:
-            process.terminate()
-            process.wait(10)
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    """Wait until the scene is set."""
-    deadline = time.monotonic() + LIMIT_S
-    while not condition():
-        if time.monotonic() > deadline:
-            sys.exit(f"pictures: waited {LIMIT_S} s for {what}")
-        time.sleep(0.2)
 
 
 def demo(folder: Path) -> str:
@@ -176,7 +82,7 @@ def _states(folder: Path) -> str:
     done = subprocess.run(
         ["meterd", "status", "-c", "meterd.toml", "--json"],
         cwd=folder,
-        env=_env(),
+        env=environment(folder),
         capture_output=True,
         text=True,
         check=False,
@@ -184,9 +90,40 @@ def _states(folder: Path) -> str:
     return " ".join(re.findall(r'"state": ?"(ok|key_rejected|no_bytes)"', done.stdout))
 
 
+def setup(folder: Path) -> str:
+    """The wizard: an encrypted meter on a cable, a key from a letter, a broker."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (folder / "broker.conf").write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    meter = ("meterd", "simulate", "--variant", "lu-smarty", "--interval", "1", "--link", "p1", "--key-out", "letter")
+    with background(folder, "mosquitto", "-c", "broker.conf"), background(folder, *meter):
+        wait_for((folder / "letter").exists, "the meter")
+        key = (folder / "letter").read_text().split()[0]
+        answers = (
+            ("socket://HOST:PORT:", str(folder / "p1")),
+            ("Name of this meter", ""),
+            ("Encryption key", f"{key[:31]}{'1' if key[31] == '0' else '0'}"),
+            ("Authentication key", PUBLIC_KEY),
+            ("Encryption key", key),
+            ("Authentication key", PUBLIC_KEY),
+            ("Broker:", f"localhost:{port}"),
+            ("With TLS?", ""),
+            ("User name", ""),
+            ("Write this?", ""),
+        )
+        screen = converse(folder, answers, "meterd", "setup", "-c", "meterd.toml")
+    if key in screen:
+        sys.exit("pictures: a key is on the screen")
+    for path, instead in ((f":{port}", ":1883"), (f"{folder}/p1", "/dev/serial/by-id/p1"), (f"{folder}/", "~/")):
+        screen = screen.replace(path, instead)
+    return screen
+
+
 #: scenes by the name of their picture: its title, and what happens
 SCENES: dict[str, tuple[str, Scene]] = {
     "demo": ("a simulated meter, the daemon and a broker", demo),
+    "setup": ("from the cable to readings", setup),
     "status": ("why is there no data?", status),
     "explain": ("a telegram, layer by layer", explain),
     "check": ("every mistake at once", check),

@@ -1,5 +1,6 @@
-"""Provide the servers that the tests run against: install them with apt when root, else say the one line to run."""
+"""Provide the servers and libraries of the tests: install them with apt when root, else say the one line to run."""
 
+import ctypes.util
 import os
 import shutil
 import subprocess
@@ -8,6 +9,10 @@ import sys
 #: program that a test starts: the Debian package that brings it
 SERVERS: dict[str, str] = {
     "mosquitto": "mosquitto",
+}
+#: C library that a test compares with: the Debian package that brings it
+LIBRARIES: dict[str, str] = {
+    "sml": "libsml1",
 }
 
 
@@ -28,9 +33,11 @@ def main() -> int:
 
 
 def absent() -> list[str]:
-    """List the packages whose program is not here; daemons stand in sbin, which is not on every PATH."""
+    """List the packages whose program or library is not here; daemons stand in sbin, which is not on every PATH."""
     path = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin"
-    return sorted({package for program, package in SERVERS.items() if shutil.which(program, path=path) is None})
+    programs = {package for program, package in SERVERS.items() if shutil.which(program, path=path) is None}
+    libraries = {package for name, package in LIBRARIES.items() if ctypes.util.find_library(name) is None}
+    return sorted(programs | libraries)
 
 
 def install(line: str) -> bool:

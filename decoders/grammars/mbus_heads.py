@@ -1,10 +1,12 @@
 """Heads of M-Bus records to what their data are: kind, size, unit and power of ten (EN 13757-3, clause 6)."""
 
+from collections.abc import Callable
 from enum import IntEnum
-from typing import NamedTuple
+from struct import Struct
+from typing import NamedTuple, TypeAlias
 
 from decoders import vif as tables
-from decoders.dib import LENGTHS, PLAIN_TEXT, PREFIX, parse_dib
+from decoders.dib import HEAD, HEADS_KEPT, LENGTHS, PLAIN_TEXT, PREFIX, parse_dib
 from decoders.errors import GrammarError
 from decoders.vif import Vif
 
@@ -130,3 +132,37 @@ def _combined(vif: Vif, vifes: bytes) -> tuple[Vif, str, bool]:
 def _plain(own: bytes) -> bytes:
     """The manufacturer's VIFEs without their extension bits: FF, then his."""
     return own[:1] + bytes(octet & 0x7F for octet in own[1:])
+
+
+Unpack: TypeAlias = Callable[[bytes, int], tuple[int, ...]]
+#: what a plain number needs of its Head, and the Head
+Known: TypeAlias = tuple[bytes, int, int, Kind, Unpack | None, int | None, str, int, str, int, Head]
+#: octets of data -> what reads them as a signed number, least significant octet first
+_UNPACK: dict[int, Unpack] = {
+    size: Struct(form).unpack_from for size, form in ((1, "<b"), (2, "<h"), (4, "<i"), (8, "<q"))
+}
+#: a size beyond every telegram, for data that begin with their length
+_ODD = 1 << 16
+
+
+class Heads:
+    """The heads that were learned, and which one came behind which: a meter sends its records in one order."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Known] = {}
+        self.following: dict[bytes, Known] = {}
+
+    def find(self, body: bytes, at: int) -> Known | None:
+        """The head that stands at `at`, where it was learned."""
+        match = HEAD.match(body, at)
+        return self._known.get(match[0]) if match else None
+
+    def keep(self, octets: bytes, head: Head) -> None:
+        """Learn a head."""
+        if len(self._known) >= HEADS_KEPT:
+            self._known.clear()
+            self.following.clear()
+        kind, size, none, code, exponent, unit, factor, *_ = head
+        unpack = _UNPACK.get(size) if kind is Kind.INTEGER else None
+        length, room = len(octets), _ODD if size < 0 else size
+        self._known[octets] = (octets, length, room, kind, unpack, none, code, exponent, unit, factor, head)

@@ -16,14 +16,15 @@ A frame holds the telegrams of one readout, each behind an octet with its length
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Literal, TypeAlias
+from operator import itemgetter
+from typing import Literal
 
 from decoders import vif as tables
-from decoders.dib import FILLER, HEAD, HEADS_KEPT, MANUFACTURER, MORE_FOLLOW, dib_of, variable_size
+from decoders.dib import FILLER, HEAD, MANUFACTURER, MORE_FOLLOW, dib_of, variable_size
 from decoders.errors import GrammarError
 from decoders.grammars import mbus_fixed, mbus_values
 from decoders.grammars.mbus_header import ERROR, LEAD, Header, header_of
-from decoders.grammars.mbus_heads import Head, Kind, learn
+from decoders.grammars.mbus_heads import Head, Heads, Kind, Known, learn
 from decoders.model import Frame, MeterTime, Register, Telegram
 
 #: code of an application error (CI 70) -> code of the Fault
@@ -47,9 +48,8 @@ _NUMBERS: dict[Kind, Callable[[bytes], int | None]] = {
 _HEADERS_KEPT = 256
 #: where a long header has the access number, which is the first octet of it that changes
 _BEFORE_ACCESS = 11
+_CODE = itemgetter(0)
 _INTEGER, _BCD = Kind.INTEGER, Kind.BCD
-#: what a plain number needs of its Head, and the Head
-_Known: TypeAlias = tuple[bytes, Kind, int, int | None, str, int, str, int, Head]
 from_bytes = int.from_bytes
 #: octets behind fillers that cannot hold a value
 _REST = 2
@@ -62,7 +62,7 @@ class MbusRecordsGrammar:
     """Reads the readouts of the meters on one bus; remembers the heads of their records, and the last layout."""
 
     def __init__(self) -> None:
-        self._heads = _Heads()
+        self._heads = Heads()
         self._headers: dict[bytes, Header] = {}
         self._layout: tuple[object, ...] = ()
 
@@ -104,7 +104,7 @@ class MbusRecordsGrammar:
 
     def _made(self, header: Header, records: "_Records") -> Telegram:
         registers = tuple(records.registers)
-        layout = (header.device, header.device_type, records.more, *[register[0] for register in registers])
+        layout = (header.device, header.device_type, records.more, *map(_CODE, registers))
         if layout != self._layout:
             self._layout = layout
         return Telegram(
@@ -133,31 +133,10 @@ def _telegrams(payload: bytes) -> Iterator[bytes]:
         at = end
 
 
-class _Heads:
-    """The heads that were learned, and which one came behind which: a meter sends its records in one order."""
-
-    def __init__(self) -> None:
-        self._known: dict[bytes, _Known] = {}
-        self.following: dict[bytes, _Known] = {}
-
-    def find(self, body: bytes, at: int) -> _Known | None:
-        """The head that stands at `at`, where it was learned."""
-        match = HEAD.match(body, at)
-        return self._known.get(match[0]) if match else None
-
-    def keep(self, octets: bytes, head: Head) -> None:
-        """Learn a head."""
-        if len(self._known) >= HEADS_KEPT:
-            self._known.clear()
-            self.following.clear()
-        kind, size, none, code, exponent, unit, factor, *_ = head
-        self._known[octets] = (octets, kind, size, none, code, exponent, unit, factor, head)
-
-
 class _Records:
     """What the records of one readout say."""
 
-    def __init__(self, heads: _Heads) -> None:
+    def __init__(self, heads: Heads) -> None:
         self._heads = heads
         self.registers: list[Register] = []
         self.texts: dict[str, str] = {}
@@ -179,7 +158,7 @@ class _Records:
         order: Literal["big", "little"] = "big" if msb_first else "little"
         end, add, begins = len(body), self.registers.append, body.startswith
         guesses, before = self._heads.following, b""
-        known: _Known | None
+        known: Known | None
         while at < end:
             known = guesses.get(before)
             if known is None or not begins(known[0], at):
@@ -188,11 +167,15 @@ class _Records:
                     at = self._unknown(body, at)
                     continue
                 guesses[before] = known
-            before, kind, size, none, code, exponent, unit, factor, head = known
-            start = at + len(before)
+            before, length, size, kind, unpack, none, code, exponent, unit, factor, head = known
+            start = at + length
             at = start + size
-            if at > end or size < 0:
-                at = self._variable(head, body, start, start - len(before))
+            if at > end:
+                at = self._variable(head, body, start, start - length)
+            elif unpack is not None and not msb_first:
+                (number,) = unpack(body, start)
+                if number != none:
+                    add((code, number * factor, exponent, unit))
             elif kind is _INTEGER:
                 number = from_bytes(body[start:at], order, signed=True)
                 if number != none:

@@ -7,12 +7,16 @@ stand (Holley). A second index counts from an unknown moment and is no time.
 
     77 | code | status | time | unit | scaler | value | signature
 
-Nearly every entry has the form of one pattern, and is read by it; all others are read element by element.
+Nearly every entry has the form of one pattern. A run of such entries is read by columns; from the first other entry on
+they are read element by element.
 """
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from itertools import compress
+from operator import itemgetter, sub, xor
+from typing import NamedTuple, TypeAlias
 
 from decoders.clock import Time, parse_timestamp
 from decoders.errors import GrammarError
@@ -24,10 +28,12 @@ from decoders.sml_message import (
     CHOICE,
     END,
     GET_LIST_RESPONSE,
+    LEAD,
     LIST,
     OCTETS,
     SIGNED,
     UNSIGNED,
+    checksums,
     closing,
     field,
     opening,
@@ -45,20 +51,25 @@ _NUMBERS = {kind | size + 1: (size, kind == SIGNED) for kind in (SIGNED, UNSIGNE
 _NUMBERS[BOOLEAN | 2] = (1, False)
 #: type-length fields of the parts that all entries have
 _ENTRY, _CODE = LIST | 7, OCTETS | 7
-#: the bit of a type-length field that says that another octet of it follows
-_MORE = 0x80
 _CODE_SIZE = 6
 
 
 #: a number that counts seconds, bare (Holley) or as a choice
 _SECONDS = rb"(?:\x72\x62\x01)?(?:" + sizes(UNSIGNED, 1, 2, 3, 4) + rb")"
 _STRING = sizes(OCTETS, *range(1, 15))
-#: an entry with the groups entry, code, status, unit, scaler, value; the longest value is a public key
+#: octets of a value behind its type-length field: of a number or a string up to eight, of a string, of a public key
+_VALUE = b"|".join(
+    [rb"(?<=\x83\x02).{48}"]
+    + [rb"(?<=[\x%02x\x%02x\x%02x]).{%d}" % (SIGNED | n + 1, UNSIGNED | n + 1, n + 1, n) for n in range(1, 9)]
+    + [rb"(?<=\x%02x).{%d}" % (n + 1, n) for n in range(9, 15)]
+)
+#: an entry with the groups code, status, form, value; or, as the last group, all that begins with no such entry. A form
+#: is unit, scaler and the type-length field of the value; the scaler is none that could be taken for part of that.
 _USUAL = re.compile(
-    rb"(\x77\x07(.{6})(?:\x01|(" + sizes(UNSIGNED, 1, 2, 3, 4) + rb"))"
-    rb"(?:\x01|" + _SECONDS + rb")(?:\x01|\x62(.))(?:\x01|\x52(.))"
-    rb"(" + sizes(SIGNED, *range(1, 9)) + b"|" + sizes(UNSIGNED, *range(1, 9)) + b"|" + _STRING
-    + rb"|\x83\x02.{48})\x01)",
+    rb"\x77\x07(.{6})(?:\x01|[\x62-\x65]((?<=\x62).|(?<=\x63)..|(?<=\x64).{3}|(?<=\x65).{4}))"
+    rb"(?:\x01|" + _SECONDS + rb")"
+    rb"((?:\x01|\x62.)(?:\x01|\x52[\x00-\x12\xee-\xff])(?:[\x52-\x59\x62-\x69\x02-\x0f]|\x83\x02(?=.{48}\x01)))"
+    rb"(" + _VALUE + rb")\x01|(.+)",
     re.DOTALL,
 ).findall  # fmt: skip
 #: what stands before the entries: client, server as group, name of the list, time; then their number as group
@@ -67,6 +78,13 @@ _USUAL_HEAD = re.compile(
     + rb")([\x71-\x7f])",
     re.DOTALL,
 ).match  # fmt: skip
+#: an open or a close response whole, with its checksum as group; its elements are strings, a time, a version
+_ELEMENT = rb"(?:\x01|" + _STRING + rb"|" + _SECONDS + rb")"
+_USUAL_FRAME = re.compile(
+    LEAD + rb"(?:\x63\x01\x01\x76" + _ELEMENT + rb"{6}|\x63\x02\x01\x71" + _ELEMENT + rb")\x63(..)\x00", re.DOTALL
+).match
+#: no signature and no time of the gateway behind the entries
+_NEITHER = bytes([ABSENT, ABSENT])
 #: choices of SML_Time
 _TIMESTAMP, _LOCAL_TIMESTAMP = 2, 3
 
@@ -78,15 +96,56 @@ class Stamp(NamedTuple):
     octets: bytes
 
 
+#: takes some of the octets of a column
+Picking: TypeAlias = Callable[[tuple[bytes, ...]], tuple[bytes, ...]]
+
+
+class Described(NamedTuple):
+    """Code, power of ten and unit of an entry, and the last octet of the type-length field of its value."""
+
+    code: str
+    exponent: int
+    unit: str
+    kind: int
+
+
+class Columns(NamedTuple):
+    """What a run of usual entries says but for values and status words: what is the same while the layout is.
+
+    A sign is the bit that is the sign of a number, 0 of an unsigned one.
+    """
+
+    codes: tuple[bytes, ...]
+    forms: tuple[bytes, ...]
+    #: takes the values of the registers, and what is known of these
+    registers: Picking
+    names: tuple[str, ...]
+    exponents: tuple[int, ...]
+    units: tuple[str, ...]
+    signs: tuple[int, ...]
+    widths: tuple[int, ...]
+    #: takes the status words from the last one, because the first one of a code counts, and their codes
+    status: Picking
+    status_of: tuple[str, ...]
+    #: takes the texts, the first one of each code, and their codes
+    texts: Picking
+    text_of: tuple[str, ...]
+
+
 class SmlGrammar:
-    """Reads the files of one meter; keeps the shape of the last one, to tell equal layouts."""
+    """Reads the files of one meter; keeps the shape of the last one and the meaning of its codes and forms.
+
+    Every file is walked whole; where a run of entries has the codes and forms of the last one, these are not explained
+    anew.
+    """
 
     def __init__(self) -> None:
         self._shape: object = None
+        self._columns = _columns((), ())
 
     def parse(self, frame: Frame) -> Telegram:
         """Read a file whole; raises GrammarError."""
-        collector = _Collector(frame.payload)
+        collector = _Collector(frame.payload, self._columns)
         try:
             collector.take_file(frame.variant)
         except IndexError:
@@ -95,18 +154,22 @@ class SmlGrammar:
             error.size = frame.size
             raise
         telegram = collector.telegram(self._shape)
-        self._shape = telegram.layout
+        self._shape, self._columns = telegram.layout, collector.columns
         return telegram
 
 
 class _Collector:
     """What the messages of one file say."""
 
-    def __init__(self, octets: bytes) -> None:
+    def __init__(self, octets: bytes, columns: Columns) -> None:
+        """`columns`: those of the last file."""
+        self.columns = columns
         self._octets = octets
         self._device: bytes | None = None
-        self._registers: list[Register] = []
-        self._widths: list[int] = []
+        self._registers: tuple[Register, ...] = ()
+        self._names: tuple[str, ...] = ()
+        self._units: tuple[str, ...] = ()
+        self._widths: tuple[int, ...] = ()
         self._texts: dict[str, str] = {}
         self._status: dict[str, int] = {}
         self._times: dict[int, MeterTime] = {}
@@ -117,10 +180,14 @@ class _Collector:
         """Take all messages; raises GrammarError, IndexError where the octets end before a message does."""
         octets, pos = self._octets, 0
         while pos < len(octets) and octets[pos] != END:
-            start = pos
-            tag, pos = opening(octets, pos)
-            pos = self._list_response(pos) if tag == GET_LIST_RESPONSE else skip(octets, pos)
-            pos, variant = closing(octets, start, pos, variant)
+            start, frame = pos, _USUAL_FRAME(octets, pos)
+            if frame:
+                variant = checksums(octets[start : frame.start(1) - 1], frame[1], variant)
+                pos = frame.end()
+            else:
+                tag, pos = opening(octets, pos)
+                pos = self._list_response(pos) if tag == GET_LIST_RESPONSE else skip(octets, pos)
+                pos, variant = closing(octets, start, pos, variant)
             if not variant:
                 raise GrammarError("checksum")
         if octets[pos:].strip(bytes([END])):
@@ -128,17 +195,16 @@ class _Collector:
 
     def telegram(self, last: object) -> Telegram:
         """The telegram as it stands; its layout is the last one where that is equal."""
-        registers, texts, clock = self._registers, self._texts, self._clock
-        maker = next((texts[code] for code in MANUFACTURER if code in texts), "")
+        texts, clock = self._texts, self._clock
+        maker = texts.get(MANUFACTURER[0], texts.get(MANUFACTURER[1], ""))
         # what two telegrams of one layout have in common
-        shape = self._device, [register[0] for register in registers], [register[3] for register in registers]
-        layout = *shape, [*texts], maker
+        layout = self._device, self._names, self._units, (*texts,), maker
         return Telegram(
             identification=maker,
             time=clock.time.time if clock else None,
             clock=clock.octets.hex() if clock else None,
             clock_valid=clock is None or clock.time.valid,
-            registers=tuple(registers),
+            registers=self._registers,
             register_times=self._times,
             texts=texts,
             sub=(),
@@ -146,7 +212,7 @@ class _Collector:
             layout=last if layout == last else layout,
             device=self._device.hex() if self._device else None,
             status=self._status,
-            widths=tuple(self._widths),
+            widths=self._widths,
         )
 
     def _list_response(self, pos: int) -> int:
@@ -165,7 +231,7 @@ class _Collector:
             self._unread += count
             for _ in range(count):
                 pos = skip(octets, pos)
-        return skip(octets, skip(octets, pos))
+        return pos + 2 if octets.startswith(_NEITHER, pos) else skip(octets, skip(octets, pos))
 
     def _head(self, pos: int) -> tuple[bytes, Stamp | None, int, int]:
         """Server, time and number of the entries, and where they begin."""
@@ -181,28 +247,34 @@ class _Collector:
 
     def _entries(self, pos: int, count: int) -> int:
         """Read entries by the pattern as long as they have the usual form, then one by one."""
-        octets, registers, widths, from_bytes = self._octets, self._registers, self._widths, int.from_bytes
-        for entry, described, status, unit, scaler, value in _USUAL(octets, pos)[:count]:
-            if not octets.startswith(entry, pos):
-                break
-            pos += len(entry)
-            count -= 1
-            code, exponent, unit = _described(described, unit, scaler)  # noqa: PLW2901
-            kind = value[0]
-            if not kind & LIST:
-                self._texts.setdefault(code, _text(value[2 if kind & _MORE else 1 :]))
-                continue
-            if status:
-                self._status.setdefault(code, from_bytes(status[1:]))
-            if kind < UNSIGNED:
-                registers.append((code, from_bytes(value[1:], "big", signed=True), exponent, unit))
-                widths.append((kind & 0x0F) - 1)
-            else:
-                registers.append((code, from_bytes(value[1:]), exponent, unit))
-                widths.append(0)
+        octets, found = self._octets, _USUAL(self._octets, pos)
+        rest = found.pop()[-1] if found and found[-1][-1] else b""
+        # more entries than their list has: none of them is trusted to be one
+        if 0 < len(found) <= count:
+            self._take(found)
+            pos, count = len(octets) - len(rest), count - len(found)
         for _ in range(count):
             pos = self._entry(pos)
         return pos
+
+    def _take(self, found: list[tuple[bytes, ...]]) -> None:
+        """Read a run of usual entries."""
+        codes, statuses, forms, values, _ = zip(*found, strict=True)
+        columns = self.columns
+        if codes != columns.codes or forms != columns.forms:
+            columns = self.columns = _columns(codes, forms)
+        unsigned = map(int.from_bytes, columns.registers(values))
+        numbers = map(sub, map(xor, unsigned, columns.signs), columns.signs)
+        self._registers += tuple(zip(columns.names, numbers, columns.exponents, columns.units, strict=True))
+        self._names += columns.names
+        self._units += columns.units
+        self._widths += columns.widths
+        texts = dict(zip(columns.text_of, map(_text, columns.texts(values)), strict=True))
+        self._texts = {**self._texts, **texts, **self._texts} if self._texts else texts
+        if any(statuses):
+            sent = columns.status(statuses)
+            words = map(int.from_bytes, compress(sent, sent))
+            self._status = dict(zip(compress(columns.status_of, sent), words, strict=True)) | self._status
 
     def _entry(self, pos: int) -> int:
         """Read any entry; where the octets end before a number does, the message's end is not there either."""
@@ -218,16 +290,20 @@ class _Collector:
         kind = octets[pos]
         if code is None or kind == ABSENT:
             self._unread += 1
-            pos = skip(octets, pos)
-        elif kind in _NUMBERS:
+            return skip(octets, skip(octets, pos))
+        exponent = _exponent(scaler)
+        if kind in _NUMBERS:
             if status is not None:
                 self._status.setdefault(code, status)
             if time and time.time.time and time.time.valid:
                 self._times[len(self._registers)] = time.time.time
             size, signed = _NUMBERS[kind]
             value, pos = _number(octets, pos)
-            self._registers.append((code, value or 0, _exponent(scaler), COSEM_UNITS.get(unit or 0, "")))
-            self._widths.append(size if signed else 0)
+            name = COSEM_UNITS.get(unit or 0, "")
+            self._registers += ((code, value or 0, exponent, name),)
+            self._names += (code,)
+            self._units += (name,)
+            self._widths += (size if signed else 0,)
         else:
             pos = self._other(code, pos)
         return skip(octets, pos)
@@ -292,11 +368,43 @@ def _exponent(scaler: int | None) -> int:
     return scaler
 
 
+def _columns(codes: tuple[bytes, ...], forms: tuple[bytes, ...]) -> Columns:
+    """What the codes and forms of a run of entries mean; raises IndexError where one is cut off."""
+    entries = [_described(code, form) for code, form in zip(codes, forms, strict=True)]
+    places = [at for at, entry in enumerate(entries) if entry.kind & LIST != OCTETS]
+    registers = [entries[at] for at in places]
+    numbers = [_NUMBERS[register.kind] for register in registers]
+    texts = {entry.code: at for at, entry in reversed([*enumerate(entries)]) if entry.kind & LIST == OCTETS}
+    return Columns(
+        codes=codes,
+        forms=forms,
+        registers=_picking(places),
+        names=tuple([register.code for register in registers]),
+        exponents=tuple([register.exponent for register in registers]),
+        units=tuple([register.unit for register in registers]),
+        signs=tuple([1 << 8 * size - 1 if signed else 0 for size, signed in numbers]),
+        widths=tuple([size if signed else 0 for size, signed in numbers]),
+        status=_picking(places[::-1]),
+        status_of=tuple([register.code for register in reversed(registers)]),
+        texts=_picking([*reversed(texts.values())]),
+        text_of=tuple(reversed(texts)),
+    )
+
+
+def _picking(places: list[int]) -> Picking:
+    """What takes the octets at these places."""
+    if len(places) < 2:
+        return lambda items: tuple([items[at] for at in places])
+    return itemgetter(*places)
+
+
 @lru_cache(maxsize=1_024)
-def _described(code: bytes, unit: bytes, scaler: bytes) -> tuple[str, int, str]:
-    """Code, power of ten and unit from their octets, empty ones left out; raises GrammarError."""
-    exponent = int.from_bytes(scaler, "big", signed=True)
-    return _obis(code), _exponent(exponent), COSEM_UNITS.get(unit[0], "") if unit else ""
+def _described(code: bytes, form: bytes) -> Described:
+    """What the code and the form of an entry mean."""
+    unit, pos = _number(form, 0)
+    scaler, pos = _number(form, pos)
+    # the field of a long string has two octets, and the second one ends as that of a short one
+    return Described(_obis(code), _exponent(scaler), COSEM_UNITS.get(unit or 0, ""), form[-1])
 
 
 @lru_cache(maxsize=1_024)

@@ -1,7 +1,7 @@
 """Grammar teleinfo: groups of a French meter's customer output to registers, by their labels (Enedis-NOI-CPT_54E).
 
 The wire carries apparent power in VA (PAPP, SINSTS, SINSTI), never the active power of this moment: no P+ and no P-.
-The address of the meter (ADCO, ADSC) and that of the delivery point (PRM) name a household and are no registers.
+The address of the meter (ADCO, ADSC, ADS) and that of the delivery point (PRM) name a household and are no registers.
 """
 
 import re
@@ -28,7 +28,7 @@ _LABELS = {
 }
 UNITS = {label: unit for unit, labels in _LABELS.items() for label in labels.split()}
 UNITS |= {f"{index}{n:02}": "Wh" for index, last in (("EASF", 10), ("EASD", 4)) for n in range(1, last + 1)}
-_ADDRESSES = ("ADSC", "ADCO")
+_ADDRESSES = ("ADSC", "ADCO", "ADS")
 #: season (E summer, H winter, blank where the meter knows none; small letters: the clock runs degraded), local time
 _HORODATE = re.compile(r"([EHeh ])(\d{12})")
 _SUMMER = {"E": True, "H": False, " ": None}

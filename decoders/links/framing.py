@@ -94,7 +94,7 @@ class FramedLink(ABC):
     def _cut(self, *, final: bool) -> list[Outcome]:
         results: list[Outcome] = []
         buffer = self._buffer
-        while self._align() and not (final and buffer.idle):
+        while buffer.data and self._align() and not (final and buffer.idle):
             verdict = self._judge(buffer.data)
             if verdict == MORE and not final:
                 break

@@ -40,9 +40,13 @@ _HEAD = re.compile(rb"[/\xaf]" + _LETTER + rb"{3}[^\r\n\x8d\x00/\xaf!\x01-\x06]{
 _BEGUN = re.compile(
     rb"[/\xaf](?:" + _LETTER + rb"{0,2}|" + _LETTER + rb"{3}[^\r\n\x8d\x00/\xaf!\x01-\x06]{0,72}[\r\x8d]?)\Z"
 )
+#: a reader asks again
+_REQUEST = re.compile(rb"[/\xaf]\?")
 #: empty lines and the reader's ACK (clause 6.3.3), then STX where there is one
 _LEAD = re.compile(rb"(?:[\r\x8d]?\n|\x06[^\r\n\x8d]{3}[\r\x8d]?\n){0,4}([\x02\x82])?")
 _DSMR = re.compile(DSMR_CODE)
+#: a P1 telegram with parity bits in it is none of this link's either
+_WITHOUT_PARITY = bytes(octet & 0x7F for octet in range(256))
 #: what a data set begins with; SOH begins the programming mode
 _PRINTABLE = re.compile(rb"[!-~\xa0-\xff]")
 _END = re.compile(rb"(?<=[\n)\xa9])!(?:[ \xa0]{0,4}[\r\x8d]?\n|([0-9A-Fa-f]{1,4})[ \t]{0,4}\r?\n)|\x03")
@@ -86,11 +90,14 @@ class Iec62056Link(FramedLink):
         head = _HEAD.match(data)
         if head is None:
             return MORE if _BEGUN.match(data) else FALSE_START
+        if characters(data[: head.end()]) is None:
+            return FALSE_START
         lead = _LEAD.match(data, head.end())
         assert lead is not None  # noqa: S101  # it matches nothing, too
         if lead.end() == len(data) or (not lead[1] and lead.end() + _LEAD_LIMIT > len(data) and b"(" not in data):
             return MORE
-        if not lead[1] and (_DSMR.match(data, lead.end()) or not _PRINTABLE.match(data, lead.end())):
+        code = data[lead.end() : lead.end() + _LEAD_LIMIT].translate(_WITHOUT_PARITY)
+        if not lead[1] and (_DSMR.match(code) or not _PRINTABLE.match(data, lead.end())):
             return FALSE_START
         return self._block(data, lead.end(), has_bcc=bool(lead[1]))
 
@@ -140,7 +147,7 @@ def _checked(data: bytearray, start: int, end: re.Match[bytes]) -> Verdict:
     if data[etx] != _ETX:
         if _BEGUN.match(data, etx):
             return MORE
-        return etx if _HEAD.match(data, etx) else LinkError("checksum", etx)
+        return etx if _HEAD.match(data, etx) or _REQUEST.match(data, etx) else LinkError("checksum", etx)
     text = characters(data[: etx + 2])
     right = text is not None and reduce(xor, text[start : etx + 1], 0) == text[etx + 1]
     return etx + 2 if right else LinkError("checksum", etx + 2)

@@ -29,6 +29,7 @@ _SMALLEST_BODY = 3
 _ANSWERS = frozenset((0x08, 0x18, 0x28, 0x38, 0x44))
 #: C of SND_UD, which a master sends; meters that push use it with the CI of a master's long or short header
 _SENT = frozenset((0x53, 0x73))
+_TELLING = _ANSWERS | _SENT
 _PUSHED_CI = frozenset((0x5A, 0x5B))
 #: CI of the transport layer of DLMS: link mbus
 _LARGEST_DLMS_CI = 0x1F
@@ -88,7 +89,7 @@ class MbusRecordsLink(FramedLink):
             self._requests += len(frame)
             return lost
         self._answered = True
-        if frame[_HEAD] not in _ANSWERS | _SENT or frame[_HEAD + 2] <= _LARGEST_DLMS_CI:
+        if frame[_HEAD] not in _TELLING or frame[_HEAD + 2] <= _LARGEST_DLMS_CI:
             return [*lost, LinkError("header", len(frame))]
         return lost + self._join(frame[_HEAD:-_TAIL], len(frame))
 

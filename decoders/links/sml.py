@@ -40,6 +40,8 @@ _END = 0x1A
 #: octets of start and end sequence
 _START_SIZE, _END_SIZE = 8, 8
 _CHECK = 2
+#: octets that tell a message without transport from a chance: up to its tag
+_BARE_LEAD = 16
 #: octets that fill up to a multiple of four
 _FILL = 3
 
@@ -78,7 +80,7 @@ class SmlLink(FramedLink):
     def _whole(self, data: bytearray, at: int) -> Verdict:
         """Judge a frame from its start to its end sequence at `at`."""
         end, fill = at + _END_SIZE, data[at + 5]
-        self._variant = checksums(bytes(data[: end - _CHECK]), bytes(data[end - _CHECK : end]))
+        self._variant = checksums(bytes(data[: end - _CHECK]), data[end - _CHECK : end])
         if not self._variant:
             return LinkError("checksum", end)
         return end if fill <= min(_FILL, at - _START_SIZE) else LinkError("header", end)
@@ -90,8 +92,12 @@ class SmlLink(FramedLink):
         return [Frame(payload, "ok", len(frame), variant=self._variant)]
 
     def _at_end(self, data: bytearray) -> Verdict:
-        bare = self._bare(data, final=True) if data[0] == MESSAGE else MORE
-        return super()._at_end(data) if bare == MORE else bare
+        if data[0] != MESSAGE or not self._buffer.in_step:
+            return super()._at_end(data)
+        bare = self._bare(data, final=True)
+        if bare == MORE:
+            return LinkError("truncated", len(data)) if len(data) >= _BARE_LEAD else FALSE_START
+        return bare
 
     def _bare(self, data: bytearray, *, final: bool) -> Verdict:
         """Judge messages without transport: their length where they are whole and nothing speaks against it."""

@@ -46,7 +46,7 @@ class _Explainer:
         self._out = out
         self._meanings = profiles.objects()
         self._telegrams = 0
-        self._begun = self._coded = False
+        self._begun = self._coded = self._told_subs = False
         self.readings = 0
 
     def take(self, step: Step) -> None:
@@ -65,13 +65,13 @@ class _Explainer:
         if isinstance(step, Frame):
             return "link", [f"{step.size} octets, checksum {step.checksum}"]
         if isinstance(step, Telegram):
-            self._coded = bool(step.registers)
+            self._coded, self._told_subs = bool(step.registers), bool(step.sub)
             return "grammar", _telegram(step, self._meanings)
         if isinstance(step, Profile):
             return "profile", [f"{step.name}: {step.title}"]
         if isinstance(step, Reading):
             named = [] if self._coded else _registers(step.registers, self._meanings)
-            return "item P", [*named, *_reading(step)]
+            return "item P", [*named, *_reading(step), *([] if self._told_subs else _sub_meters(step))]
         if isinstance(step, Fault):
             told = f"; {step.evidence}" if step.evidence else ""
             return step.stage, [f"REFUSED: {CODES[step.stage, step.code]} ({step.size} octets{told})"]
@@ -124,6 +124,11 @@ def _reading(reading: Reading) -> Iterator[str]:
     yield f"auth           {reading.auth}"
     for flag in reading.flags:
         yield f"flag           {flag}"
+
+
+def _sub_meters(reading: Reading) -> Iterator[str]:
+    for sub in reading.sub:
+        yield f"sub-meter {sub.channel:<4} {sub.medium}, {decimal(sub.integer, sub.exponent)} {sub.unit}, {sub.quality}"
 
 
 def _meaning(code: str, meanings: dict[str, tuple[str, str]]) -> tuple[str, str]:

@@ -47,6 +47,9 @@ def enter_keys(plan: Plan) -> None:
     given = _given(plan)
     if plan.heard is None:
         plan.material, plan.stores_keys = given or Material(), given is not None
+        if given:
+            plan.talk.say("The key is not proved: nothing was listened to. `meterd key prove` does it later.")
+            plan.talk.result("key", verdict=None, **_fingerprints(plan), text="not proved")
         return
     if plan.recognised.ciphered is None:
         if given:

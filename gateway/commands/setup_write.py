@@ -150,7 +150,9 @@ def _files(plan: Plan) -> Iterator[tuple[Path, str]]:
     if plan.password:
         yield password_path(plan), "the broker's password, for you alone (0600)"
     if plan.stores_keys:
-        yield keys.stored(plan.name, "encryption"), "the key, for you alone (0400)"
+        for role, fingerprint in plan.material.fingerprints().items():
+            if fingerprint:
+                yield keys.stored(plan.name, role), f"the {role} key, for you alone (0400)"
 
 
 def _write(plan: Plan, text: str, changes: Changes) -> None:

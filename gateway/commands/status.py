@@ -65,9 +65,15 @@ def _counts(meter: Mapping[str, Any]) -> str:
     faults = sum(n for name, n in counters.items() if name.startswith("fault."))
     last = "no reading yet" if meter["age_s"] is None else f"last reading {_duration(meter['age_s'])} ago"
     return (
-        f"{last}; {meter['port']}, profile {meter['profile'] or 'not known yet'}; {counters['bytes']} bytes, "
+        f"{last}; {meter['port']}, profile {meter['profile'] or _wanted(meter)}; {counters['bytes']} bytes, "
         f"{counters['frames']} telegrams, {counters['decoded']} decoded, {counters['stored']} stored, {faults} faults"
     )
+
+
+def _wanted(meter: Mapping[str, Any]) -> str:
+    """The profile before there is a reading."""
+    wanted = meter.get("configured_profile", "auto")
+    return "not known yet" if wanted == "auto" else f"{wanted} (as configured)"
 
 
 def _sub_meter(sub: Mapping[str, Any]) -> str:

@@ -5,9 +5,10 @@ import secrets
 import time
 from dataclasses import dataclass
 
+import msgspec
 from paho.mqtt.enums import MQTTProtocolVersion
 
-from gateway.settings import MqttSettings
+from gateway.settings import BrokerSettings, MqttSettings
 from gateway.sinks.mqtt_errors import ConnectionFailedError, UnansweredError, UnsupportedVersionError, place
 from gateway.sinks.mqtt_link import Link
 from gateway.sinks.topics import Message
@@ -50,7 +51,7 @@ def discovery_topic(settings: MqttSettings) -> str:
 
 
 async def _test(settings: MqttSettings, meter: str) -> Answer:
-    link = await _open(settings)
+    link = await _open(_without_will(settings))
     refused: list[str] = []
     link.on_refused = refused.append
     try:
@@ -68,7 +69,13 @@ async def _test(settings: MqttSettings, meter: str) -> Answer:
     return Answer(place(settings), link.protocol, link.is_five or None, announces)
 
 
-async def _open(settings: MqttSettings) -> Link:
+def _without_will(settings: MqttSettings) -> BrokerSettings:
+    """The same broker: whatever becomes of the test, no daemon that runs is called offline by its will."""
+    names = [field.name for field in msgspec.structs.fields(BrokerSettings)]
+    return BrokerSettings(**{name: getattr(settings, name) for name in names})
+
+
+async def _open(settings: BrokerSettings) -> Link:
     """Offer MQTT 5, then 3.1.1, as the daemon does; under a client id of its own, so that it disturbs no daemon."""
     client_id = f"meterd-setup-{secrets.token_hex(4)}"
     if settings.version == "3.1.1":

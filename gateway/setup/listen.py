@@ -96,7 +96,9 @@ class Attempt:
     #: when the first octet came, in seconds since the port was opened
     first_s: float | None = None
     _last_s: float = 0.0
+    #: a burst began while the port was open; it ended, too
     _whole: bool = False
+    _ended: bool = False
     _looked: tuple[Any, ...] = ()
 
     @property
@@ -110,8 +112,8 @@ class Attempt:
     def take(self, data: bytes, at_s: float) -> None:
         """Take octets, and note whether they begin a burst that was not cut by the opening of the port."""
         begins = self.first_s is None or at_s - self._last_s >= GAP_S
-        if begins and at_s >= GAP_S:
-            self._whole = True
+        self._ended = self._ended or (begins and self._whole)
+        self._whole = self._whole or (begins and at_s >= GAP_S)
         self.first_s = at_s if self.first_s is None else self.first_s
         self._last_s = at_s
         self.evidence.feed(data)
@@ -134,7 +136,7 @@ class Attempt:
         if self.evidence.count or self.evidence.damaged:
             return now_s >= max(more_s, longest_s) or self.octets >= MORE_TIMES * FLOOD
         wrong = (self.line_errors or 0) >= LINE_ERRORS or self.octets >= FLOOD
-        return wrong or (self._whole and quiet_s >= GAP_S) or now_s >= longest_s
+        return wrong or self._ended or (self._whole and quiet_s >= GAP_S) or now_s >= longest_s
 
     @property
     def speeds(self) -> tuple[float, float]:

@@ -158,7 +158,7 @@ class HomeWizardSink:
     def _valid(self) -> ItemP:
         """Give the newest reading; raises SinkError when it does not hold any more."""
         if self._newest is None or not self._is_valid():
-            raise SinkError("no valid reading: the meter is silent", retryable=True)
+            raise SinkError(f"no valid reading: {self._withheld or 'the meter is silent'}", retryable=True)
         return self._newest
 
     def _is_valid(self) -> bool:

@@ -213,7 +213,10 @@ class MqttSink:
         link.on_free = self._serve_all
         link.on_refused = self._refused
         self._link, self._listens = link, False
-        link.publish([self._status(topics.ONLINE)])
+        # the broker may still hold `online` of a meter that is silent now: it is corrected before we are `online`
+        now = self._monotonic()
+        news = [message for meter in self._meters.values() for message in self._news(meter, now)]
+        link.publish([*news, self._status(topics.ONLINE)])
         if self._announcer:
             self._announcer.connected(self._monotonic())
         self._listen(link)

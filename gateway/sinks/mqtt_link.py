@@ -127,7 +127,9 @@ class Link:
         """Hand on what is published there from now on, not what is retained there; `refused` when that is forbidden."""
 
         def on_message(_client: Client, _data: Any, message: MQTTMessage) -> None:
-            if not message.retain:
+            if len(message.payload) > MAX_PACKET:  # it came so fast that it was whole before anybody looked
+                self._lose(oversized(self._settings))
+            elif not message.retain:
                 receive(bytes(message.payload))
 
         def on_subscribe(_client: Client, _data: Any, _mid: int, codes: list[ReasonCode], _props: Any) -> None:

@@ -1,8 +1,8 @@
-"""Decoding SML: meterd against smllib, turn by turn, both reading code, value and unit of all entries of the same files.
+"""Decoding SML: meterd against smllib, turn by turn, both reading code, value and unit of all entries of equal files.
 
 The files have the structure of an ISKRA MT175 (13 entries) with other values in each. Nothing is remembered between
-them but the meanings of codes: every file is walked. meterd checks the checksum of the transport and of each message,
-smllib that of the transport.
+them but the meanings of codes and of the forms of entries: every file is walked. meterd checks the checksum of the
+transport and of each message, smllib that of the transport.
 """
 
 import random

@@ -22,3 +22,11 @@ def test_data_of_the_maker_are_counted_and_not_shown(capsys: pytest.CaptureFixtu
     out = capsys.readouterr().out
     assert "(10 characters)" in out
     assert "0000000000" not in out
+
+
+def test_a_meter_of_another_medium_shows_its_sub_meter_reading(capsys: pytest.CaptureFixture[str]) -> None:
+    path = profiles.shipped().joinpath("frames/mbus-generic-water.mbus")
+    assert cli.main(["decode", "--explain", str(path)]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "sub-meter" in line]
+    assert line.split()[:2] == ["item", "P"]
+    assert line.endswith("m3, measured")

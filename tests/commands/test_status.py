@@ -54,6 +54,13 @@ def test_says_what_matters():
     assert "last error" not in text
 
 
+def test_names_the_configured_profile_before_the_first_reading():
+    text = "\n".join(lines(changed(meter__profile=None, meter__configured_profile="nl-dsmr5")))
+    assert "profile nl-dsmr5 (as configured);" in text
+    text = "\n".join(lines(changed(meter__profile=None, meter__configured_profile="auto")))
+    assert "profile not known yet;" in text
+
+
 SUB = {
     "channel": 1, "medium": "gas", "device": "5d3a0c9b1f6e2a48", "t": "2026-11-21T22:20:00Z",
     "since": "2026-11-01T00:00:00Z", "silent": False, "replaced": None, "ended": None,
@@ -78,7 +85,7 @@ def test_a_broker_that_refuses_topics_is_not_well():
 
 def test_says_why_there_is_no_data():
     text = "\n".join(lines(changed(meter__state="no_bytes", meter__age_s=None, meter__profile=None)))
-    assert "no reading yet" in text
+    assert "no reading yet; /dev/ttyUSB0, profile not known yet;" in text
     assert "last error: damaged (2026-11-21T22:20:05Z)" in text
     text = "\n".join(lines(changed(mqtt__connected=False, mqtt__last_error="refused", journal__trouble="disk is full")))
     assert "b:1883: not connected: refused" in text

@@ -15,6 +15,7 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from gateway.control import ask
 from gateway.simulator.meter import Meter
 
 DEADLINE_S = 30.0
@@ -111,7 +112,13 @@ class Daemon:
             )
         until(lambda: self._starts() > before or self.process.poll() is not None, "the daemon to start")
         assert self.process.poll() is None, self.log.read_text()
+        until(self._ports_tried, "every port to be tried")
         return self
+
+    def _ports_tried(self) -> bool:
+        """What is sent before a port is open is lost: who opens a terminal begins with what comes from then on."""
+        meters = ask(self.socket, "status")["meters"]
+        return not any(meter["evidence"] in {"starting", "opening the port"} for meter in meters)
 
     def _starts(self) -> int:
         return self.log.read_text().count("event=started") if self.log.exists() else 0

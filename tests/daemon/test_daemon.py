@@ -139,7 +139,7 @@ def test_wrong_parity_is_named_within_30_s(daemon, pty, broker, subscribe, teleg
     while seen.state() != "no_frame":
         octets = telegrams(1)[0][0]
         port.send(bytes(c | (c.bit_count() % 2) << 7 for c in octets))
-        assert time.monotonic() - began < 32
+        assert time.monotonic() - began < 40, "30 s, and some for a busy machine"
         time.sleep(0.5)
     assert "try framing 7E1" in json.loads(seen.last("main/state"))["evidence"]
 
@@ -284,6 +284,7 @@ def test_after_kill_9_the_will_speaks_and_seq_goes_on(daemon, pty, broker, subsc
 def test_a_broker_that_comes_back_is_told_everything(daemon, pty, broker, subscribe, telegrams):
     port, mqtt = pty("main"), broker()
     running = daemon("main", mqtt=mqtt.port).start()
+    until(lambda: running.status()["mqtt"]["connected"], "the first connection")
     port.send(telegrams(1)[0][0])
     until(lambda: running.status()["mqtt"]["published"] >= 1, "the first reading")
     mqtt.stop()

@@ -35,13 +35,30 @@ def test_what_rises_is_believed(reading):
 def test_one_wrong_register_is_held_and_the_next_right_one_believed(reading, wrong):
     said, leaps = play(reading, 65_000_000, wrong, 65_000_010)
     assert said == ["believed", "first_held", "believed"]
-    assert not leaps.doubts
+    assert leaps.doubts
+    leaps.take(reading(65_000_010), 1_080)
+    assert not leaps.doubts, "a minute later"
+
+
+def test_a_register_that_wavers_is_told_once(reading):
+    """A doubt that was told shows on, so that neither log nor state say it with each reading."""
+    said, leaps = play(reading, 100, *(99, 101) * 20)
+    assert said == ["believed", "first_held", "believed", *("held", "believed") * 19]
+    assert leaps.doubts
 
 
 def test_an_exchange_is_proven_by_three(reading):
     said, leaps = play(reading, (65_000_000, 700), (12, 0), (13, 0), (14, 0), (15, 0))
     assert said == ["believed", "first_held", "held", "proven", "believed"]
     assert not leaps.doubts
+
+
+def test_an_exchange_is_proven_by_two_that_lie_apart(reading):
+    """Hourly registers of Nordic meters: the second one is proof, and of damage that differs none is."""
+    said, leaps = play(reading, 65_000_000, 12, 700, 1_500, every_s=3_600.0)
+    assert said == ["believed", "first_held", "proven", "believed"]
+    assert not leaps.doubts
+    assert play(reading, 65_000_000, 12, 11, 65_000_500, every_s=3_600.0)[0][1:] == ["first_held", "held", "believed"]
 
 
 def test_wrong_registers_that_differ_prove_nothing(reading):

@@ -107,7 +107,7 @@ CASES = {
     "wrong encryption key": (
         ciphered(tag=2, key_rejected=1),
         "key_rejected",
-        "3 telegrams in 30 s: the",
+        "3 telegrams in 30 s: the encryption key is wrong",
     ),
     "wrong encryption key, was right before": (
         replace(ciphered(key_rejected=5), history="the line was ok with this key until noon"),

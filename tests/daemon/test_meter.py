@@ -83,16 +83,21 @@ def play(*items, settings=None, host=None, stood_s=0.0):
     host = host or Host()
     meter = Meter(settings, Script(*items), LineWatch(enabled=True, line="115200 8N1", interval_s=1), host)
 
+    async def look():
+        while True:
+            await asyncio.sleep(0.1)
+            meter.expire(time.monotonic())
+
     async def main():
         meter.expire(time.monotonic() - stood_s)
-        asyncio.get_running_loop().call_later(0.1, lambda: meter.expire(time.monotonic()))
+        looking = asyncio.create_task(look())
         ready = asyncio.Event()
         ready.set()
         task = asyncio.create_task(meter.run(ready))
         waiting = asyncio.create_task(meter._source.played.wait())
         await asyncio.wait([task, waiting], timeout=60, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.sleep(0.05)
-        for ending in (task, waiting):
+        for ending in (task, waiting, looking):
             ending.cancel()
         await asyncio.wait([task], timeout=60)
         assert task.cancelled()
@@ -136,7 +141,7 @@ def test_readings_of_unknown_age_do_not_make_a_meter_available(telegrams):
 
 
 def test_a_moment_of_standing_still_costs_nothing(telegrams):
-    _, host = play("open", telegrams(1)[0][0], stood_s=1.0)
+    _, host = play("open", telegrams(1)[0][0], stood_s=0.5)
     assert (len(host.items), host.kept) == (1, [])
 
 
@@ -216,7 +221,7 @@ def test_energy_that_falls_is_marked_counted_and_told_once(telegrams):
     assert "energy_held" in meter.flags()
     meter, host = play("open", first, fallen, third)
     assert [item.reading.quality for item in host.items] == ["measured", "suspect", "measured"]
-    assert "energy_held" not in meter.flags()
+    assert meter.counters.values["energy_held"] == 1
 
 
 def test_state_tells_when_the_meter_was_seen_and_what_it_missed(telegrams):
@@ -275,16 +280,17 @@ def test_a_flood_leaves_time_for_others(telegrams):
         watch = LineWatch(enabled=True, line="", interval_s=1)
         meter = Meter(MeterSettings(name="main", port="/dev/null"), Endless(), watch, Host())
         task = asyncio.create_task(meter.run(ready))
-        turns, free, end = 0, 0.0, time.monotonic() + 2.5
-        while (now := time.monotonic()) < end:
+        turns, began, spent = 0, time.monotonic(), time.process_time()
+        while (took := time.monotonic() - began) < 2.5:
             await asyncio.sleep(0.01)
             turns += 1
-            free += 0.01 if time.monotonic() - now < 0.015 else 0.0
+        spent = time.process_time() - spent
         task.cancel()
         await asyncio.wait([task])
         assert meter.counters.values["decoded"] > 100
-        assert turns > 60
-        assert free > 2.5 * (1 - SHARE) * 0.5
+        assert turns > 20, "on a machine that is busy with other things, too"
+        # a second that began counts whole; without a share it would be all of the time
+        assert spent < SHARE * (took + 1) + 0.3
 
     asyncio.run(main())
 
@@ -328,6 +334,73 @@ def test_a_meter_that_crashes_is_told_restarted_and_alone(telegrams, tmp_path, m
     crashes = [record.fields for record in caplog.records if record.msg == "meter_crashed"]
     assert {fields["meter"] for fields in crashes} == {"bad"}
     assert crashes[0]["error"].startswith("ZeroDivisionError at test_meter.py:")
+
+
+class Told:
+    """A sink that notes for each meter whether it was available, again and again."""
+
+    delivery = "LATEST"
+
+    def __init__(self):
+        self.available = {}
+
+    async def run(self):
+        await asyncio.Event().wait()
+
+    def deliver(self, item):
+        self.available[item.meter] = True
+
+    def report(self, meter, _state, *, available):
+        self.available[meter] = available
+
+    def status(self):
+        return {}
+
+
+def fails(*_):
+    raise ZeroDivisionError("secret")
+
+
+@pytest.mark.parametrize("part", ["expire", "judge", "as_dict"])
+def test_a_line_that_cannot_be_judged_is_offline_and_alone(part, telegrams, tmp_path, monkeypatch, caplog):
+    """An error in meterd itself: the meter goes offline, the others are judged, the watchdog is fed."""
+    monkeypatch.setattr(daemon_module, "TICK_S", 0.02)
+    monkeypatch.setattr(daemon_module, "REFRESH_S", 0.0)
+    settings = Settings(
+        meter=tuple(MeterSettings(name=name, port="/dev/null", interval_s=200) for name in ("good", "bad")),
+        journal=JournalSettings(path=str(tmp_path / "journal.db")),
+        control=ControlSettings(socket=str(tmp_path / "control")),
+    )
+    sink, alive = Told(), []
+    monkeypatch.setattr("gateway.sinks.registry.create", lambda *_a, **_k: {"test": sink})
+    monkeypatch.setattr("gateway.sd_notify.watchdog_s", lambda: 0.03)
+    monkeypatch.setattr("gateway.sd_notify.notify", lambda **fields: alive.append(fields))
+
+    async def main():
+        daemon = Daemon(settings, {})
+        for meter in daemon.meters.values():
+            meter._source = Script("open", telegrams(1)[0][0])
+        running = asyncio.create_task(daemon.run())
+        async with asyncio.timeout(60):
+            while sink.available != {"good": True, "bad": True}:
+                await asyncio.sleep(0.005)
+            monkeypatch.setattr(daemon.meters["bad"], part, fails)
+            while sink.available["bad"]:
+                await asyncio.sleep(0.005)
+            sink.available.clear()
+            alive.clear()
+            while sink.available != {"good": True, "bad": False} or {"WATCHDOG": "1"} not in alive:
+                await asyncio.sleep(0.005)
+        monkeypatch.undo()
+        daemon.stop()
+        async with asyncio.timeout(10):
+            await running
+
+    with caplog.at_level(logging.INFO, "meterd"):
+        asyncio.run(main())
+    failures = [record.fields["meter"] for record in caplog.records if record.msg == "watch_failed"]
+    assert failures == ["bad"]
+    assert "secret" not in caplog.text
 
 
 def test_silence_ends_a_message_that_is_cut_off(checkout):

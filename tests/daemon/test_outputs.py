@@ -19,12 +19,7 @@ from dsmr_parser.clients.socket_ import SocketReader
 from gateway.item_p import utc
 from gateway.simulator.keys import MeterKeys
 from gateway.simulator.push_meter import PushMeter
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from tests.ports import free_port
 
 
 class Outputs:

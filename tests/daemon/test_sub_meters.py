@@ -124,6 +124,16 @@ def test_an_invalid_time_is_left_out_and_suspect(line):
     assert (live.reading.t, live.reading.quality) == (None, "suspect")
 
 
+def test_a_value_of_now_needs_no_time(line):
+    """A meter of its own on an M-Bus: what it says is what it shows while it says it."""
+    now = replace(gas(1_000, None), quality="measured")
+    line.known(0, now)
+    (live,) = line.subs.take(line.item(1, replace(now, integer=1_001)))
+    assert (live.reading.t, live.reading.quality) == (None, "measured")
+    (live,) = line.subs.take(line.item(2, replace(now, integer=1_002, t_meter="2026-11-21T12:02:00")))
+    assert live.reading.quality == "suspect"
+
+
 def test_an_invalid_time_with_the_same_quantity_says_nothing_new(line):
     before = line.known(0, gas(1_000))
     assert line.send(1, gas(1_000, None)) == before

@@ -102,7 +102,7 @@ def test_every_group_of_a_historique_frame_is_the_same(name: str, data: bytes) -
 
 def test_the_peer_drops_a_group_with_a_wrong_checksum_or_the_whole_frame_and_we_the_frame() -> None:
     """Its code for one bad group ends in an exception on Python 3: then it gives an empty frame."""
-    _, data = HISTORIQUE[0]
+    data = dict(HISTORIQUE)["fr-linky-historique-ejp.tic"]
     damaged = data.replace(b"PAPP 04830", b"PAPP 04831")
     assert damaged != data
     assert peer_groups(damaged) == {}

@@ -120,8 +120,17 @@ def test_export_by_subunit_and_single_phase_are_matters_of_the_profile(generic: 
 def test_floats_in_another_unit_than_their_vif_says(generic: Profile) -> None:
     profile = changed(generic, float_energy="kWh")
     assert item_p(read(profile, "0503 0000C03F")) == (None, None, 1500, None)
+    # a VIF that says kWh is right
+    assert item_p(read(profile, "0506 0000C03F")) == (None, None, 1500, None)
+    assert item_p(read(changed(generic, float_energy="Wh"), "0506 0000C03F")) == (None, None, 1, None)
     assert item_p(read(profile, "0503 0000C03F 0403 DD050000")) == (None, None, 1501, None)
     assert item_p(read(generic, "0503 0000C03F 0403 DD050000")) == (None, None, None, None)
+
+
+@pytest.mark.parametrize("name", ["mbus-abb", "mbus-saia-finder", "mbus-schneider-iem3000", "mbus-emu-professional"])
+def test_export_by_vife_3c_is_read_for_every_maker_that_has_no_other_way(name: str) -> None:
+    records = "042B 00000000 04AB3C 07000000 0403 E8030000 04833C 05000000"
+    assert item_p(read(profiles.load(name), records)) == (0, 7, 1000, 5)
 
 
 def test_negative_power_beside_a_power_of_export_is_refused(generic: Profile) -> None:

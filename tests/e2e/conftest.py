@@ -9,6 +9,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import termios
 import time
 import tty
 from collections.abc import Callable, Iterator
@@ -60,6 +61,7 @@ class Cable:
         """Make another terminal and let the link lead there."""
         self._master, slave = os.openpty()
         tty.setraw(slave)
+        self._speed = termios.tcgetattr(slave)[4]
         self.link.symlink_to(os.ttyname(slave))
         os.close(slave)
         os.set_blocking(self._master, False)
@@ -73,10 +75,11 @@ class Cable:
 
     @property
     def is_read(self) -> bool:
-        """Whether somebody has the terminal open."""
+        """Whether somebody has the terminal open, and has set its speed: what is sent before is dropped."""
         poll = select.poll()
         poll.register(self._master, 0)
-        return not any(event & select.POLLHUP for _, event in poll.poll(0))
+        is_open = not any(event & select.POLLHUP for _, event in poll.poll(0))
+        return is_open and termios.tcgetattr(self._master)[4] != self._speed
 
     def send(self, octets: bytes, *, paced: bool = True) -> None:
         """Send at 115200 Bd, or as fast as it is read."""

@@ -2,16 +2,15 @@
 # ruff: noqa: PLR0917 - fixtures are arguments
 
 import json
-import os
+import random
 
 import pytest
 
 pytestmark = pytest.mark.e2e
 
 KINDS = ("noise", "silence", "unplug", "damaged", "truncated", "merged", "torn")
-COUNT = 60
-#: simulated seconds per second
-SPEED = 20
+#: telegrams, the first of them while the daemon starts, and simulated seconds per second
+COUNT, SPEED = 90, 30
 
 
 def rows(path):
@@ -30,8 +29,13 @@ def opened(truth):
             if row["readers"] and not before["readers"]}  # fmt: skip
 
 
+def numbers(readings):
+    """Which readings these are."""
+    return [(reading["seq"], reading["t"]) for reading in readings]
+
+
 def judge(readings, truth):
-    """What arrives are exactly the telegrams that must, each with its values."""
+    """What is stored are exactly the telegrams that must arrive, each with its values."""
     due = {row["item_p"]["t"]: row for row in truth if row["arrives"] and row["readers"]}
     got = {reading["t"]: reading for reading in readings}
     assert len(got) == len(readings), "a telegram arrived twice"
@@ -52,7 +56,7 @@ def test_a_fault_takes_what_it_must_and_nothing_else(
     seen = subscribe(mqtt.port)
     place = ["--link", str(link)] if where == "pty" else ["--tcp", "127.0.0.1:0"]
     meter = simulator(*place, "--count", str(COUNT), "--speed", str(SPEED), "--truth", str(record), "--seed", "3",
-                      "--fault", f"{kind}@20-23,30,44", "--unplug-for", "15")  # fmt: skip
+                      "--fault", f"{kind}@50-53,60,74", "--unplug-for", "15")  # fmt: skip
     port = json.loads(meter.stdout.readline())["port"]
     running = daemon({"main": port}, f'host = "127.0.0.1"\nport = {mqtt.port}').start()
     assert meter.wait(60) == 0, meter.stderr.read()
@@ -62,18 +66,18 @@ def test_a_fault_takes_what_it_must_and_nothing_else(
     last = max(row["item_p"]["t"] for row in truth if row["arrives"] and row["readers"])
     until(lambda: any(reading["t"] == last for reading in seen.readings()), "the last telegram")
     assert running.stop() == 0
-    judge(seen.readings(), truth)
-    stored = [(row["seq"], row["t"]) for row in running.export()]
-    published = [(row["seq"], row["t"]) for row in seen.readings()]
+    stored = running.export()
+    judge(stored, truth)
     # what came before the broker answered is in the journal alone: live is the newest, never a queue
-    assert stored[len(stored) - len(published) :] == published
-    assert len(published) >= COUNT // 3
+    published = seen.readings()
+    assert numbers(stored)[len(stored) - len(published) :] == numbers(published)
+    assert len(published) >= COUNT // 9, "a busy machine needs half of the time to start"
 
 
 def test_each_meter_is_isolated(broker, subscribe, cable, daemon, simulator, until, tmp_path):
     mqtt, record = broker(), tmp_path / "truth.jsonl"
     seen, noisy, silent = subscribe(mqtt.port), cable("noisy"), cable("silent")
-    good = simulator("--tcp", "127.0.0.1:0", "--count", "40", "--speed", str(SPEED), "--truth", str(record))
+    good = simulator("--tcp", "127.0.0.1:0", "--count", str(COUNT), "--speed", str(SPEED), "--truth", str(record))
     ports = {
         "good": json.loads(good.stdout.readline())["port"],
         "noisy": str(noisy.link),
@@ -83,15 +87,19 @@ def test_each_meter_is_isolated(broker, subscribe, cable, daemon, simulator, unt
     }
     running = daemon(ports, f'host = "127.0.0.1"\nport = {mqtt.port}').start()
     until(lambda: noisy.is_read, "the noisy port to be open")
+    dice = random.Random(9)
     while good.poll() is None:
-        noisy.send(os.urandom(32_768), paced=False)
+        noisy.send(dice.randbytes(32_768), paced=False)
     last = rows(record)[-1]["item_p"]["t"]
     until(lambda: any(reading["t"] == last for reading in seen.readings("good")), "the last telegram")
-    judge(seen.readings("good"), rows(record))
+    published = seen.readings("good")
     states = {name: seen.states(name)[-1] for name in ports}
     assert states["good"] == "ok"
     assert states["absent"] == states["refused"] == "no_port"
     assert {seen.last(f"{name}/availability") for name in ports if name != "good"} == {b"offline"}
     assert not any(seen.readings(name) for name in ports if name != "good")
     assert running.stop() == 0
-    assert {row["meter"] for row in running.export()} == {"good"}
+    stored = running.export()
+    assert {row["meter"] for row in stored} == {"good"}
+    judge(stored, rows(record))
+    assert numbers(stored)[len(stored) - len(published) :] == numbers(published)

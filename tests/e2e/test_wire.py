@@ -84,8 +84,11 @@ def test_every_value_of_real_telegrams_arrives(guarded, subscribe, cable, daemon
     stored = running.export()
     subs = [sub for row in stored for sub in row.pop("sub", [])]
     assert stored == seen.readings()
-    assert subs
-    assert subs == [json.loads(payload) for topic, payload in seen.messages if "/sub/" in topic]
+    # A time that is not believed is stored as it was said, and published without it.
+    keys = ("channel", "device", "medium", "quantity", "unit")
+    told = [json.loads(payload) for topic, payload in seen.messages if "/sub/" in topic]
+    assert told
+    assert {tuple(map(sub.get, keys)) for sub in told} <= {tuple(map(sub.get, keys)) for sub in subs}
 
 
 def numbers(seen, since):
@@ -134,9 +137,9 @@ def test_the_journal_bridges_an_outage_of_the_broker(guarded, subscribe, cable, 
     wire, seen = cable(), subscribe(guarded.broker.port, guarded)
     running = daemon({"main": str(wire.link)}, guarded.mqtt).start()
     until(lambda: wire.is_read and seen.last("status") == b"online", "the daemon")
-    for part in sent[:10]:
+    for n, part in enumerate(sent[:10], 1):
         wire.send(part)
-    until(lambda: len(seen.readings()) == 10, "ten readings")
+        until(lambda n=n: len(seen.readings()) == n, f"reading {n} of ten")
     guarded.broker.stop()
     greetings = len(seen.of("status"))
     for part in sent[10:20]:
@@ -178,21 +181,25 @@ def test_hostile_text_changes_nothing(broker, subscribe, cable, daemon, until, c
     table = f'host = "127.0.0.1"\nport = {mqtt.port}\nreading_registers = true'
     running = daemon({"main": str(wire.link)}, table).start()
     until(lambda: wire.is_read and seen.last("status") == b"online", "the daemon")
-    wire.send(octets, paced=False)
-    until(lambda: len(seen.readings()) == 1, "the good telegram")
+    for n in (1, 2):  # a sub-meter is believed when it is met again; live is the newest, and two at once may be one
+        wire.send(octets, paced=False)
+        until(lambda n=n: len(seen.readings()) == n, f"good telegram {n}")
     until(lambda: seen.last("main/sub/1/reading"), "its gas")
     known = {topic for topic, _ in seen.messages}
     wire.send(hostile + octets, paced=False)
-    until(lambda: seen.readings()[-1]["seq"] >= 2 and len(seen.readings()) >= 2, "what came behind")
+    until(lambda: len(seen.readings()) >= 3, "what came behind")
     until(lambda: seen.states()[-1] == "ok", "ok")
     assert running.stop() == 0
     until(lambda: seen.last("status") == b"offline", "the farewell")
-    assert {topic for topic, _ in seen.messages} <= known | {"meterd/main/state", "meterd/main/availability"}
+    own = {topic for topic, _ in seen.messages if not topic.startswith("homeassistant/")}
+    assert own <= known | {"meterd/main/state", "meterd/main/availability"}
     for reading in seen.readings():
         assert {key: reading[key] for key in QUANTITIES} == {
             "p_import_w": 302, "p_export_w": 0, "a_import_wh": 34326, "a_export_wh": 2376,
         }  # fmt: skip
-    shown = running.log.read_bytes() + b"".join(payload for topic, payload in seen.messages if "state" in topic)
+    shown = running.log.read_bytes() + b"".join(
+        topic.encode() + payload for topic, payload in seen.messages if "state" in topic or topic not in own
+    )
     assert text not in shown
     assert not re.search(rb"[^\n\x20-\x7e]", running.log.read_bytes())
     assert text not in json.dumps(running.export(), ensure_ascii=False).encode()

@@ -228,3 +228,51 @@ def test_a_telegram_of_p1_that_lost_its_checksum_is_no_data_block(
     telegram = frame_of("frames/nl-dsmr5-iskra.p1")
     results = decode(everything, telegram[: telegram.rindex(b"!") + 1] + b"\r\n")
     assert not [result for result in results if isinstance(result, Reading)]
+
+
+def test_the_frame_of_an_enterprise_s_meter_is_whole_and_says_nothing_that_is_read(decode: Decode) -> None:
+    """PME-PMI: labels with small letters, units in the values; not damage of the line."""
+    lines = ("ADS 000000000001", "MESURES1 BT4SUP36", "DATE 12/04/22 10:23:43", "EA_s 7kWh", "ER+_s 0kvarh", "PS 53kVA")
+    results = decode([profiles.load("fr-linky-historique")], groups(*lines))
+    assert [(fault.stage, fault.code) for fault in results if isinstance(fault, Fault)] == [("profile", "no_values")]
+
+
+def pushed(identification: str, *lines: str) -> bytes:
+    """A block as pushed in mode D."""
+    return "\r\n".join([f"/{identification}", "", *lines, "!", ""]).encode()
+
+
+@pytest.mark.parametrize(
+    ("identification", "lines", "expected"),
+    [
+        # channel 1 without power
+        ("ABC5XYZ", "1-1:1.8.0*255(001234.567*kWh) 1-1:2.8.0*255(000000.001*kWh)", (None, None, 1234567, 1)),
+        ("ABC5XYZ", "1-1:1.8.1*255(001234.500*kWh) 1-1:1.8.2*255(000000.068*kWh)", (None, None, 1234568, None)),
+        # eHZ of any maker without 0-0:96.1.255
+        ("ABC5eHZ", "1-0:0.0.0*255(1) 1-0:1.8.1*255(001234.5678) 1-0:1.8.2*255(0000.5) 1-0:96.5.5*255(80)",
+         (None, None, 1235067, None)),
+        ("ABC5eHZ", "1-0:0.0.0*255(1) 1-0:2.8.0*255(001234.5678) 1-0:96.5.5*255(80)", (None, None, None, 1234567)),
+        # without anything that tells an eHZ, energy without unit stays unread
+        ("ABC5XYZ", "1-0:0.0.0*255(1) 1-0:1.8.0*255(001234.5678)", None),
+        # other EasyMeters
+        ("ESY5Q3MA1064", "1-0:1.8.0*255(00012345.6*kWh) 1-0:1.7.255*255(-000100.10*W)", (0, 100, 12345600, None)),
+        ("ESY5Q3BA1024", "1-0:1.8.0*255(00012345.6*kWh) 1-0:1.7.0*255(-000100.10*W)", (None, 100, 12345600, None)),
+        # mode D of a meter with the balance of the phases and values of earlier days
+        ("ABC5LK13", "1-0:1.8.0*255(0070.717*kWh) 1-0:1.8.0*96(3.2*kWh) 1-0:2.8.0*255(0045.054*kWh) 1-0:16.7.0(-122*W)",
+         (0, 122, 70717, 45054)),
+    ],
+)  # fmt: skip
+def test_meters_without_a_profile_of_their_own(
+    identification: str,
+    lines: str,
+    expected: tuple[int | None, ...] | None,
+    everything: list[Profile],
+    decode: Decode,
+) -> None:
+    (result,) = decode(everything, pushed(identification, *lines.split()))
+    if expected is None:
+        assert isinstance(result, Fault)
+        assert (result.stage, result.code) == ("profile", "unit")
+        return
+    assert isinstance(result, Reading)
+    assert (result.p_import_w, result.p_export_w, result.a_import_wh, result.a_export_wh) == expected

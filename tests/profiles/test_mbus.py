@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import jsonschema
 import pytest
+from referencing import Registry, Resource
 
 from decoders.decoder import Decoder
 from decoders.links.mbus_records import MbusRecordsLink
 from decoders.model import Fault, Frame, Reading, Result, decimal
 from decoders.profile import FrameNote, Profile
 from gateway import cli, profiles
-from gateway.item_p import utc
+from gateway.item_p import ItemP, to_dict, utc
 
 PROFILES = [profile for profile in map(profiles.load, profiles.names()) if profile.link == "mbus-records"]
 FRAMES = [(profile, note) for profile in PROFILES for note in profile.frame]
@@ -230,3 +232,17 @@ def test_meters_for_something_else_are_none_of_the_profiles_of_their_makers(
             for reading in answer["readings"]:
                 assert reading["src"]["profile"] == "mbus-generic", case["id"]
                 assert not {"p_import_w", "p_export_w", "a_import_wh", "a_export_wh"} & set(reading), case["id"]
+
+
+@every_frame
+def test_every_reading_is_valid_by_the_schema(
+    profile: Profile, note: FrameNote, frame_of: FrameOf, decode: Decode, checkout: Path
+) -> None:
+    folder = checkout / "docs" / "schemas"
+    schema, sub = (
+        json.loads((folder / f"{name}.schema.json").read_text(encoding="utf-8")) for name in ("item-p", "sub")
+    )
+    reading = only(decode([profile], frame_of(note.file), note.keys))
+    shown = to_dict(ItemP("main", reading, reading.t, "meter" if reading.t else "gateway"), registers=True)
+    registry = Registry().with_resource("urn:meterd:sub:1", Resource.from_contents(sub))
+    jsonschema.Draft202012Validator(schema, registry=registry).validate(shown)

@@ -22,6 +22,7 @@ PROFILES = {
     "at-10": ["at-ksmwest-kaifa"],
     "at-11": ["at-ksmwest-kaifa"],
     "at-12": ["at-ksmwest-kaifa"],
+    "at-13": ["at-netzooe-amis"],
     "at-14": ["at-kaerntennetz"],
     "at-15": ["at-wels-im350"],
     "at-16": ["at-burgenland-e450"],
@@ -36,6 +37,19 @@ PROFILES = {
     "ch-27": ["ch-iskra-am550"],
     "ch-29": ["ch-kamstrup"],
     "ch-28": ["ch-groupe-e-xt211"],
+    "de-31": [
+        "de-dzg",
+        "de-dzg-dvs74",
+        "de-ebz-dd3",
+        "de-emh-ehz",
+        "de-emh-ehz-g",
+        "de-emh-ehz-h",
+        "de-hager-ehz361",
+        "de-holley-dtz541",
+        "de-iskra-mt175",
+        "de-iskra-mt631",
+        "de-itron-openway",
+    ],
     "de-32": ["de-easymeter-q3d", "de-easymeter-q3da", "de-easymeter-d3da", "de-hager-ehz-d0", "de-ehz-d0"],
     "fr-70": ["fr-linky-historique"],
     "fr-71": ["fr-linky-standard"],
@@ -79,6 +93,11 @@ def test_every_profile_but_the_last_resorts_serves_a_known_operator_or_says_why(
     extra = {"dk-nes", "nl-iskra-ie7", "p1-generic", "dlms-wrapper", "kamstrup-apdu"}
     extra |= {"iec62056-21-generic", "iec62056-21-net", "iec62056-21-channel-1", "iskra-mt174"}
     extra |= {"de-elster-v9", "de-emh-ehz-d0", "de-itron-ace3000", "de-itron-em214"}
+    # meters of no row: SML of any maker, and the signed readings of charging stations
+    extra |= {"sml-generic", "sml-import-power", "sml-status-edl", "sml-status-fnn", "sml-two-registers"}
+    extra |= {"de-emh-emobility"}
+    # meters on a wired M-Bus belong to the house, not to an operator
+    extra |= {name for name in profiles.names() if profiles.load(name).link == "mbus-records"}
     assert {name for names in PROFILES.values() for name in names} | extra == set(profiles.names())
 
 

@@ -2,12 +2,12 @@
 
 import runpy
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from msgspec.structs import replace
 
 from decoders.decoder import Decoder
 from decoders.grammars.cosem import AxdrGrammar

@@ -283,3 +283,35 @@ def test_constructed_frames_have_the_structure_of_a_capture(corpus: Path, frame_
 def codes(payload: bytes) -> tuple[bytes, ...]:
     """The heads of the entries: code, and what stands before their value."""
     return tuple(re.findall(rb"\x77\x07(.{6})", payload, re.DOTALL))
+
+
+@pytest.mark.parametrize(
+    ("name", "maker", "expected"),
+    [
+        ("sml-two-registers-both", "ISK", ("sml-two-registers", 968, 60)),
+        ("sml-two-registers-both", "ITR", ("sml-two-registers", 968, 60)),
+        ("sml-two-registers-both", "EMH", ("sml-two-registers", 968, 60)),
+        ("sml-import-power-export", "EBZ", ("sml-import-power", 0, 9876)),
+        ("sml-status-fnn-export", "HLY", ("sml-status-fnn", 0, 2750)),
+        ("sml-status-edl-export", "ISK", ("sml-status-edl", 0, 116)),
+        ("sml-generic-net", "ISK", ("de-iskra-mt631", 0, 1234)),
+    ],
+)
+def test_a_maker_s_meter_with_another_power_is_read_by_that(
+    name: str, maker: str, expected: tuple[str, int, int], files: Callable[[str], bytes], decode: Decode
+) -> None:
+    text, named = re.subn(r"(o:(?:129-129:199\.130\.3|1-0:96\.50\.1)\S* - - - - )\S+", rf"\1a:{maker}", text_of(name))
+    reading = only(decode(PROFILES, files(text)))
+    assert (named, reading.profile, reading.p_import_w, reading.p_export_w) == (1, *expected)
+
+
+def test_an_old_emh_with_a_register_for_export_is_not_taken_for_one_with_the_balance(
+    files: Callable[[str], bytes], decode: Decode
+) -> None:
+    """1.7.0 alone is the balance; beside 2.7.0 it is import only, and its 0 says nothing of export."""
+    power = "    [7 o:1-0:1.7.0*255 - - u8:27 i8:-1 i32:126 -\n"
+    text = text_of("de-emh-ehz-g-import")
+    assert power in text
+    both = power.replace("i32:126", "i32:0") + power.replace("1.7.0", "2.7.0")
+    reading = only(decode(PROFILES, files(text.replace(power, both).replace("[6\n", "[7\n"))))
+    assert (reading.p_import_w, reading.p_export_w) == (0, 12)

@@ -178,7 +178,8 @@ events, results, listening = [], [], True
 sys.addaudithook(lambda event, args: events.append(event) if listening else None)
 for name, text, wire, security in inputs:
     decoder = Decoder([load(text, name)], lambda zone: UTC, security=security)
-    results.append([*decoder.feed(b"noise" + wire), *decoder.feed(wire[:30]), *decoder.close()])
+    noise = [*decoder.feed(b"noise"), *decoder.close()]
+    results.append([*noise, *decoder.feed(wire), *decoder.feed(wire[:30]), *decoder.close()])
 exec(extra)
 listening = False
 kinds = [sorted({type(result).__name__ for result in decoded}) for decoded in results]

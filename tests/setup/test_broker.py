@@ -54,9 +54,9 @@ def test_the_right_to_announce_is_told_apart(broker, tmp_path):
     assert answer(broker(f"acl_file {tmp_path}/acl").port, discovery_prefix="ha").announces is True
 
 
-def test_it_leaves_nothing_behind(broker):
-    port, seen = broker().port, []
-    answer(port, base="home/meterd")
+def retained(port):
+    """What the broker keeps."""
+    seen = []
     client = Client(CallbackAPIVersion.VERSION2)
     client.on_message = lambda *message: seen.append(message)
     client.connect("127.0.0.1", port)
@@ -64,7 +64,18 @@ def test_it_leaves_nothing_behind(broker):
     for _ in range(20):
         client.loop(0.05)
     client.disconnect()
-    assert seen == [], "a retained message, or a will"
+    return [(message.topic, message.payload) for _, _, message in seen]
+
+
+def test_it_leaves_nothing_behind(broker, tmp_path):
+    """No message, and no will: a daemon that runs would be called offline."""
+    port = broker().port
+    answer(port, base="home/meterd")
+    assert retained(port) == []
+    (tmp_path / "acl").write_text("topic write meterd/status\ntopic read #\n")
+    port = broker(f"acl_file {tmp_path}/acl").port
+    assert answer(port).writes is False
+    assert retained(port) == []
 
 
 def test_mqtt_3_does_not_tell_about_rights(broker):

@@ -175,3 +175,12 @@ def test_line_errors_are_those_of_the_driver(monkeypatch, tmp_path):
     finally:
         os.close(master)
         os.close(slave)
+
+
+def test_a_burst_has_ended_when_the_next_one_begins():
+    """Also where nobody looked in between, because the process stood still."""
+    attempt = fresh(LINES[0])
+    attempt.take(bytes(40), 1.0)
+    assert not attempt.is_over(1.1, lambda heard: True, LONGEST_S)
+    attempt.take(bytes(40), 2.0)
+    assert attempt.is_over(2.1, lambda heard: True, LONGEST_S)

@@ -72,6 +72,7 @@ def test_each_step_for_a_program(setup, cable, household, broker, key_file, tmp_
     assert (item["schema"], item["meter"], item["auth"]) == ("meterd.item-p/1", "main", "verified")
     assert item["p_import_w"] is not None
     stored = tmp_path / "xdg/meterd/keys/main.ek"
+    assert set(told["write"]["written"]) >= {str(stored), str(stored.with_suffix(".ak"))}
     assert (stored.read_text().strip(), stored.stat().st_mode & 0o777) == (meter.keys.encryption.hex(), 0o400)
     for secret in (meter.keys.encryption, meter.keys.authentication):
         assert secret.hex() not in (done.stdout + (tmp_path / "meterd.toml").read_text()).lower()
@@ -264,12 +265,15 @@ def test_force_replaces_it_and_keeps_the_old_one(setup, cable, household, tmp_pa
     assert config(tmp_path)["meter"][0]["profile"] == "nl-dsmr5"
 
 
-def test_without_a_look_at_the_line(setup, tmp_path):
+def test_without_a_look_at_the_line(setup, household, key_file, tmp_path):
     options = ("--profile", "dk-kamstrup", "--no-listen", "--mqtt-host", "nowhere.invalid", "--no-broker-test")
     done = setup("--port", "/dev/serial/by-id/usb-later", *options)
     assert (done.returncode, "is not there" in done.stderr) == (1, True)
-    done = setup("--port", "socket://192.0.2.1:2001", *options, "--timezone", "Europe/Copenhagen")
+    keys = ("--key-file", key_file(household("dk-kamstrup").text))
+    done = setup("--port", "socket://192.0.2.1:2001", *options, "--timezone", "Europe/Copenhagen", *keys)
     assert (done.returncode, done.stderr) == (0, "")
+    assert "The key is not proved" in done.stdout
+    assert (tmp_path / "xdg/meterd/keys/main.ek").exists()
     meter = config(tmp_path)["meter"][0]
     assert (meter["profile"], meter["timezone"]) == ("dk-kamstrup", "Europe/Copenhagen")
 

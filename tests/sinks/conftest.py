@@ -25,6 +25,7 @@ from gateway.item_p import ItemP, LiveSub, stamp
 from gateway.pseudonym import pseudonym
 from gateway.settings import MqttSettings
 from gateway.sinks.mqtt import MqttSink
+from tests import ports
 
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
 
@@ -50,7 +51,7 @@ class Broker:
 def launch(config: Path, port: int) -> subprocess.Popen[bytes]:
     assert MOSQUITTO, "mosquitto is not installed: apt-get install mosquitto"
     process = subprocess.Popen([MOSQUITTO, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -64,12 +65,7 @@ def launch(config: Path, port: int) -> subprocess.Popen[bytes]:
 
 @pytest.fixture
 def free_port() -> Callable[[], int]:
-    def take() -> int:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return int(probe.getsockname()[1])
-
-    return take
+    return ports.free_port
 
 
 @pytest.fixture
@@ -139,7 +135,7 @@ def subscribe() -> Iterator[Callable[..., Subscriber]]:
             client.loop_start()
             stack.callback(client.loop_stop)
             stack.callback(client.disconnect)
-            assert subscriber.ready.wait(10)
+            assert subscriber.ready.wait(30)
             return subscriber
 
         yield start

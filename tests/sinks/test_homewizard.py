@@ -264,7 +264,9 @@ def test_no_power_is_served_that_a_client_would_misread(make_output, make_item, 
     output = make_output()
     with pytest.raises(SinkError):
         output.deliver(make_item(**fields))
-    assert output.answer(Request("GET", "/api/v1/data")).status == 503
+    response = output.answer(Request("GET", "/api/v1/data"))
+    assert response.status == 503
+    assert b"no measured net power" in response.body, "it is not silent"
 
 
 def test_without_a_zone_the_answer_says_what_to_set(make_output, make_item):

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.sources import tcp as module
 from gateway.sources.tcp import KEEPALIVE, REFUSALS, TcpSource
+from tests.ports import free_port
 
 SOON = (0.01,)
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -97,7 +98,7 @@ def test_a_slow_consumer_loses_nothing_and_the_network_holds_the_rest() -> None:
 
 def test_refused_then_accepted(tapping: Any) -> None:
     async def main() -> None:
-        port = unused_port()
+        port = free_port()
         async with tapping(TcpSource("127.0.0.1", port, back_off_s=SOON)) as tap:
             event = await tap.state("no_port")
             assert event.detail.startswith(f"socket://127.0.0.1:{port} refuses the connection: ")

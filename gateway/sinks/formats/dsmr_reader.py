@@ -2,7 +2,8 @@
 
 Source: dsmrreader/dsmr-reader, settings of "(Data source) Telegram: Split topic" and its model of a reading: power in
 kW, energy in kWh, gas in m3, times in UTC. "Delivered" is what the grid delivered: import. Unlike DSMR-reader meterd
-retains nothing and sends no empty payload for what is absent. `id`, a row of its database, has no counterpart.
+retains nothing and sends no empty payload for what is absent, and no energy in doubt (gateway.leaps), because readers
+add up its rises. `id`, a row of its database, has no counterpart.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -43,7 +44,7 @@ def _fields(item: ItemP) -> Iterator[tuple[str, str]]:
         if value is not None:
             yield field, decimal(value, -3)
     found = exact(item.reading.registers)
-    for direction, (total, rate) in _ENERGY.items():
+    for direction, (total, rate) in _ENERGY.items() if item.reading.quality != "suspect" else ():
         yield from _energy(direction, getattr(item.reading, total), rate, found)
     for field, (name, power) in _REGISTERS.items():
         if name in found:
@@ -65,8 +66,9 @@ def _energy(
 
 
 def _gas(subs: tuple[SubReading, ...]) -> Iterator[tuple[str, str]]:
-    """The gas meter that has a time and is not silent; of several the newest."""
-    timed = [(sub.t, sub) for sub in subs if sub.medium == "gas" and sub.unit == "m3" and sub.t is not None]
+    """The gas meter that has a time, is not silent and not in doubt; of several the newest."""
+    gas = (sub for sub in subs if (sub.medium, sub.unit) == ("gas", "m3") and sub.quality != "suspect")
+    timed = [(sub.t, sub) for sub in gas if sub.t is not None]
     if timed:
         time, newest = max(timed, key=lambda pair: pair[0])
         yield "extra_device_timestamp", utc(time, "seconds") or ""

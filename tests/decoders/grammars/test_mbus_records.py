@@ -95,7 +95,7 @@ def test_the_value_of_a_float_is_the_one_that_its_bits_say() -> None:
 
 
 def test_a_bcd_digit_above_nine_is_no_value() -> None:
-    for data in (b"\xbd\xeb\xdd", b"\x0a\x00", b"\xf0\x00", b"\x00\xef"):
+    for data in (b"\xbd\xeb\xdd", b"\x0a\x00", b"\x12\xa3", b"\x12\xe3", b"\x00\xef", b"\xff\xff"):
         assert mbus_values.bcd(data) is None
     assert (mbus_values.bcd(b"\x12\xf3"), mbus_values.bcd(b"\x00\x00")) == (-312, 0)
 
@@ -170,7 +170,12 @@ def test_mode_2_sends_the_most_significant_octet_first() -> None:
 def test_headers_are_long_short_or_absent() -> None:
     record = bytes.fromhex("0403 01000000")
     long = telegram(LONG + record)
-    assert (long.identification, long.device, long.device_type, long.address) == ("EMU 02 v16", "1234567815b51002", 2, 1)
+    assert (long.identification, long.device, long.device_type, long.address) == (
+        "EMU 02 v16",
+        "1234567815b51002",
+        2,
+        1,
+    )
     for body in (bytes.fromhex("08017A 07000000") + record, bytes.fromhex("080178") + record):
         said = telegram(body)
         assert (said.identification, said.device, said.device_type, len(said.registers)) == ("", None, None, 1)

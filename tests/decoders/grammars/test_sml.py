@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from decoders.errors import GrammarError
 from decoders.grammars.sml import SmlGrammar
@@ -175,6 +176,42 @@ def test_a_layout_is_the_same_object_while_nothing_but_values_changes() -> None:
     assert other is not layouts[0]
     another = grammar.parse(frame_of(OPEN + get_list(POWER, server="x:0a09") + CLOSE)).layout
     assert another is not other
+
+
+#: with and without status, unit and value, numbers and texts of several sizes, one code twice
+ENTRIES = [
+    *(f"[7 o:1-0:{c}.7.0 {s} - {u} i8:-1 {v} -" for c in (1, 16) for s in ("-", "u16:4") for u in ("u8:27", "-")
+      for v in ("i8:-5", "i16:500", "i32:-70000", "u64:9", "x:8301", "-")),
+    "[7 o:1-0:1.8.0 u32:256 u32:5 u8:30 i8:1 i64:77 -", "[7 o:1-0:1.8.0 u8:3 [2 u8:1 u32:9 u8:30 i8:0 u24:78 -",
+    "[7 o:129-129:199.130.3 - - - - x:454d48 -", "[7 o:129-129:199.130.3 - - - - x:49534b -",
+    f"[7 o:129-129:199.130.5 - - - - x:{'01' * 48} -", "[7 o:1-0:96.1.0 - - - - x:01020304 -",
+    "[7 x:0100 - - u8:27 i8:0 i8:1 -", "[7 o:1-0:2.8.0 - - u8:30 i8:0 b:1 -",
+]  # fmt: skip
+
+
+def test_a_grammar_with_memory_reads_as_a_new_one() -> None:
+    """Files that change little or much: only what is the same may be taken from the one before."""
+    rng, grammar = random.Random(5), SmlGrammar()
+    entries: list[str] = []
+    layouts: dict[int, list[object]] = {}
+    kept: list[Telegram] = []
+    for _ in range(600):
+        entries = entries[:4] if len(entries) > 8 else entries
+        entries.insert(rng.randint(0, len(entries)), rng.choice(ENTRIES))
+        entries[rng.randrange(len(entries))] = rng.choice(ENTRIES)
+        lists = (get_list(*entries), get_list(*entries[:2], server=rng.choice(("x:0a01", "x:0a02"))))
+        frame = frame_of(OPEN + " ".join(lists[: rng.randint(1, 2)]) + CLOSE)
+        read, new = grammar.parse(frame), SmlGrammar().parse(frame)
+        assert replace(read, layout=None) == replace(new, layout=None)
+        assert list(read.texts) == list(new.texts)
+        assert layouts.setdefault(id(read.layout), shape(read)) == shape(read)
+        kept.append(read)
+    assert len(layouts) < len(kept)
+
+
+def shape(telegram: Telegram) -> list[object]:
+    """What the same layout promises: the same objects in the same places, in the same units."""
+    return [[(code, unit) for code, _, _, unit in telegram.registers], [*telegram.texts], telegram.device]
 
 
 # -- refused -----------------------------------------------------------------------------------------------------------

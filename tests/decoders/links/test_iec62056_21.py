@@ -116,6 +116,7 @@ def test_bcc_is_expected_where_anything_follows() -> None:
     assert [frame.checksum for frame in frame_of(cut(data))] == ["ok"]
     assert [frame.checksum for frame in frame_of(cut(data[:-2]))] == ["absent"]
     assert [frame.checksum for frame in frame_of(cut(data[:-2] + data))] == ["absent", "ok"]
+    assert [frame.checksum for frame in frame_of(cut(data[:-2] + b"/?!\r\n" + data))] == ["absent", "ok"]
     assert frame_of(cut(data[:-2] + b"x")) == []
     assert shown(cut(data[:-1] + b"\x7f")) == [("checksum", len(data))]
 
@@ -167,6 +168,14 @@ def test_each_telegram_belongs_to_one_of_two_links() -> None:
     for entry in profiles.shipped().joinpath("frames").iterdir():
         if entry.name.endswith(".p1"):
             assert frame_of(cut(entry.read_bytes())) == [], entry.name
+
+
+def test_a_p1_telegram_with_parity_bits_is_no_block() -> None:
+    """A P1 meter of 7E1 on a line of 8N1 has the wrong framing, and no damaged blocks."""
+    telegram = profiles.shipped().joinpath("frames", "nl-dsmr5-iskra-gas.p1").read_bytes()
+    old = telegram[: telegram.rindex(b"!")] + b"!\r\n"
+    for octets in (telegram, old):
+        assert shown(cut(with_parity(octets) * 2)) == shown(cut(octets * 2)) == [("header", 1)] * 2
 
 
 def test_lines_without_frame_are_read_at_the_end_of_a_capture_that_holds_nothing_else() -> None:

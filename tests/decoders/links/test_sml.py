@@ -257,3 +257,9 @@ def test_transport_hides_in_no_regular_text() -> None:
         if re.search(r"\.(p1|bin)$", entry.name):
             codes = {o.code if isinstance(o, LinkError) else "frame" for o in run(entry.read_bytes())}
             assert codes <= {"header"}, entry.name
+
+
+def test_a_head_that_claims_much_does_not_hold_back_the_frame_behind_it() -> None:
+    """An escape sequence is none of a message without transport: its rest is not waited for."""
+    claims = b"\x76\x01\x62\x00\x62\x00\x72\x63\x01\x01" + b"\x88\x8f\x0f"
+    assert payloads(SmlLink().feed(claims + ONE)) == payloads(run(ONE))

@@ -1,5 +1,6 @@
 """Fields of DSMR-reader's split telegram: facts of its settings, its model, and Home Assistant's reader."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -98,6 +99,14 @@ def test_gas_is_the_newest_of_the_gas_meters_with_a_time(made):
     assert (found["extra_device_delivered"], found["extra_device_timestamp"]) == ("0.005", "2026-11-21T22:00:00Z")
     assert "extra_device_delivered" not in made(sub=(gas(1, "gas", late, 5, "kWh"),)), "its unit is m3"
     assert "extra_device_delivered" not in made(sub=(gas(3, "water", late, 7),))
+
+
+def test_energy_in_doubt_is_left_out_and_power_is_not(made):
+    found = made(quality="suspect")
+    assert not {field for field in found if field.startswith(("electricity_delivered", "electricity_returned"))}
+    assert (found["electricity_currently_delivered"], found["phase_voltage_l1"]) == ("0.132", "231.4")
+    lower = replace(gas(1, "gas", datetime(2026, 11, 21, 22, tzinfo=UTC), 5), quality="suspect")
+    assert "extra_device_delivered" not in made(sub=(lower,))
 
 
 def test_the_prefix_is_the_topic(table, make_item):

@@ -87,3 +87,7 @@ def test_fractions_of_a_watt_stay_exact(table, make_item):
     registers = (("1-0:21.7.0", 12345, -4, "kW"), ("1-0:22.7.0", 5, -1, "W"))
     [message] = give(make_item(registers=registers))
     assert read(message.payload)["L1"] == {"power": Decimal("1234.0")}
+
+
+def test_energy_in_doubt_is_left_out_and_power_is_not(made):
+    assert read(made(quality="suspect")[0]) == {"power": 132}
