@@ -72,17 +72,16 @@ _USUAL = re.compile(
     rb"(" + _VALUE + rb")\x01|(.+)",
     re.DOTALL,
 ).findall  # fmt: skip
-#: what stands before the entries: client, server as group, name of the list, time; then their number as group
-_USUAL_HEAD = re.compile(
-    rb"\x77(?:\x01|" + _STRING + rb")(?:\x01|(" + _STRING + rb"))(?:\x01|" + _STRING + rb")(?:\x01|" + _SECONDS
-    + rb")([\x71-\x7f])",
+#: a string, a time or a number that is an element of a message, or none
+_ELEMENT = rb"(?:\x01|" + _STRING + rb"|" + _SECONDS + rb")"
+#: an open or a close response whole, with its checksum as group; or what stands before the entries of a list: client,
+#: server as group, name of the list, time; then the number of entries as group
+_USUAL_MESSAGE = re.compile(
+    LEAD + rb"(?:\x63(?:\x01\x01\x76" + _ELEMENT + rb"{6}|\x02\x01\x71" + _ELEMENT + rb")\x63(..)\x00"
+    rb"|(?:\x63|\x65\x00\x00)\x07\x01\x77(?:\x01|" + _STRING + rb")(?:\x01|(" + _STRING + rb"))(?:\x01|" + _STRING
+    + rb")(?:\x01|" + _SECONDS + rb")([\x71-\x7f]))",
     re.DOTALL,
 ).match  # fmt: skip
-#: an open or a close response whole, with its checksum as group; its elements are strings, a time, a version
-_ELEMENT = rb"(?:\x01|" + _STRING + rb"|" + _SECONDS + rb")"
-_USUAL_FRAME = re.compile(
-    LEAD + rb"(?:\x63\x01\x01\x76" + _ELEMENT + rb"{6}|\x63\x02\x01\x71" + _ELEMENT + rb")\x63(..)\x00", re.DOTALL
-).match
 #: no signature and no time of the gateway behind the entries
 _NEITHER = bytes([ABSENT, ABSENT])
 #: choices of SML_Time
@@ -180,13 +179,15 @@ class _Collector:
         """Take all messages; raises GrammarError, IndexError where the octets end before a message does."""
         octets, pos = self._octets, 0
         while pos < len(octets) and octets[pos] != END:
-            start, frame = pos, _USUAL_FRAME(octets, pos)
-            if frame:
-                variant = checksums(octets[start : frame.start(1) - 1], frame[1], variant)
-                pos = frame.end()
+            start, usual = pos, _USUAL_MESSAGE(octets, pos)
+            if usual and usual[1]:
+                pos, variant = usual.end(), checksums(octets[start : usual.start(1) - 1], usual[1], variant)
             else:
-                tag, pos = opening(octets, pos)
-                pos = self._list_response(pos) if tag == GET_LIST_RESPONSE else skip(octets, pos)
+                if usual:
+                    pos = self._list((usual[2] or b"\x01")[1:], None, usual[3][0] & 0x0F, usual.end())
+                else:
+                    tag, pos = opening(octets, pos)
+                    pos = self._list(*self._head(pos)) if tag == GET_LIST_RESPONSE else skip(octets, pos)
                 pos, variant = closing(octets, start, pos, variant)
             if not variant:
                 raise GrammarError("checksum")
@@ -215,14 +216,9 @@ class _Collector:
             widths=self._widths,
         )
 
-    def _list_response(self, pos: int) -> int:
-        """Client, server, name of the list, time of the meter, entries, signature, time of the gateway."""
+    def _list(self, server: bytes, clock: Stamp | None, count: int, pos: int) -> int:
+        """Entries, signature, time of the gateway."""
         octets = self._octets
-        usual = _USUAL_HEAD(octets, pos)
-        if usual:
-            server, clock, count, pos = (usual[1] or b"\x01")[1:], None, usual[2][0] & 0x0F, usual.end()
-        else:
-            server, clock, count, pos = self._head(pos)
         if self._device in (None, server):
             self._device, self._clock = server, self._clock or clock
             pos = self._entries(pos, count)

@@ -210,6 +210,27 @@ def test_min_auth_of_the_profile_holds_where_the_meter_has_none(telegrams):
     assert len(play("open", octets, host=host, settings=plain)[1].items) == 1
 
 
+def test_of_two_electricity_meters_on_one_bus_neither_is_read():
+    """Before the second one answers, the first is alone."""
+
+    class Bus(Host):
+        def make_decoder(self, _):
+            return Decoder([profiles.load("mbus-generic")], ZoneInfo)
+
+        def min_auth(self, _):
+            return "plain"
+
+    def answer(number, watts):
+        body = bytes.fromhex(f"080172{number}B515100207000000042B") + watts.to_bytes(4, "little")
+        return bytes([0x68, len(body), len(body), 0x68]) + body + bytes([sum(body) & 0xFF, 0x16])
+
+    one, two = answer("11111111", 100), answer("22222222", 2_000)
+    meter, host = play("open", one, one, two, one, host=Bus())
+    assert [item.reading.p_import_w for item in host.items] == [100, 100]
+    assert meter.counters.faults["profile.several_meters"] == 2
+    assert meter.last_error["code"] == "profile.several_meters"
+
+
 def test_energy_that_falls_is_marked_counted_and_told_once(telegrams):
     first, second, third = (octets for octets, _ in telegrams(3))
     body = re.sub(rb"(?<=1-0:1\.8\.1\()\d+", lambda found: b"0" * len(found[0]), second[: second.rindex(b"!") + 1])

@@ -79,10 +79,10 @@ def test_a_notification_without_end_is_read_when_it_is_over(checkout, daemon, pt
     for n in (1, 2):
         port.send(octets)
         sent = time.time()
-        until(lambda n=n: len(seen.readings()) == n, "the reading", 10)
+        until(lambda n=n: len(seen.readings()) == n, "the reading")
         reading = seen.readings()[-1]
         assert (reading["p_import_w"], reading["a_import_wh"]) == (1_956, 4_913_794)
-        assert abs(_seconds(reading["t_rx"]) - sent) < 1, "the time of receipt is that of the octets"
+        assert abs(_seconds(reading["t_rx"]) - sent) < 1.5, "it is that of the octets: 2 s of silence prove the end"
     assert until(lambda: seen.state() == "ok", "the state")
 
 

@@ -115,7 +115,8 @@ def record(checkout: Path, tmp_path: Path) -> Path:
     """The record of a real pytest run over tests that end in every way there is."""
     area = tmp_path / "tests" / "area"
     area.mkdir(parents=True)
-    (tmp_path / "tests" / "conftest.py").write_text((checkout / "tests" / "conftest.py").read_text())
+    for name in ("conftest.py", "ports.py"):
+        (tmp_path / "tests" / name).write_text((checkout / "tests" / name).read_text())
     (tmp_path / "pyproject.toml").write_text((checkout / "pyproject.toml").read_text())
     (area / "test_all.py").write_text(AREA)
     (area / "test_broken.py").write_text("import nothing_of_that_name\n")

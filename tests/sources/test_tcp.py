@@ -31,9 +31,11 @@ async def bridge(serve: Serve, host: str = "127.0.0.1", port: int = 0) -> AsyncI
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        for _ in range(10):  # a connection that was accepted just now becomes a writer some turns later
+            await asyncio.sleep(0)
         for writer in writers:
-            writer.close()
-        await asyncio.sleep(0)
+            writer.transport.abort()
+        await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
 
 
 def saying(data: bytes) -> Serve:

@@ -88,6 +88,21 @@ def test_texts_are_shown_where_they_are_printable() -> None:
     assert telegram.identification == "EMH"
 
 
+@pytest.mark.parametrize("other", [[], ["[7 o:1-0:96.5.5 - - - - b:1 -"]], ids=["by columns", "one by one"])
+def test_the_first_status_word_and_the_first_text_of_a_code_count(other: list[str]) -> None:
+    entries = [
+        *other,
+        "[7 o:1-0:16.7.0 - - u8:27 i8:0 i8:1 -",
+        "[7 o:1-0:1.8.0 u16:260 - u8:30 i8:0 u8:2 -",
+        "[7 o:1-0:16.7.0 u8:7 - u8:27 i8:0 i8:3 -",
+        "[7 o:1-0:16.7.0 u32:9 - u8:27 i8:0 i8:4 -",
+        *(f"[7 o:1-0:96.1.0 - - - - a:{text} -" for text in ("FIRST", "SECOND")),
+    ]
+    telegram = parse(*entries)
+    assert telegram.status == {"1-0:16.7.0": 7, "1-0:1.8.0": 260}
+    assert telegram.texts == {"1-0:96.1.0": "FIRST"}
+
+
 def test_a_list_as_value_is_passed_over_whole() -> None:
     telegram = parse("[7 o:129-0:96.8.0*1 - - - - [2 u8:1 [2 u8:1 u32:1982288 -", POWER)
     assert [code for code, *_ in telegram.registers] == ["1-0:16.7.0"]
@@ -180,7 +195,7 @@ def test_a_layout_is_the_same_object_while_nothing_but_values_changes() -> None:
 
 #: with and without status, unit and value, numbers and texts of several sizes, one code twice
 ENTRIES = [
-    *(f"[7 o:1-0:{c}.7.0 {s} - {u} i8:-1 {v} -" for c in (1, 16) for s in ("-", "u16:4") for u in ("u8:27", "-")
+    *(f"[7 o:1-0:{c}.7.0 {s} - {u} i8:-1 {v} -" for c in (1, 16) for s in ("-", "u16:4", "u8:3") for u in ("u8:27", "-")
       for v in ("i8:-5", "i16:500", "i32:-70000", "u64:9", "x:8301", "-")),
     "[7 o:1-0:1.8.0 u32:256 u32:5 u8:30 i8:1 i64:77 -", "[7 o:1-0:1.8.0 u8:3 [2 u8:1 u32:9 u8:30 i8:0 u24:78 -",
     "[7 o:129-129:199.130.3 - - - - x:454d48 -", "[7 o:129-129:199.130.3 - - - - x:49534b -",
