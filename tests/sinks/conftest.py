@@ -104,6 +104,15 @@ class Subscriber:
     def topics(self) -> list[str]:
         return [message.topic for message in self.messages]
 
+    def catch_up(self) -> None:
+        """Wait for what the broker has for it by now: what it says itself comes back behind that."""
+        self.client.publish("caught/up", qos=1)
+        deadline = time.monotonic() + 30
+        while "caught/up" not in self.topics():
+            assert time.monotonic() < deadline, "the broker says nothing"
+            time.sleep(0.01)
+        self.messages[:] = [message for message in self.messages if message.topic != "caught/up"]
+
     def last(self, topic: str) -> paho.MQTTMessage | None:
         return next((message for message in reversed(self.messages) if message.topic == topic), None)
 

@@ -33,8 +33,8 @@ def publish():
         client = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=protocol)
         client.connect("127.0.0.1", port)
         client.loop_start()
-        for topic, payload in messages:
-            client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(20)
+        for sent in [client.publish(topic, payload, qos=1, retain=retain) for topic, payload in messages]:
+            sent.wait_for_publish(20)
         client.disconnect()
         client.loop_stop()
 
@@ -47,7 +47,7 @@ def bundles(seen):
 
 def retained(subscribe, port):
     late = subscribe(port, discovery=True)
-    time.sleep(0.3)
+    late.catch_up()
     return {m.topic: m.payload for m in late.messages if m.topic.startswith("homeassistant/") and m.payload}
 
 
@@ -76,8 +76,13 @@ def test_a_consumer_that_follows_discovery_gets_the_values(
             await until(lambda: seen.payload("meterd/main/p_net_w") == "-7")
             await asyncio.sleep(announcer.REPEAT_AFTER_S)
             before = len(seen.messages)
-            sink.deliver(make_item(seq=3, p_net_w=-8))
-            await until(lambda: "meterd/main/sub/1/reading" in seen.topics()[before:])
+
+            def repeated() -> bool:
+                sink.deliver(make_item(seq=3, p_net_w=-8))
+                return "meterd/main/sub/1/reading" in seen.topics()[before:]
+
+            await until(repeated)
+            await until(lambda: seen.payload("meterd/main/p_net_w") == "-8")
 
     asyncio.run(main())
     before_farewell = [m for m in seen.messages if m.payload != b"offline"]
@@ -92,7 +97,13 @@ def test_a_consumer_that_follows_discovery_gets_the_values(
 def test_discovery_is_retained_and_an_empty_one_is_taken_back(
     broker, subscribe, make_sink, running, until, make_item
 ) -> None:
-    def session(**options):
+    def session(*wanted, **options):
+        seen = subscribe(broker.port, discovery=True)
+
+        def told() -> set[str]:
+            last = {m.topic: m.payload for m in list(seen.messages) if m.topic.startswith("homeassistant/")}
+            return {topic.split("/")[1] for topic, payload in last.items() if payload}
+
         async def main() -> None:
             sink = make_sink(broker.port, **options)
             async with running(sink):
@@ -100,15 +111,15 @@ def test_discovery_is_retained_and_an_empty_one_is_taken_back(
                 await asyncio.sleep(3 * announcer.SETTLE_S)
                 sink.deliver(make_item(seq=2))
                 await asyncio.sleep(3 * announcer.GAP_S)
-                await until(lambda: not sink._link.unacked)
+                await until(lambda: told() == set(wanted) and sink._link and not sink._link.unacked)
 
         asyncio.run(main())
-        return {topic.split("/")[1] for topic in retained(subscribe, broker.port)}
+        return {topic.split("/")[1] for topic in retained(subscribe, broker.port)} == set(wanted)
 
-    assert session(discovery="both") == {"device", "sensor", "binary_sensor"}
-    assert session() == {"device"}
-    assert session(discovery="component") == {"sensor", "binary_sensor"}
-    assert session(discovery="off") == set()
+    assert session("device", "sensor", "binary_sensor", discovery="both")
+    assert session("device")
+    assert session("sensor", "binary_sensor", discovery="component")
+    assert session(discovery="off")
 
 
 def test_a_birth_message_is_answered_and_a_retained_one_is_not(

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -89,7 +88,7 @@ def test_topics_qos_retention_and_expiry(
     assert states == [b"offline", b"online", b"online", b"offline", b"offline"]
 
     late = subscribe(broker.port)
-    time.sleep(0.3)
+    late.catch_up()
     energy = {f"meterd/main/{name}" for name in QUANTITIES if name.startswith("a_")} if retain_energy else set()
     assert set(late.topics()) == {"meterd/status", "meterd/main/availability", "meterd/main/state"} | energy
     assert late.payload("meterd/status") == late.payload("meterd/main/availability") == "offline"
