@@ -180,7 +180,7 @@ def test_line_errors_are_those_of_the_driver(monkeypatch, tmp_path):
 def test_a_burst_has_ended_when_the_next_one_begins():
     """Also where nobody looked in between, because the process stood still."""
     attempt = fresh(LINES[0])
-    attempt.take(bytes(40), 1.0)
+    attempt.take(bytes(range(0x41, 0x69)), 1.0)
     assert not attempt.is_over(1.1, lambda heard: True, LONGEST_S)
-    attempt.take(bytes(40), 2.0)
+    attempt.take(bytes(range(0x41, 0x69)), 2.0)
     assert attempt.is_over(2.1, lambda heard: True, LONGEST_S)
