@@ -141,6 +141,11 @@ class Track:
         return held
 
     @property
+    def is_all(self) -> bool:
+        """Whether every octet so far belongs to a whole frame."""
+        return self.link.noise == 0 and all(isinstance(outcome, Frame) for outcome in self.held)
+
+    @property
     def pending(self) -> int:
         """Octets of a frame that is not complete yet, or of a message that is not."""
         return self.link.pending + (self._unwrapper.pending if self._unwrapper else 0)
@@ -175,23 +180,25 @@ class Decoder:
     """Decodes the stream of one meter.
 
     `profiles` holds the meter's profile, or all candidates of `auto`; `zone_of` gives the tzinfo of an IANA name; `tz`
-    overrides the zone of the profile; `security` holds the keys; `observe` is shown each step as it is taken. Neither
+    overrides the zone of the profile; `link` names the link where it is known, else every link of a profile is tried;
+    `security` holds the keys; `observe` is shown each step as it is taken. Neither
     feed nor close raises for what a meter sends.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what is known of a meter
         self,
         profiles: Sequence[Profile],
         zone_of: Callable[[str], tzinfo],
         *,
         tz: str | None = None,
+        link: str | None = None,
         security: Security | None = None,
         observe: Callable[[Step], None] | None = None,
     ) -> None:
         self._profiles = sorted(profiles, key=lambda profile: (-profile.match.priority, profile.name))
         self._zone_of = zone_of
         self._tz = tz
-        wanted = {profile.link for profile in self._profiles}
+        wanted = {link} if link else {profile.link for profile in self._profiles}
         self._tracks = [Track(name, security or Security()) for name in LINKS if name in wanted]
         self._observe = observe or (lambda _: None)
         self._grammars = {name: make() for name, make in GRAMMARS.items()}
@@ -259,9 +266,12 @@ class Decoder:
         return self._results(track, found)
 
     def _best_of_held(self) -> list[Result]:
-        """At the end of the input: damage in a checked link is more likely than a frame of an unchecked one in it."""
+        """At the end of the input: damage in a checked link is more likely than a frame of an unchecked one in it.
+
+        Unless there is nothing but frames of the unchecked one: then the damage is a chance inside their ciphertext.
+        """
         held = [track for track in self._tracks if any(map(_damaged, track.held))]
-        track = min(held, key=lambda track: track.name in UNCHECKED, default=None)
+        track = min(held, key=lambda track: (not track.is_all, track.name in UNCHECKED), default=None)
         return self._settle(track, track.take_held()) if track else []
 
     def _results(self, track: Track, outcomes: Iterable[Frame | LinkError]) -> list[Result]:

@@ -16,6 +16,7 @@ COMMANDS: dict[str, str] = {
     "status": "ask the running daemon for the state of its meters and outlets",
     "setup": "set a meter up: port, line, meter, key, broker, configuration",
     "key": "enter, list, prove and remove the keys that the operator issued",
+    "detect": "say what sends on a port, or what is in a capture, with the evidence",
     "decode": "turn the bytes of a file into item P",
     "export": "print readings of the journal",
     "simulate": "be a simulated meter on a pseudo-terminal or TCP port",

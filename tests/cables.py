@@ -19,6 +19,8 @@ from gateway.simulator.keys import MeterKeys
 from gateway.simulator.push_meter import simulated
 
 JOIN_S = 60.0
+#: bits of an octet on the line, and how much of it a paced cable carries at once (s)
+BITS, PIECE_S = 10, 0.05
 #: what tcgetattr calls a speed
 SPEEDS = {getattr(termios, name): int(name[1:]) for name in dir(termios) if name[0] == "B" and name[1:].isdigit()}
 
@@ -90,11 +92,17 @@ class Household:
 
 
 class Cable:
-    """A pseudo-terminal behind a link; a thread sends telegrams, each as a UART at the reader's speed gives it."""
+    """A pseudo-terminal behind a link; a thread sends telegrams, each as a UART at the reader's speed gives it.
 
-    def __init__(self, link: Path, telegram: Callable[[int], bytes], line: Line | None, interval_s: float) -> None:
+    `paced`: octets come when the line has carried them, and a reader that changes its speed meanwhile gets the rest so.
+    """
+
+    def __init__(
+        self, link: Path, telegram: Callable[[int], bytes], line: Line | None, interval_s: float, *, paced: bool = False
+    ) -> None:
         self.link = link
         self._telegram, self._line, self._interval_s = telegram, line, interval_s
+        self._pace = line.baud / BITS if paced and line else None
         self._master, slave = os.openpty()
         tty.setraw(slave)
         os.set_blocking(self._master, False)
@@ -107,13 +115,20 @@ class Cable:
     def _send(self) -> None:
         number = 0
         while not self._ended.wait(self._interval_s):
-            data = self._at_speed(self._telegram(number))
+            telegram = self._telegram(number)
             number += 1
-            if not self._is_read():
-                continue
-            for at in range(0, len(data), 1_024):
-                with suppress(BlockingIOError, OSError):
-                    os.write(self._master, data[at : at + 1_024])
+            step = max(1, int(self._pace * PIECE_S)) if self._pace else len(telegram) or 1
+            for at in range(0, len(telegram), step):
+                self._write(telegram[at : at + step])
+                if self._pace:
+                    self._ended.wait(step / self._pace)
+
+    def _write(self, octets: bytes) -> None:
+        """Send octets as they are read, where somebody reads."""
+        data = self._at_speed(octets)
+        for at in range(0, len(data) if self._is_read() else 0, 1_024):
+            with suppress(BlockingIOError, OSError):
+                os.write(self._master, data[at : at + 1_024])
 
     def _at_speed(self, data: bytes) -> bytes:
         speed = SPEEDS[termios.tcgetattr(self._master)[4]]

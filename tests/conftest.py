@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,6 +37,22 @@ def corpus() -> Path:
     if not folder.is_dir():
         pytest.skip("no shared corpus beside the checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def uart() -> Callable[..., tuple[bytes, int]]:
+    """What is read of octets: `uart(octets, sent, read)`, with the lines of gateway.setup.listen."""
+    from tests.cables import received
+
+    return received
+
+
+@pytest.fixture(scope="session")
+def household() -> Callable[..., Any]:
+    """A simulated meter and its telegrams: tests.cables.Household."""
+    from tests.cables import Household
+
+    return Household
 
 
 class Broker:

@@ -38,3 +38,10 @@ def title(text: str) -> bytes:
     if len(found) != 8:
         raise argparse.ArgumentTypeError(f"{text!r} is no system title: write 16 hexadecimal digits (8 octets)")
     return found
+
+
+def seconds(text: str) -> int:
+    """Read a time to wait; raises argparse.ArgumentTypeError."""
+    if not text.isdecimal() or not 1 <= int(text) <= 3_600:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of seconds from 1 to 3600")
+    return int(text)

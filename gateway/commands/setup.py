@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.commands import configuration
-from gateway.commands.arguments import title, zone
+from gateway.commands.arguments import seconds, title, zone
 from gateway.commands.setup_dialogue import Dialogue, StoppedError
 from gateway.commands.setup_plan import Plan
 
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     meter("--port", metavar="PORT", help="/dev/serial/by-id/... or socket://HOST:PORT")
     meter("--baud", type=int, metavar="N", help="try this speed only")
     meter("--framing", choices=FRAMINGS, help="try this framing only")
-    meter("--seconds", type=_seconds, default=65, metavar="N", help="wait so long for the first octet (65)")
+    meter("--seconds", type=seconds, default=65, metavar="N", help="wait so long for the first octet (65)")
     meter("--no-listen", action="store_true", help="write what the options say, without a look at the line")
     meter("--profile", metavar="NAME", help="a profile of docs/meters, instead of recognising the meter")
     meter("--name", metavar="NAME", help="its name in topics: 1 to 32 of a-z, 0-9, _ and -")
@@ -133,12 +133,6 @@ def _interrupted(*_: Any) -> None:
 
 def _title(text: str) -> str:
     return title(text).hex().upper()
-
-
-def _seconds(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 3_600:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of seconds from 1 to 3600")
-    return int(text)
 
 
 def _port(text: str) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from decoders.cipher import KeyTextError
 from decoders.counters import RANK
 from decoders.decoder import TITLES
+from decoders.detect import ANYWHERE
 from decoders.model import Frame
 from gateway import keys
 from gateway.commands import key_prove
@@ -20,7 +21,6 @@ from gateway.commands.setup_line import STRANGE, again, described
 from gateway.commands.setup_plan import Plan
 from gateway.key_material import KeyFileError, Material, combined, parse_keys, parse_one
 from gateway.settings import MeterSettings
-from gateway.setup.recognise import ANYWHERE
 
 NAME = re.compile(r"[a-z0-9_-]{1,32}")
 #: how often a key may be entered

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
+from decoders.decoder import Security
+from decoders.recognise import Recognised
 from gateway.commands.setup_dialogue import StoppedError
 from gateway.commands.setup_plan import Plan
 from gateway.profiles import Profile, ProfileSyntaxError
 from gateway.setup import listen, ports
+from gateway.setup.candidates import candidates, detected, recognised
 from gateway.setup.listen import Attempt, Heard, Line, Watcher
-from gateway.setup.recognise import Recognised, candidates, recognise
 from gateway.sources import problem
 
 SILENT = (
@@ -23,6 +25,8 @@ STRANGE = (
     "Whole telegrams arrive, and no profile reads them. Capture some and try `meterd decode --explain FILE`; a report"
     " with that helps everybody with this meter."
 )
+#: profiles of an encrypted meter that are named
+LIKELY = 3
 
 
 def check_profile(plan: Plan) -> None:
@@ -90,15 +94,19 @@ def again(plan: Plan, *, unverified: bool = False) -> Recognised:
     if heard is None:
         return Recognised()
     keys = plan.material.keys() if plan.material.encryption else None
-    return recognise(
-        heard.octets,
-        _among(plan.args.profile),
-        link=heard.link,
-        keys=keys,
-        system_title=plan.args.system_title,
-        timezone=plan.timezone,
-        unverified_by_person=unverified,
-    )
+    security = Security(keys, _title(plan), unverified_by_person=unverified)
+    return recognised(heard.octets, _among(plan.args.profile), link=heard.link, tz=plan.timezone, security=security)
+
+
+def _title(plan: Plan) -> bytes | None:
+    return bytes.fromhex(plan.args.system_title) if plan.args.system_title else None
+
+
+def _likely(plan: Plan, among: Sequence[Profile]) -> list[Profile]:
+    """The profiles of an encrypted meter that are likeliest by length, tag and manufacturer."""
+    assert plan.heard is not None  # noqa: S101  # called with what was heard
+    best = detected(plan.heard.octets, among).best
+    return list(best.profiles[:LIKELY]) if best and best.ciphered and len(among) > 1 else []
 
 
 def described(profile: Profile) -> str:
@@ -119,14 +127,15 @@ def _scan(plan: Plan, among: Sequence[Profile]) -> list[Attempt]:
     seconds = plan.args.seconds
 
     def enough(heard: Heard) -> bool:
-        return recognise(heard.octets, among, link=heard.link, system_title=plan.args.system_title).is_certain
+        security = Security(system_title=_title(plan))
+        return recognised(heard.octets, among, link=heard.link, security=security).is_certain
 
     def waiting() -> None:
         plan.talk.say(
             f"Nothing for {listen.LONGEST_S:.0f} s. Some meters send once a minute: listening for {seconds} s."
         )
 
-    watcher = Watcher(lambda attempt: plan.talk.say(_attempt_line(attempt)), waiting)
+    watcher = Watcher(lambda attempt: plan.talk.say(attempt_line(attempt)), waiting)
     return listen.scan(plan.port, _lines(plan, among), enough, watcher, silence_s=seconds)
 
 
@@ -141,7 +150,7 @@ def _lines(plan: Plan, among: Sequence[Profile]) -> Sequence[Line]:
     return fitting or [Line(args.baud or 115_200, args.framing or "8N1")]
 
 
-def _attempt_line(attempt: Attempt) -> str:
+def attempt_line(attempt: Attempt) -> str:
     """The evidence of one attempt in one line."""
     if attempt.trouble:
         return attempt.trouble.detail
@@ -179,16 +188,16 @@ def _name(plan: Plan, among: Sequence[Profile]) -> None:
     """Say what was heard, and which meter it is."""
     heard, talk = plan.heard, plan.talk
     assert heard is not None  # noqa: S101  # called with what was heard
-    if heard.line is None and heard.is_seven:
+    if heard.line is None and heard.is_seven and heard.link == "p1":
         raise StoppedError(f"{plan.port}: the bridge reads 7E1 as 8N1: set it to 7 data bits and even parity")
-    plan.recognised = found = recognise(heard.octets, among, link=heard.link, system_title=plan.args.system_title)
+    plan.recognised = found = again(plan)
     talk.title("Meter")
     ciphered = found.ciphered
     if ciphered:
-        talk.say(
-            f"Encrypted telegrams: system title {ciphered.system_title}, counter {ciphered.counter}, security control"
-            f" {ciphered.security_control}. They open with the operator's key."
-        )
+        talk.say(f"Encrypted telegrams: {ciphered}. They open with the operator's key.")
+        likely = [profile.name for profile in _likely(plan, among)]
+        if likely:
+            talk.say(f"Profiles that it may be: {', '.join(likely)}.")
     elif found.reading and found.profile:
         talk.say(f"{described(found.profile)}, {_telegrams(heard.evidence.count)}, not encrypted.")
     else:

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from decoders.recognise import Recognised
 from gateway.commands.setup_dialogue import Dialogue
 from gateway.key_material import Material
 from gateway.settings import MeterSettings, Settings
 from gateway.setup.listen import Heard
-from gateway.setup.recognise import Recognised
 
 
 @dataclass

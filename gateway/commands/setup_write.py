@@ -16,6 +16,7 @@ from gateway.item_p import ItemP, to_dict
 from gateway.key_material import KeyFileError
 from gateway.setup import document
 from gateway.setup.files import Changes, all_or_nothing
+from gateway.setup.suggestion import meter_table
 
 UNITS = tuple(
     Path(folder) / "systemd/system/meterd.service" for folder in ("/etc", "/usr/local/lib", "/usr/lib", "/lib")
@@ -113,14 +114,8 @@ def _meter(plan: Plan) -> dict[str, Any]:
     """The keys of `[[meter]]`: only what differs from the defaults of the profile."""
     args, line = plan.args, plan.heard.line if plan.heard else None
     profile = None if plan.profile == "auto" else profiles.load(plan.profile)
-    baud, framing = (line.baud, line.framing) if line else (args.baud, args.framing)
-    known = (profile.line.baud, profile.line.framing) if profile else (115_200, "8N1")
-    values: dict[str, Any] = {"name": plan.name, "port": plan.port}
-    values |= {"profile": plan.profile} if profile else {}
-    values |= {"baud": baud} if baud not in (None, known[0]) else {}
-    values |= {"framing": framing} if framing not in (None, known[1]) else {}
     optional = {"timezone": plan.timezone, "min_auth": plan.min_auth, "system_title": args.system_title}
-    return values | {key: value for key, value in optional.items() if value is not None}
+    return meter_table(plan.name, plan.port, profile, line or (args.baud, args.framing), **optional)
 
 
 def _mqtt(plan: Plan) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""What `meterd setup` finds out and writes, without a word to a person: ports, lines, meters, brokers, the file.
+"""What `meterd setup` and `meterd detect` find out and write, without a word to a person.
 
-`listen` scans line parameters and knows no meter, `evidence` knows frames and no port, `recognise` names the meter.
+`listen` scans line parameters and knows no meter, `candidates` knows the meters, `suggestion` is the table of one.
 """

@@ -41,7 +41,7 @@ def filled(template: str, meter: Table, tables: Mapping[str, Table | None], *, h
 
 def added(text: str, meter: Table, *, heard: str, today: date) -> str:
     """A configuration with one more `[[meter]]` behind its last one; raises DocumentError where it takes none."""
-    block = [f"# Added by `meterd setup` on {today}; {heard}", "[[meter]]", *_lines(meter), ""]
+    block = [f"# Added by `meterd setup` on {today}; {heard}", "[[meter]]", *lines_of(meter), ""]
     before = tomllib.loads(text)
     wanted = before | {"meter": [*before.get("meter", []), dict(meter)]}
     # only at line feeds: a line of a person's keeps its carriage return, and whatever else stands in it
@@ -54,7 +54,8 @@ def added(text: str, meter: Table, *, heard: str, today: date) -> str:
     raise DocumentError("the meters of this configuration are written in a form to which nothing can be added")
 
 
-def _lines(table: Table) -> list[str]:
+def lines_of(table: Table) -> list[str]:
+    """A table, one line for each key."""
     return [f"{key} = {_value(value)}" for key, value in table.items()]
 
 

@@ -1,7 +1,8 @@
 """Finds the line parameters of a port: opens it with one set after the other, and stops as soon as one is proved.
 
 Each attempt is bounded in time. A meter that is silent is silent with every set, so the first attempt decides that;
-octets in which no frame begins show at once, when the first whole burst of them is over, that the set is wrong.
+octets in which no frame begins show at once, when the first whole burst of them is over, that the set is wrong. A line
+that is read too fast tells its speed by its shortest bit, so that the next set is hardly ever a guess.
 """
 
 import asyncio
@@ -11,8 +12,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
+from decoders.evidence import Evidence, SevenBits
 from gateway.settings import MeterSettings
-from gateway.setup.evidence import Evidence, SevenBits
 from gateway.sources import Chunk, PortEvent, Source, create
 
 #: seconds for one set of line parameters (most meters send every 10 s), and for a line without any octet (one a minute)
@@ -49,8 +50,13 @@ LINES = (
     Line(9_600, "8E1"),
     Line(19_200, "8N1"),
     Line(4_800, "8N1"),
+    Line(2_400, "7E1"),
+    Line(1_200, "7E1"),
+    Line(300, "8E1"),
     Line(300, "7E1"),
 )
+#: times that a line must be slower at least than it was read, to be seen in its octets
+SLOWER = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +104,10 @@ class Attempt:
     @property
     def heard(self) -> Heard | None:
         """The line, once its frames prove it."""
-        if self.evidence.link:
-            return Heard(self.line, self.evidence.link, self.evidence)
-        if self.seven and self.seven.link:
-            return Heard(self.line and Line(self.line.baud, "7E1"), self.seven.link, self.seven)
-        return None
+        if self.seven and self.evidence.looks_like_seven_bits:
+            line = self.line and Line(self.line.baud, "7E1")
+            return Heard(line, self.seven.link, self.seven) if self.seven.link else None
+        return Heard(self.line, self.evidence.link, self.evidence) if self.evidence.link else None
 
     def take(self, data: bytes, at_s: float) -> None:
         """Take octets, and note whether they begin a burst that was not cut by the opening of the port."""
@@ -126,10 +131,26 @@ class Attempt:
             marks = (heard.evidence.count, quiet_s >= GAP_S)
             is_news, self._looked = marks != self._looked, marks
             return (is_news and enough(heard)) or now_s >= (self.first_s or 0) + more_s
+        if self.is_too_fast:
+            return True
         if self.evidence.count or self.evidence.damaged:
             return now_s >= max(more_s, longest_s) or self.octets >= MORE_TIMES * FLOOD
         wrong = (self.line_errors or 0) >= LINE_ERRORS or self.octets >= FLOOD
         return wrong or self._ended or (self._whole and quiet_s >= GAP_S) or now_s >= longest_s
+
+    @property
+    def speeds(self) -> tuple[float, float]:
+        """Between which speeds (bit/s) the line is, as far as its octets tell."""
+        times = self.evidence.times_slower
+        if self.line is None or times is None:
+            return 0.0, float("inf")
+        shortest, longest = times
+        return self.line.baud / longest, self.line.baud / shortest if shortest >= SLOWER else float("inf")
+
+    @property
+    def is_too_fast(self) -> bool:
+        """Whether the octets are those of a slower line."""
+        return self.speeds[1] < float("inf")
 
     @property
     def octets(self) -> int:
@@ -176,9 +197,7 @@ def scan(
     """
     attempts: list[Attempt] = []
     is_bridge = "://" in port
-    for line in lines[:1] if is_bridge else lines:
-        if attempts and attempts[-1].line and line in _told_apart(attempts):
-            continue
+    while line := next_line(lines, attempts):
         slow = bool(attempts) and (attempts[0].first_s or 0) > LONGEST_S
         longest_s = min(LONGEST_S, silence_s) if attempts and not slow else silence_s
         attempt = Attempt(None if is_bridge else line, seven=SevenBits() if line.framing == "8N1" else None)
@@ -186,9 +205,24 @@ def scan(
         asyncio.run(_listen(source, attempt, enough, longest_s, watcher))
         attempts.append(attempt)
         watcher.attempted(attempt)
-        if attempt.trouble or attempt.heard or not attempt.octets:
+        if is_bridge or attempt.trouble or attempt.heard or not attempt.octets:
             break
     return attempts
+
+
+def next_line(lines: Sequence[Line], attempts: Sequence[Attempt]) -> Line | None:
+    """The set to try next: of the speeds that the line can have the fastest, else in order; None where none is left.
+
+    The fastest, because a set that is too fast tells the speed, and one that is too slow tells nothing.
+    """
+    settled = {attempt.line for attempt in attempts} | _told_apart(attempts)
+    left = [line for line in lines if line not in settled]
+    lowest = max((attempt.speeds[0] for attempt in attempts), default=0.0)
+    highest = min((attempt.speeds[1] for attempt in attempts), default=float("inf"))
+    fitting = [line for line in left if lowest <= line.baud <= highest]
+    if fitting and highest < float("inf"):
+        return max(fitting, key=lambda line: line.baud)
+    return next(iter(left), None)
 
 
 def _told_apart(attempts: Sequence[Attempt]) -> set[Line]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import decoding
+import detection
 import first_entity
 import latency
 import many
@@ -26,9 +27,10 @@ PARTS: dict[str, tuple[Callable[[float], list[report.Figure]], float]] = {
     "pushes": (pushes.figures, 0.10),
     "mbus": (mbus.figures, 0.05),
     "sml": (sml_files.figures, 0.05),
-    "latency": (latency.figures, 0.20),
+    "latency": (latency.figures, 0.15),
     "virtual": (virtual.figures, 0.10),
-    "resources": (resources.figures, 0.15),
+    "resources": (resources.figures, 0.10),
+    "detection": (detection.figures, 0.10),
     "entity": (first_entity.figures, 0.10),
     "many": (many.figures, 0.15),
 }

@@ -20,20 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from gateway.setup.listen import Line
-from tests.cables import Cable, Household, received
+from tests.cables import Cable, Household
 
 DEADLINE_S = 60.0
-
-
-@pytest.fixture(scope="session")
-def uart() -> Callable[[bytes, Line, Line], tuple[bytes, int]]:
-    """What is read of octets: `uart(octets, sent, read)`."""
-    return received
-
-
-@pytest.fixture(scope="session")
-def household() -> Callable[..., Household]:
-    return Household
 
 
 @pytest.fixture

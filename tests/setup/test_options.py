@@ -86,7 +86,7 @@ def test_a_slow_line_with_parity_and_a_key_in_base64(setup, cable, household, ke
     assert (done.returncode, done.stderr) == (0, "")
     told = steps(done)
     attempts = told["line"]["attempts"]
-    assert [attempt["line"] for attempt in attempts] == ["115200 8N1", "2400 8E1"]
+    assert [attempt["line"] for attempt in attempts] == ["115200 8N1", "9600 8N1", "2400 8E1"]
     assert attempts[0]["octets"] > 0 == attempts[0]["frames"]
     assert (told["line"]["link"], told["key"]["verdict"]) == ("mbus", "right")
     assert told["reading"]["item_p"]["auth"] == "unverified"
