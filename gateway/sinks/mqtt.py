@@ -202,7 +202,7 @@ class MqttSink:
             self._link = None
 
     def _greet(self, link: Link) -> None:
-        """Tell a new connection everything: status, availability and state of each meter, valid readings."""
+        """Tell a new connection everything: availability, state and valid reading of each meter, then status."""
         _log.info("connected to broker %s with MQTT %s", place(self._settings), link.protocol)
         self._counters["reconnects"] += self._connections > 0
         self._connections += 1
@@ -213,10 +213,12 @@ class MqttSink:
         link.on_free = self._serve_all
         link.on_refused = self._refused
         self._link, self._listens = link, False
-        # the broker may still hold `online` of a meter that is silent now: it is corrected before we are `online`
+        # the broker may hold `online` of a meter that is silent now, and a consumer the reading before the outage:
+        # both are corrected before we are `online`
         now = self._monotonic()
-        news = [message for meter in self._meters.values() for message in self._news(meter, now)]
-        link.publish([*news, self._status(topics.ONLINE)])
+        for meter in self._meters.values():
+            self._serve(meter, now)
+        link.publish([self._status(topics.ONLINE)])
         if self._announcer:
             self._announcer.connected(self._monotonic())
         self._listen(link)
