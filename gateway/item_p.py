@@ -92,11 +92,12 @@ def to_dict(item: ItemP, *, registers: bool = False) -> dict[str, Any]:
 
     Energy that is carried has its own, older `reg_t`: that is how a reader tells it from what the telegram said.
     """
-    reading, energy = item.reading, item.carried
+    reading, energy, t = item.reading, item.carried, utc(item.t)
+    reg_t = energy.reg_t if energy else _register_time(item)
     known: dict[str, Any] = {
         "schema": SCHEMA,
         "meter": item.meter,
-        "t": utc(item.t),
+        "t": t,
         "t_source": item.t_source,
         "t_meter": reading.t_meter,
         "t_rx": utc(item.t_rx, "milliseconds"),
@@ -106,7 +107,7 @@ def to_dict(item: ItemP, *, registers: bool = False) -> dict[str, Any]:
         "p_net_w": reading.p_net_w,
         "a_import_wh": energy.a_import_wh if energy else reading.a_import_wh,
         "a_export_wh": energy.a_export_wh if energy else reading.a_export_wh,
-        "reg_t": utc(energy.reg_t if energy else _register_time(item)),
+        "reg_t": t if reg_t == item.t else utc(reg_t),
         "quality": reading.quality,
         "auth": reading.auth,
         "seq": item.seq,
@@ -147,7 +148,7 @@ def sub_to_dict(sub: SubReading, *, meter: str, device: str | None, auth: str, s
 
 def utc(t: datetime | None, timespec: str = "auto") -> str | None:
     """An aware datetime as `2026-11-21T22:20:05Z`."""
-    return None if t is None else t.astimezone(UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
+    return None if t is None else f"{(t if t.tzinfo is UTC else t.astimezone(UTC)).isoformat(timespec=timespec)[:-6]}Z"
 
 
 def _register_time(item: ItemP) -> datetime | None:
