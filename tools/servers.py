@@ -6,9 +6,10 @@ import shutil
 import subprocess
 import sys
 
-#: program that a test starts: the Debian package that brings it
+#: program that a test starts: the Debian package that brings it (node runs the function that the ioBroker page gives)
 SERVERS: dict[str, str] = {
     "mosquitto": "mosquitto",
+    "node": "nodejs",
 }
 #: C library that a test compares with: the Debian package that brings it
 LIBRARIES: dict[str, str] = {
