@@ -29,7 +29,8 @@ _GOOD_AFTER_S = 30.0
 #: connections in a row that the broker closed, without saying why, within _GOOD_AFTER_S
 _SUSPICIOUS_CLOSES = 3
 
-_log = logging.getLogger(__name__)
+#: the event in the log is `mqtt`, whichever module says it
+_log = logging.getLogger("gateway.sinks.mqtt")
 
 
 def backoff_s(attempt: int, cap_s: int) -> float:
