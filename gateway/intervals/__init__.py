@@ -1,0 +1,1 @@
+"""Intervals that add up: register readings folded into energy per quarter-hour, hour, day and month; pure modules."""
