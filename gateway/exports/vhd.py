@@ -1,0 +1,122 @@
+"""ValidatedHistoricalData v1.04, the EU's common format (EDDIE CIM, IEC 62325-451 style; docs/exports.md).
+
+One TimeSeries per local day and direction, so that a correction raises the version of that day alone. Each interval has
+its position; one without a validated quantity says A02 (not available) and no number.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+from xml.sax.saxutils import escape, quoteattr
+
+from gateway.exports.about import (
+    LONG,
+    About,
+    ExportError,
+    by_day,
+    decimal,
+    minute,
+    point_of,
+    second,
+    shown,
+    validated_only,
+)
+from gateway.intervals.model import Interval, Series, Status
+
+#: literally so, without a colon: the target namespace of the published schema
+NAMESPACE: Final = "https//eddie.energy/CIM/VHD_v1.04"
+#: ENTSO-E lists: QualityTypeList, EnergyProductTypeList, UnitOfMeasureTypeList, BusinessTypeList, DirectionTypeList
+QUALITY: Final[dict[Status, str]] = {"valid": "A04", "estimated": "A03", "edited": "A01", "missing": "A02"}
+PRODUCT: Final = {"active": "8716867000030", "reactive": "8716867000047"}
+#: quantity -> unit, and how its integers become that unit: a shift of the decimal point
+UNITS: Final = {"Wh": ("KWH", -3), "kWh": ("KWH", 0), "m3": ("MTQ", 0)}
+#: consumption is A04 and flows down (A02), production A01 and up (A01)
+FLOW: Final = {"import": ("A04", "A02"), "export": ("A01", "A01")}
+#: roles: A58 metered data administrator, A39 data provider
+SENDER_ROLE, RECEIVER_ROLE = "A58", "A39"
+MOST_VERSIONS: Final = 999
+MOST_ID: Final = 16
+
+
+def write(many: Iterable[Series], about: About) -> Iterator[bytes]:
+    """The document in pieces; raises ExportError for what the format cannot carry."""
+    validated_only(about, "VHD")
+    sender, receiver = _party(about.sender, "--sender"), _party(about.receiver, "--receiver")
+    created = second(about.created)
+    yield (
+        f"<?xml version='1.0' encoding='UTF-8'?>\n<VHD_Envelope xmlns={quoteattr(NAMESPACE)}>\n"
+        f"<messageDocumentHeader.creationDateTime>{created}</messageDocumentHeader.creationDateTime>\n"
+        "<messageDocumentHeader.metaInformation.documentType>validated-historical-data-market-document"
+        "</messageDocumentHeader.metaInformation.documentType>\n"
+        f"<MarketDocument>\n<mRID>{escape(about.new_id())}</mRID>\n<revisionNumber>104</revisionNumber>\n<type>A45</type>\n"
+        f"<createdDateTime>{created}</createdDateTime>\n"
+        f"<sender_MarketParticipant.mRID {sender}</sender_MarketParticipant.mRID>\n"
+        f"<sender_MarketParticipant.marketRole.type>{SENDER_ROLE}</sender_MarketParticipant.marketRole.type>\n"
+        f"<receiver_MarketParticipant.mRID {receiver}</receiver_MarketParticipant.mRID>\n"
+        f"<receiver_MarketParticipant.marketRole.type>{RECEIVER_ROLE}</receiver_MarketParticipant.marketRole.type>\n"
+        f"<period.timeInterval><start>{minute(about.start)}</start><end>{minute(about.end)}</end></period.timeInterval>\n"
+        "<process.processType>A16</process.processType>\n"
+    ).encode()
+    for series in many:
+        for day in by_day(series):
+            yield _time_series(series, [shown(interval, about) for interval in day], about)
+    yield b"</MarketDocument>\n</VHD_Envelope>\n"
+
+
+def scheme(party: str) -> str | None:
+    """The coding scheme of a party or point: A10 (GS1) for 13 or 18 digits, A01 for an EIC of 16 characters."""
+    if party.isdecimal() and party.isascii() and len(party) in (13, 18):
+        return "A10"
+    return "A01" if len(party) == MOST_ID and party.replace("-", "").isalnum() and party.isascii() else None
+
+
+def _party(party: str | None, option: str) -> str:
+    code = None if party is None else scheme(party)
+    if party is None or code is None or len(party) > MOST_ID:
+        raise ExportError(f"VHD needs {option}: a GLN of 13 digits or an EIC of 16 characters")
+    return f'codingScheme="{code}">{escape(party)}'
+
+
+def _time_series(series: Series, day: list[Interval], about: About) -> bytes:
+    business, flow = FLOW[series.direction]
+    unit, shift = _unit(series)
+    product = PRODUCT.get(series.kind)
+    point = point_of(series, "VHD")
+    periods = [[interval] for interval in day] if series.resolution in LONG else [day]
+    parts = [
+        "<TimeSeries>",
+        f"<version>{min(MOST_VERSIONS, max(1, *(interval.version for interval in day)))}</version>",
+        f"<mRID>{escape(about.new_id())}</mRID><businessType>{business}</businessType>",
+        f"<product>{product}</product>" if product else "",
+        f"<energy_Measurement_Unit.name>{unit}</energy_Measurement_Unit.name>",
+        f"<flowDirection.direction>{flow}</flowDirection.direction>\n",
+        *(_period(series.resolution, period, shift) for period in periods),
+        f'<marketEvaluationPoint.mRID codingScheme="{scheme(point) or "NAT"}">',
+        f"{escape(point)}</marketEvaluationPoint.mRID>",
+        "</TimeSeries>\n",
+    ]
+    return "".join(parts).encode()
+
+
+def _period(resolution: str, intervals: list[Interval], shift: int) -> str:
+    points = "".join(
+        f"<Point><position>{position}</position>{_quantity(interval, shift)}"
+        f"<energy_Quantity.quality>{QUALITY[interval.status]}</energy_Quantity.quality></Point>\n"
+        for position, interval in enumerate(intervals, 1)
+    )
+    bounds = f"<start>{minute(intervals[0].start)}</start><end>{minute(intervals[-1].end)}</end>"
+    return f"<Period><resolution>{resolution}</resolution><timeInterval>{bounds}</timeInterval>\n{points}</Period>"
+
+
+def _quantity(interval: Interval, shift: int) -> str:
+    if interval.quantity is None:
+        return ""
+    return f"<energy_Quantity.quantity>{decimal(interval.quantity, shift)}</energy_Quantity.quantity>"
+
+
+def _unit(series: Series) -> tuple[str, int]:
+    known = UNITS.get(series.unit.name)
+    if known is None:
+        raise ExportError(
+            f"VHD has no unit for {series.unit.name} ({series.meter}, {series.kind}): take jsonl or csv for it"
+        )
+    return known[0], known[1] + series.unit.exponent
