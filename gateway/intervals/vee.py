@@ -1,0 +1,159 @@
+"""Validation, estimation and editing of a local day: which versions follow from what was folded (docs/vee.md).
+
+Values in, values out. A day is judged from the latest versions that the fold or a person made, never from an earlier
+verdict, so that judging it again gives the same, and late data takes an estimate back.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from gateway.intervals.estimate import Estimate, fill, gaps
+from gateway.intervals.findings import Day, Finding, packed
+from gateway.intervals.model import Bound, Interval, Status, break_of, missing, revised
+from gateway.intervals.rules import judge, rejects
+
+#: methods of the fold whose bounds are measured
+MEASURED: Final = ("register",)
+#: a flat guess of the fold between two registers: estimation knows a better shape
+FLAT: Final = ("linear",)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What validation of a day came to."""
+
+    #: new versions, only those that differ from the current ones
+    versions: tuple[Interval, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def notices(self) -> tuple[Finding, ...]:
+        """What a person should be told (V14)."""
+        return tuple(finding for finding in self.findings if finding.effect == "notify")
+
+
+def run_day(day: Day) -> Outcome:
+    """Judge a day: drop duplicates, reject, estimate, judge the result, and give the versions that follow."""
+    slots, findings = _on_grid(day)
+    refused = rejects(day, [one for one in slots.values() if one.author != "person"])
+    findings += refused.values()
+    for start, _ in day.slots:
+        if slots[start].quantity is None:
+            findings.append(Finding("V02", "reject", start, {}))
+    results = _estimated(day, slots, refused)
+    findings += judge(day, results)
+    versions = [_verdict(day, results[start], findings) for start, _ in day.slots]
+    return Outcome(tuple(v for v in versions if _is_news(day.current.get(v.start), v)), tuple(findings))
+
+
+def edit(interval: Interval, quantity: int, reason: str) -> Interval:
+    """The version that a person makes of an interval; raises ValueError for a negative quantity or without a reason."""
+    if quantity < 0:
+        raise ValueError("a quantity is not negative: import and export are two series")
+    if not reason.strip():
+        raise ValueError("an edit needs a reason")
+    return revised(
+        interval,
+        quantity=quantity,
+        status="edited",
+        method="edit",
+        author="person",
+        reason=reason.strip(),
+        rules=(),
+        sum_break=break_of(interval, quantity),
+    )
+
+
+def _on_grid(day: Day) -> tuple[dict[int, Interval], list[Finding]]:
+    """The intervals of the day by start: V04 leaves out what is not on the grid, V03 all but the newest version."""
+    grid = dict(day.slots)
+    slots: dict[int, Interval] = {}
+    findings: list[Finding] = []
+    for interval in sorted(day.found, key=lambda one: (one.version, one.made or 0)):
+        if grid.get(interval.start) != interval.end:
+            inputs = {"start": interval.start, "end": interval.end}
+            findings.append(Finding("V04", "reject", None, inputs))
+            continue
+        older = slots.get(interval.start)
+        if older is not None and older.quantity != interval.quantity:
+            inputs = {"older": older.quantity, "newer": interval.quantity}
+            findings.append(Finding("V03", "drop", interval.start, inputs))
+        slots[interval.start] = interval
+    return {start: slots.get(start) or missing(start, end) for start, end in day.slots}, findings
+
+
+def _estimated(day: Day, slots: Mapping[int, Interval], refused: Mapping[int, Finding]) -> dict[int, Interval]:
+    """The intervals of the day, with an estimate where there is no value that can be used."""
+    empty = [start for start, one in slots.items() if start in refused or one.quantity is None or one.method in FLAT]
+    known = {start: one for start, one in slots.items() if start not in empty}
+    results = dict(slots)
+    for gap in gaps(day, empty):
+        moved = None if any(start in refused for start, _ in gap) else _moved(slots, gap)
+        for (start, _), estimate in zip(gap, fill(day, gap, known, moved), strict=True):
+            results[start] = _with(slots[start], estimate)
+    return results
+
+
+def _moved(slots: Mapping[int, Interval], gap: Sequence[tuple[int, int]]) -> int | None:
+    """What the registers moved over a gap, with the breaks that the fold stated; None where one is not known."""
+    low, high = slots[gap[0][0]].low.value, slots[gap[-1][0]].high.value
+    if low is None or high is None:
+        return None
+    return high - low + sum(slots[start].sum_break for start, _ in gap)
+
+
+def _with(interval: Interval, estimate: Estimate) -> Interval:
+    """The interval with an estimated quantity; its inner bounds are not measured, and say so by their method."""
+    if estimate.quantity is None:
+        return replace(interval, quantity=None, status="missing", method=estimate.method, author="vee")
+    low, high = (
+        bound if bound.method in ("measured", "interpolated") else Bound(bound.t, None, "none")
+        for bound in (interval.low, interval.high)
+    )
+    return replace(
+        interval,
+        quantity=estimate.quantity,
+        status="estimated",
+        method=estimate.method,
+        author="vee",
+        low=low,
+        high=high,
+        sum_break=break_of(replace(interval, low=low, high=high), estimate.quantity),
+        inputs=str(estimate.inputs),
+    )
+
+
+def _verdict(day: Day, interval: Interval, findings: Sequence[Finding]) -> Interval:
+    """The version of an interval that follows from all that was found of it and of its day."""
+    mine = [one for one in findings if one.start in (None, interval.start) and one.rule != "V03"]
+    rules = tuple(sorted({finding.rule for finding in mine}))
+    current = day.current.get(interval.start)
+    version = (current.version if current else 0) + 1
+    status = _status(interval, mine)
+    inputs = packed(mine)
+    return replace(
+        interval, status=status, rules=rules, inputs=inputs, author=_author(interval), version=version, made=None
+    )
+
+
+def _status(interval: Interval, mine: Sequence[Finding]) -> Status:
+    if interval.quantity is None:
+        return "missing"
+    if interval.author == "person":
+        return "edited"
+    if any(finding.effect == "suspect" for finding in mine):
+        return "suspect"
+    return "valid" if interval.method in MEASURED else "estimated"
+
+
+def _author(interval: Interval) -> str:
+    return "person" if interval.author == "person" else "vee"
+
+
+def _is_news(current: Interval | None, verdict: Interval) -> bool:
+    """Whether a verdict says anything that the current version does not."""
+    if current is None:
+        return verdict.quantity is not None or bool(verdict.rules)
+    same = ("quantity", "status", "method", "rules", "inputs", "sum_break", "quality", "auth")
+    return any(getattr(current, name) != getattr(verdict, name) for name in same)
