@@ -96,13 +96,13 @@ def _ends(day: Day, gap: Sequence[tuple[int, int]], known: Mapping[int, Interval
     before = next((i for i in reversed(day.before) if i.end == gap[0][0]), None)
     by_end = {interval.end: interval for interval in known.values()}
     sides = by_end.get(gap[0][0], before), known.get(gap[-1][1])
-    ends = [
-        side.quantity
-        for side in sides
-        if side is not None and side.method in ("register", "edit") and not day.is_out(side.start, side.end)
-    ]
-    first, *rest = [end for end in ends if end is not None] or [None]
-    return None if first is None or len(rest) != 1 else (first, rest[0])
+    ends = [None if side is None else _end(day, side) for side in sides]
+    return None if ends[0] is None or ends[1] is None else (ends[0], ends[1])
+
+
+def _end(day: Day, side: Interval) -> int | None:
+    measured = side.method in ("register", "edit") and not day.is_out(side.start, side.end)
+    return side.quantity if measured else None
 
 
 def _line(before: int, after: int, n: int) -> list[int]:

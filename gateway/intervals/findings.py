@@ -1,4 +1,4 @@
-"""What validation looks at, and what it finds: a local day of one series, and which rule said what of which interval."""
+"""What validation looks at, a local day of one series, and what it finds: which rule said what of which interval."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from gateway.intervals.limits import Limits
 from gateway.intervals.model import Interval, SeriesKey, Unit
 
-#: drop: a duplicate went; reject: the value is not used; suspect: it is kept, and is not item E; warn, notify: it is told
+#: drop: a duplicate went; reject: the value is not used; suspect: kept, and not item E; warn, notify: it is told
 Effect: TypeAlias = Literal["drop", "reject", "suspect", "warn", "notify"]
 
 #: every rule with its meaning, as `meterd intervals explain` shows it
@@ -48,6 +48,9 @@ class Clock(NamedTuple):
     synchronised: bool
 
 
+UNKNOWN: Final = Clock(None, synchronised=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Day:
     """A local day of a series as validation needs it; everything is given, nothing is looked up."""
@@ -66,7 +69,7 @@ class Day:
     before: Sequence[Interval] = ()
     #: the other direction of the same day
     other: Mapping[int, Interval] = field(default_factory=dict)
-    clock: Clock = Clock(None, synchronised=False)
+    clock: Clock = UNKNOWN
     #: (start, end) when meter or gateway was out of service
     outages: Sequence[tuple[int, int]] = ()
     #: what the readings were multiplied with before they were folded
@@ -82,7 +85,8 @@ class Day:
         return any(begin < end and start < stop for begin, stop in self.outages)
 
 
-def packed(findings: Sequence[Finding]) -> str | None:
-    """Inputs of findings as compact JSON, by rule; None of none."""
+def packed(findings: Sequence[Finding], made_of: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Inputs of findings by rule, and those of an estimate by its method, as compact JSON; None of none."""
     inputs = {finding.rule: dict(finding.inputs) for finding in findings if finding.inputs}
+    inputs |= {method: dict(found) for method, found in made_of.items() if found}
     return json.dumps(inputs, separators=(",", ":"), sort_keys=True) if inputs else None

@@ -11,18 +11,18 @@ MAX_POWER_W: Final = 25_875
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Thresholds as integers: seconds, hours, per mille, Wh of an hour; None or 0 switches a rule off where it says so."""
+    """Thresholds as integers: seconds, hours, per mille, Wh of an hour; 0 or None switches a rule off."""
 
-    #: V01: an offset of the clock is noted from here on (s), and not validated from so much of an interval on (per mille)
+    #: V01: an offset of the clock is noted from here on (s); it validates nothing beyond so many per mille of an interval
     clock_warn_s: int = 3
     clock_per_mille: int = 10
     #: V05: what the master data of the point says; None: not compared
     unit: str | None = None
     multiplier: int = 1
-    #: V07: the connection, and how much more than it an interval may carry (per mille); 0: off
+    #: V07: the connection, and how much more than that an interval may carry (per mille)
     max_power_w: int = MAX_POWER_W
     power_slack_per_mille: int = 100
-    #: V08: (highest - third highest) / third highest in a local day, and the least Wh per hour that can be a spike; 0: off
+    #: V08: (highest - third highest) / third highest in a local day, and the least Wh per hour that can be a spike
     spike_per_mille: int = 1_800
     spike_floor_wh: int = 2_000
     #: V09: what the sum of a day may differ from the registers: so many steps of the register, or per mille of the day

@@ -33,7 +33,7 @@ def unit_differs(day: Day, interval: Interval) -> Finding | None:
 
 
 def goes_back(_day: Day, interval: Interval) -> Finding | None:
-    """V06: energy is never negative, and a register never goes back but where a break is stated (rollover, exchange)."""
+    """V06: energy is not negative, and a register goes back only where a break is stated (rollover, exchange)."""
     low, high = interval.low.value, interval.high.value
     backwards = low is not None and high is not None and high < low and not interval.sum_break
     if backwards or (interval.quantity is not None and interval.quantity < 0):
@@ -55,9 +55,8 @@ def clock_off(day: Day, slots: Slots) -> Iterator[Finding]:
     length = min((interval.end - interval.start for interval in slots.values()), default=0)
     by_gateway = any(interval.clock == "gateway" for interval in slots.values())
     inputs = {"offset_s": offset, "synchronised": day.clock.synchronised}
-    if (by_gateway or offset is None) and not (by_gateway and day.clock.synchronised):
-        yield Finding("V01", "suspect", None, inputs)
-    elif offset is not None and abs(offset) * 1_000 > length * limits.clock_per_mille:
+    unknown = not day.clock.synchronised if by_gateway else offset is None
+    if unknown or (offset is not None and abs(offset) * 1_000 > length * limits.clock_per_mille):
         yield Finding("V01", "suspect", None, inputs)
     elif offset is not None and abs(offset) > limits.clock_warn_s:
         yield Finding("V01", "warn", None, inputs)
@@ -92,11 +91,11 @@ def zeros(day: Day, slots: Slots) -> Iterator[Finding]:
     """V10: nothing for hours on an active point, although nothing was out of service."""
     if not day.limits.zero_hours:
         return
-    run: list[Interval] = []
+    began: int | None = None
     for interval in [*day.before, *(slots[start] for start, _ in day.slots)]:
         is_zero = interval.quantity == 0 and not day.is_out(interval.start, interval.end)
-        run = [*run, interval] if is_zero else []
-        length = run[-1].end - run[0].start if run else 0
+        began = (interval.start if began is None else began) if is_zero else None
+        length = 0 if began is None else interval.end - began
         if length >= day.limits.zero_hours * HOUR and interval.start >= day.bounds[0]:
             yield Finding("V10", "suspect", interval.start, {"hours": length // HOUR})
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from gateway.intervals.estimate import Estimate, fill, gaps
 from gateway.intervals.findings import Day, Finding, packed
-from gateway.intervals.model import Bound, Interval, Status, break_of, missing, revised
+from gateway.intervals.model import Author, Bound, Interval, Status, break_of, missing, revised
 from gateway.intervals.rules import judge, rejects
 
 #: methods of the fold whose bounds are measured
@@ -41,9 +41,10 @@ def run_day(day: Day) -> Outcome:
     for start, _ in day.slots:
         if slots[start].quantity is None:
             findings.append(Finding("V02", "reject", start, {}))
-    results = _estimated(day, slots, refused)
+    estimates = _estimates(day, slots, refused)
+    results = {start: _with(one, estimates[start]) if start in estimates else one for start, one in slots.items()}
     findings += judge(day, results)
-    versions = [_verdict(day, results[start], findings) for start, _ in day.slots]
+    versions = [_verdict(day, results[start], findings, estimates.get(start)) for start, _ in day.slots]
     return Outcome(tuple(v for v in versions if _is_news(day.current.get(v.start), v)), tuple(findings))
 
 
@@ -72,27 +73,25 @@ def _on_grid(day: Day) -> tuple[dict[int, Interval], list[Finding]]:
     findings: list[Finding] = []
     for interval in sorted(day.found, key=lambda one: (one.version, one.made or 0)):
         if grid.get(interval.start) != interval.end:
-            inputs = {"start": interval.start, "end": interval.end}
-            findings.append(Finding("V04", "reject", None, inputs))
+            findings.append(Finding("V04", "reject", None, {"start": interval.start, "end": interval.end}))
             continue
         older = slots.get(interval.start)
         if older is not None and older.quantity != interval.quantity:
-            inputs = {"older": older.quantity, "newer": interval.quantity}
-            findings.append(Finding("V03", "drop", interval.start, inputs))
+            compared = {"older": older.quantity, "newer": interval.quantity}
+            findings.append(Finding("V03", "drop", interval.start, compared))
         slots[interval.start] = interval
     return {start: slots.get(start) or missing(start, end) for start, end in day.slots}, findings
 
 
-def _estimated(day: Day, slots: Mapping[int, Interval], refused: Mapping[int, Finding]) -> dict[int, Interval]:
-    """The intervals of the day, with an estimate where there is no value that can be used."""
+def _estimates(day: Day, slots: Mapping[int, Interval], refused: Mapping[int, Finding]) -> dict[int, Estimate]:
+    """Estimates by start, where there is no value that can be used."""
     empty = [start for start, one in slots.items() if start in refused or one.quantity is None or one.method in FLAT]
     known = {start: one for start, one in slots.items() if start not in empty}
-    results = dict(slots)
+    estimates: dict[int, Estimate] = {}
     for gap in gaps(day, empty):
         moved = None if any(start in refused for start, _ in gap) else _moved(slots, gap)
-        for (start, _), estimate in zip(gap, fill(day, gap, known, moved), strict=True):
-            results[start] = _with(slots[start], estimate)
-    return results
+        estimates |= zip((start for start, _ in gap), fill(day, gap, known, moved), strict=True)
+    return estimates
 
 
 def _moved(slots: Mapping[int, Interval], gap: Sequence[tuple[int, int]]) -> int | None:
@@ -120,18 +119,17 @@ def _with(interval: Interval, estimate: Estimate) -> Interval:
         low=low,
         high=high,
         sum_break=break_of(replace(interval, low=low, high=high), estimate.quantity),
-        inputs=str(estimate.inputs),
     )
 
 
-def _verdict(day: Day, interval: Interval, findings: Sequence[Finding]) -> Interval:
+def _verdict(day: Day, interval: Interval, findings: Sequence[Finding], estimate: Estimate | None) -> Interval:
     """The version of an interval that follows from all that was found of it and of its day."""
     mine = [one for one in findings if one.start in (None, interval.start) and one.rule != "V03"]
     rules = tuple(sorted({finding.rule for finding in mine}))
     current = day.current.get(interval.start)
     version = (current.version if current else 0) + 1
     status = _status(interval, mine)
-    inputs = packed(mine)
+    inputs = packed(mine, {} if estimate is None else {estimate.method: estimate.inputs})
     return replace(
         interval, status=status, rules=rules, inputs=inputs, author=_author(interval), version=version, made=None
     )
@@ -147,7 +145,7 @@ def _status(interval: Interval, mine: Sequence[Finding]) -> Status:
     return "valid" if interval.method in MEASURED else "estimated"
 
 
-def _author(interval: Interval) -> str:
+def _author(interval: Interval) -> Author:
     return "person" if interval.author == "person" else "vee"
 
 
