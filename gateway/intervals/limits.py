@@ -13,7 +13,7 @@ MAX_POWER_W: Final = 25_875
 class Limits:
     """Thresholds as integers: seconds, hours, per mille, Wh of an hour; 0 or None switches a rule off."""
 
-    #: V01: an offset of the clock is noted from here on (s); it validates nothing beyond so many per mille of an interval
+    #: V01: an offset of the clock is noted from here on (s); beyond so many per mille of an interval it validates none
     clock_warn_s: int = 3
     clock_per_mille: int = 10
     #: V05: what the master data of the point says; None: not compared
