@@ -19,3 +19,5 @@ HOSTILE_LINES = 100_000
 SEQUENCES = 400
 #: decimal values compared with exact fractions
 VALUES = 2_000
+#: random histories of a register, folded and compared with rational arithmetic
+HISTORIES = 10_000

@@ -66,16 +66,17 @@ def _between(evidence: Evidence, t: int, before: Knot, after: Knot, modulus: int
 def _share_by_power(evidence: Evidence, t: int, since: int, until: int, rise: int) -> int | None:
     """What of a rise (Wh) fell before `t`, by the mean power (W) of each quarter-hour; None where power says nothing.
 
-    The time without power shares evenly what power leaves of the rise; where it leaves nothing, power is scaled to it.
+    The quarter-hour of the second reading is not over when it comes, and counts as time without power. That time shares
+    evenly what power leaves of the rise; where it leaves nothing, power is scaled to the rise.
     """
     if not rise:
         return 0
     energy = known = energy_before = known_before = 0
-    for start, cell in evidence.span(since - since % CELL_S, until):
+    for start, cell in evidence.span(since - since % CELL_S, until - until % CELL_S):
         if not cell.count:
             continue
         watts = cell.watts // cell.count
-        seconds = min(until, start + CELL_S) - max(since, start)
+        seconds = start + CELL_S - max(since, start)
         energy += watts * seconds
         known += seconds
         if start < t:

@@ -5,13 +5,18 @@ adds up to the difference of the registers at its ends plus the breaks that are 
 """
 
 from collections.abc import Iterable, Iterator
+from datetime import time
+from itertools import takewhile
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from decoders.model import Quality
+from gateway.intervals import calendar
 from gateway.intervals.bounds import Level, level
+from gateway.intervals.calendar import MIDNIGHT
 from gateway.intervals.continuity import Break, BreakKind, Origin
 from gateway.intervals.evidence import CLOCK_BACK, CONTRADICTION, MINUTES, Evidence
-from gateway.intervals.model import Interval, Status, least_auth, worst_quality
+from gateway.intervals.model import Interval, Resolution, Status, least_auth, worst_quality
 
 KINDS: Final[tuple[BreakKind, ...]] = ("exchange", "rollover", "back", "leap")
 FLAGS: Final = {CONTRADICTION: "contradiction", CLOCK_BACK: "clock_back"}
@@ -28,6 +33,16 @@ def fold(evidence: Evidence, spans: Iterable[tuple[int, int]]) -> Iterator[Inter
         high = level(evidence, end)
         yield _interval(evidence, low, high)
         low = high
+
+
+def refold(
+    evidence: Evidence, changed: tuple[int, int], resolution: Resolution, zone: ZoneInfo, begin: time = MIDNIGHT
+) -> Iterator[Interval]:
+    """Every interval that may have changed between two moments, as far as the register is known to its end."""
+    if evidence.newest is not None:
+        known = evidence.newest.t
+        spans = calendar.spans(changed[0], changed[1] + 1, resolution, zone, begin)
+        yield from fold(evidence, takewhile(lambda span: span[1] <= known, spans))
 
 
 def _interval(evidence: Evidence, low: Level, high: Level) -> Interval:
