@@ -3,38 +3,22 @@
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
-from gateway.stores.database import Database, set_aside_before, sync_folder
+from gateway.stores.database import Database
 from gateway.stores.groups import Packed
 from gateway.stores.rows import Corrupt, Row, unseal
 from gateway.stores.schema import COUNTERS, FAILURES, connect_readonly
 from gateway.stores.state import State, decode_meter, read_layout
 
-#: damaged files that are kept for a person to look at; older ones are removed
-KEPT = 2
 CHUNK = 256
 ROWS = "SELECT id, meter, t, data FROM record WHERE id > ? ORDER BY id LIMIT ?"
 #: no journal has more rows: where the search for readable rows ends
 LAST_ID = 1 << 40
 
 _row = msgspec.msgpack.Decoder(Row).decode
-
-
-def set_aside(path: Path) -> Path:
-    """Rename the file and its log to `<name>.damaged-<UTC>`; raises OSError. The log first: alone it is harmless."""
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    aside = path.with_name(f"{path.name}.damaged-{stamp}")
-    for suffix in ("-wal", ""):
-        with suppress(FileNotFoundError):
-            Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
-    Path(f"{path}-shm").unlink(missing_ok=True)
-    sync_folder(path.parent)
-    _forget_older(path)
-    return aside
 
 
 class Salvage:
@@ -115,11 +99,3 @@ def _readable(
     except (*FAILURES, Corrupt, msgspec.DecodeError):
         return None
     return Packed(meters[number], t, data)
-
-
-def _forget_older(path: Path) -> None:
-    """Keep the newest few damaged files: a failing card must not fill itself with them."""
-    for old in set_aside_before(path)[:-KEPT]:
-        for suffix in ("", "-wal", "-shm"):
-            with suppress(OSError):
-                Path(f"{old}{suffix}").unlink()

@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.stores.database import Database
+from gateway.stores.files import set_aside
 from gateway.stores.groups import Group, GroupQueue
 from gateway.stores.place import accessible, lock
-from gateway.stores.salvage import Salvage, set_aside
+from gateway.stores.salvage import Salvage
 from gateway.stores.schema import Damaged, JournalError, StorageFault
 from gateway.stores.state import State, salvage_state
 
