@@ -17,7 +17,7 @@ from gateway.sinks.mqtt_errors import NEEDS_PERSON_S, ConnectionFailedError, exp
 
 CONNECT_TIMEOUT_S = 5.0
 #: longest a thread is waited for: resolvers try several servers, and a name can have several addresses
-_DIAL_TIMEOUT_S = 30.0
+DIAL_TIMEOUT_S = 30.0
 _MAX_PASSWORD = 65_535
 #: nothing that is meant for this client is larger (octets)
 MAX_PACKET = 65_536
@@ -26,7 +26,7 @@ MAX_PACKET = 65_536
 async def dial(settings: BrokerSettings, client_id: str, version: MQTTProtocolVersion, *, max_queued: int) -> Client:
     """Return a client that has sent its CONNECT; raises ConnectionFailedError. When cancelled, the socket is closed."""
     try:
-        async with asyncio.timeout(_DIAL_TIMEOUT_S):
+        async with asyncio.timeout(DIAL_TIMEOUT_S):
             return await _in_thread(lambda: _open(settings, client_id, version, max_queued))
     except TimeoutError as error:
         raise explain(error, settings) from None

@@ -16,6 +16,7 @@ from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
+from gateway.beats import alive
 from gateway.settings import BrokerSettings
 from gateway.sinks import mqtt_packet
 from gateway.sinks.mqtt_dial import CONNECT_TIMEOUT_S, MAX_PACKET, dial, discard
@@ -148,6 +149,7 @@ class Link:
 
     async def wait(self, timeout_s: float) -> None:
         """Keep the connection alive for a while; raises ConnectionFailedError as soon as it is lost."""
+        alive()
         await asyncio.wait([self.lost], timeout=timeout_s)
         self._client.loop_misc()
         if time.monotonic() - self._heard > self._client.keepalive + _PING_ANSWER_S:
