@@ -22,6 +22,14 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture
+def watched(clock: Clock) -> Beats:
+    """A daemon that has looked once already."""
+    made = Beats(clock)
+    made.look()
+    return made
+
+
 def looks(watched: Beats, clock: Clock, seconds: float) -> list[str]:
     """Look each second, as the daemon does."""
     late: list[str] = []
@@ -31,8 +39,7 @@ def looks(watched: Beats, clock: Clock, seconds: float) -> list[str]:
     return late
 
 
-def test_a_part_is_watched_from_its_first_sign_of_life_on(clock: Clock) -> None:
-    watched = Beats(clock)
+def test_a_part_is_watched_from_its_first_sign_of_life_on(watched: Beats, clock: Clock) -> None:
     beat = watched.part("meter main")
     assert looks(watched, clock, 100) == []
     assert watched.as_dict() == {"watched": [], "late": []}
@@ -44,8 +51,7 @@ def test_a_part_is_watched_from_its_first_sign_of_life_on(clock: Clock) -> None:
     assert watched.silent_s("meter main") == LIMIT_S + 1
 
 
-def test_one_part_that_lives_does_not_speak_for_another(clock: Clock) -> None:
-    watched = Beats(clock)
+def test_one_part_that_lives_does_not_speak_for_another(watched: Beats, clock: Clock) -> None:
     hangs, lives = watched.part("hangs"), watched.part("lives")
     hangs()
     for _ in range(40):
@@ -56,45 +62,40 @@ def test_one_part_that_lives_does_not_speak_for_another(clock: Clock) -> None:
     assert watched.late == []
 
 
-def test_a_part_may_say_for_how_long_it_will_be_silent(clock: Clock) -> None:
-    watched = Beats(clock)
+def test_a_part_may_say_for_how_long_it_will_be_silent(watched: Beats, clock: Clock) -> None:
     beat = watched.part("sink mqtt")
     beat(120.0)
     assert looks(watched, clock, 120 + LIMIT_S) == []
     assert looks(watched, clock, 1) == ["sink mqtt"]
 
 
-def test_a_part_of_a_limit_of_its_own(clock: Clock) -> None:
-    watched = Beats(clock)
+def test_a_part_of_a_limit_of_its_own(watched: Beats, clock: Clock) -> None:
     watched.part("quick", 3.0)()
     assert looks(watched, clock, 3) == []
     assert looks(watched, clock, 1) == ["quick"]
 
 
-def test_a_part_that_is_dropped_is_not_late(clock: Clock) -> None:
-    watched = Beats(clock)
+def test_a_part_that_is_dropped_is_not_late(watched: Beats, clock: Clock) -> None:
     watched.part("sink mqtt")()
     watched.drop("sink mqtt")
     watched.drop("never there")
     assert looks(watched, clock, 100) == []
 
 
-def test_a_process_that_stood_still_blames_nobody(clock: Clock) -> None:
+def test_a_process_that_stood_still_blames_nobody(watched: Beats, clock: Clock) -> None:
     """A laptop that was closed for an hour, a machine that swapped for a minute."""
-    watched = Beats(clock)
     beat = watched.part("meter main")
     beat()
     looks(watched, clock, 5)
     clock.now += 3_600.0
     assert watched.look() == []
-    assert watched.clock == 5 - 1 + STEP_S  # the first look has none before it
+    assert watched.clock == 5 + STEP_S
     beat()
     assert looks(watched, clock, LIMIT_S) == []
     assert looks(watched, clock, 1) == ["meter main"], "but a part that stays silent is late all the same"
 
 
-def test_tasks_live_as_the_part_that_started_them(clock: Clock) -> None:
-    watched = Beats(clock)
+def test_tasks_live_as_the_part_that_started_them(watched: Beats) -> None:
 
     async def inner() -> None:
         alive()
