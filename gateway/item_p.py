@@ -93,7 +93,7 @@ def to_dict(item: ItemP, *, registers: bool = False) -> dict[str, Any]:
     Energy that is carried has its own, older `reg_t`: that is how a reader tells it from what the telegram said.
     """
     reading, energy, t = item.reading, item.carried, utc(item.t)
-    reg_t = energy.reg_t if energy else _register_time(item)
+    reg_t = energy.reg_t if energy else register_time(item)
     known: dict[str, Any] = {
         "schema": SCHEMA,
         "meter": item.meter,
@@ -120,9 +120,14 @@ def to_dict(item: ItemP, *, registers: bool = False) -> dict[str, Any]:
     return result
 
 
-def to_json(item: ItemP, *, registers: bool = False) -> bytes:
-    """`to_dict` as UTF-8 JSON on one line, as it is published: without registers that name the meter."""
+def to_json(item: ItemP, *, registers: bool = False, late: str | None = None) -> bytes:
+    """`to_dict` as UTF-8 JSON on one line, as it is published: without registers that name the meter.
+
+    `late` is the id of a reading that is published after its time, and marks it as such.
+    """
     shown = to_dict(item, registers=registers)
+    if late is not None:
+        shown |= {"id": late, "backfill": True}
     if registers:
         shown["registers"] = [row for row in shown["registers"] if not is_identification(row["code"])]
     return _encode(shown)
@@ -151,7 +156,7 @@ def utc(t: datetime | None, timespec: str = "auto") -> str | None:
     return None if t is None else f"{(t if t.tzinfo is UTC else t.astimezone(UTC)).isoformat(timespec=timespec)[:-6]}Z"
 
 
-def _register_time(item: ItemP) -> datetime | None:
+def register_time(item: ItemP) -> datetime | None:
     """Energy has the time of its registers; with the gateway's clock it can only be the reading's own time."""
     reading = item.reading
     if reading.reg_t is None or item.t is None or reading.t is None or item.t_source == "meter":
