@@ -19,6 +19,7 @@ __all__ = [
     "JournalSettings",
     "Known",
     "LogSettings",
+    "LedgerSettings",
     "MeterSettings",
     "MqttSettings",
     "Settings",
@@ -27,6 +28,8 @@ __all__ = [
 ]
 
 Name = Annotated[str, Meta(pattern=r"\A[a-z0-9_-]{1,32}\Z", description="1 to 32 of a-z, 0-9, _ and -")]
+#: name of the ledger's file, where its path is not set
+LEDGER = "ledger.db"
 Positive = Annotated[int, Meta(ge=1)]
 
 
@@ -215,6 +218,13 @@ class Settings(Strict, frozen=True):
 
 
 #: tables of meterd.toml beside `[[meter]]`
+class LedgerSettings(Strict, frozen=True):
+    """`[ledger]`: the metrology log and what must never be lost."""
+
+    #: ledger.db in the folder of the journal where absent
+    path: str | None = None
+
+
 TABLES: dict[str, type[Strict]] = {
     "mqtt": MqttSettings,
     "journal": JournalSettings,
@@ -228,17 +238,30 @@ COMPAT_PATHS = ("password_file", "ca_file", "cert_file", "key_file")
 #: keys of [[meter]] that name files
 METER_PATHS = ("key_file", "auth_key_file")
 #: keys of other tables that name files; a relative path starts at the folder of the configuration
-PATHS = {"mqtt": ("password_file", "ca_file", "cert_file", "key_file"), "journal": ("path",), "control": ("socket",)}
+PATHS = {
+    "mqtt": ("password_file", "ca_file", "cert_file", "key_file"),
+    "journal": ("path",),
+    "ledger": ("path",),
+    "control": ("socket",),
+    "influx": influx_rules.PATHS,
+}
 
 
 def load(path: Path, known: Known = Known()) -> Settings:  # noqa: B008  # an empty tuple
     """Read meterd.toml; `known` brings what other modules know. Raises SettingsError with every error of the file."""
     raw, problems = read(path), Problems(path)
+    ledger: LedgerSettings = LedgerSettings()
     unknown(raw, ["meter", "compat", *LISTENING, *TABLES], "", problems)
     meters = _meters(raw.get("meter"), problems)
     for values in meters.values():
         _join(path.parent, METER_PATHS, values)
     tables = {name: convert(raw[name], TABLES[name], f"[{name}]", problems) for name in TABLES if name in raw}
+    influx: InfluxSettings | None = None
+
+    @property
+    def ledger_path(self) -> Path:
+        """Where the ledger is: beside the journal unless its own table says otherwise."""
+        return Path(self.ledger.path or Path(self.journal.path).parent / LEDGER)
     for name, keys in PATHS.items():
         _join(path.parent, keys, tables.get(name, {}))
     check(meters, tables, known, problems)
@@ -254,6 +277,7 @@ def load(path: Path, known: Known = Known()) -> Settings:  # noqa: B008  # an em
         meter=tuple(MeterSettings(**values) for values in meters.values()),
         compat=tuple(CompatSettings(**values) for values in compat.values()),
         **{name: tuple(LISTENING[name](**one) for one in many.values()) for name, many in listening.items()},  # type: ignore[arg-type]
+    "ledger": LedgerSettings,
         **{name: TABLES[name](**values) for name, values in tables.items()},  # type: ignore[arg-type]
     )
 

@@ -57,11 +57,24 @@ EVENTS: dict[str, tuple[int, str]] = {
     "control_trouble": (logging.WARNING, "the control socket cannot be opened; `meterd status` will not answer"),
     "reload_refused": (logging.WARNING, "a reload was asked for by SIGHUP; restart the daemon instead"),
     "stop_forced": (logging.ERROR, "a part did not end in time and was left behind"),
+    "ledger_trouble": (logging.ERROR, "the ledger cannot be written; readings go on, the metrology log waits"),
+    "ledger_stores": (logging.INFO, "the ledger is written again"),
+    "ledger_notice": (logging.WARNING, "something happened to the file of the ledger, or to its metrology log"),
+    "counters_restored": (logging.WARNING, "the journal had no receive counters; they go on from the ledger's copy"),
 }
 
 
 @dataclass(slots=True)
 class MeterCounters:
+#: name of an event of the metrology log (stores.ledger, `meterd events`), with its meaning
+METROLOGY: dict[str, str] = {
+    "ledger_begun": "a new ledger was begun; whatever was noted before is not in it",
+    "ledger_salvaged": "the file was damaged: what could be read was carried over, `missing` names what could not",
+    "entries_lost": "so many entries of each event could not be kept while the ledger could not be written",
+    "min_auth_changed": "the least class of authenticity of a meter was changed by a person",
+    "counters_restored": "the journal had no receive counters; they go on from the hourly copy in the ledger",
+}
+
     """The counters of one meter, and its faults by `stage.code`. Written by the daemon's loop only."""
 
     values: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))

@@ -26,6 +26,10 @@ PRIVATE = 0o600
 #: damaged files that are kept for a person to look at; older ones are removed
 KEPT_ASIDE = 2
 
+#: rows of a damaged file that are read at once, and where the search for readable ones ends: no store has more
+CHUNK = 256
+LAST_ID = 1 << 40
+
 #: row of `meta`
 SCHEMA = 1
 
@@ -215,6 +219,31 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def chunks(
+    db: sqlite3.Connection, statement: str, last: int, stopped: Callable[[], bool] = lambda: False
+) -> Iterator[tuple[int, list[tuple[object, ...]]]]:
+    """Rows of a damaged table after `last` in order of their ids, and how far they go.
+
+    `statement` gives rows that begin with their id, after the first parameter, as many as the second says. Where pages
+    cannot be read, it leaps ahead, twice as far each time, until something can be again.
+    """
+    leap = 0
+    while last < LAST_ID and not stopped():
+        rows: list[tuple[object, ...]] = []
+        whole = False
+        with suppress(*FAILURES):
+            # One by one: what came before the page that cannot be read is kept.
+            for row in db.execute(statement, (last, CHUNK)):
+                rows += (row,)
+            whole = True
+        ids = [row[0] for row in rows if isinstance(row[0], int) and row[0] > last]
+        if whole and not ids:
+            return
+        leap = 0 if ids else max(32, leap * 2)
+        last = max(ids, default=last) + leap
+        yield last, rows
 
 
 def in_place(path: Path, identity: tuple[int, int]) -> bool:

@@ -8,15 +8,13 @@ from pathlib import Path
 import msgspec
 
 from gateway.stores.database import Database
+from gateway.stores.files import chunks
 from gateway.stores.groups import Packed
 from gateway.stores.rows import Corrupt, Row, unseal
 from gateway.stores.schema import COUNTERS, FAILURES, connect_readonly
 from gateway.stores.state import State, decode_meter, read_layout
 
-CHUNK = 256
 ROWS = "SELECT id, meter, t, data FROM record WHERE id > ? ORDER BY id LIMIT ?"
-#: no journal has more rows: where the search for readable rows ends
-LAST_ID = 1 << 40
 
 _row = msgspec.msgpack.Decoder(Row).decode
 
@@ -38,7 +36,7 @@ class Salvage:
             return
         try:
             meters = dict(_meters(db))
-            for last, chunk in _chunks(db, self._last, stopped):
+            for last, chunk in chunks(db, ROWS, self._last, stopped):
                 layouts: dict[int, bytes] = {}
                 rows = [row for found in chunk if (row := _readable(db, meters, layouts, found)) is not None]
                 target.adopt(rows, layouts, state)
@@ -57,30 +55,6 @@ def _meters(db: sqlite3.Connection) -> Iterator[tuple[int, str]]:
             if found is None:
                 return
             yield number, decode_meter(unseal(found[0], "meter", number)).name
-
-
-def _chunks(
-    db: sqlite3.Connection, last: int, stopped: Callable[[], bool]
-) -> Iterator[tuple[int, list[tuple[object, ...]]]]:
-    """Rows after `last` in order of their ids, and how far they go.
-
-    Where pages cannot be read, it leaps ahead, twice as far each time, until something can be again.
-    """
-    leap = 0
-    while last < LAST_ID and not stopped():
-        rows: list[tuple[object, ...]] = []
-        whole = False
-        with suppress(*FAILURES):
-            # One by one: what came before the page that cannot be read is kept.
-            for row in db.execute(ROWS, (last, CHUNK)):
-                rows += (row,)
-            whole = True
-        ids = [row[0] for row in rows if isinstance(row[0], int) and row[0] > last]
-        if whole and not ids:
-            return
-        leap = 0 if ids else max(32, leap * 2)
-        last = max(ids, default=last) + leap
-        yield last, rows
 
 
 def _readable(
