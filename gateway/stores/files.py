@@ -7,7 +7,7 @@ its tables ends with a CRC-32 (rows.seal). Table `meta` holds the version of the
 import glob
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
