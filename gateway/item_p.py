@@ -17,6 +17,8 @@ SCHEMA = "meterd.item-p/1"
 SUB_SCHEMA = "meterd.sub/1"
 QUANTITIES = ("p_import_w", "p_export_w", "p_net_w", "a_import_wh", "a_export_wh")
 
+#: by so much a clock that is alone may be ahead of what is certain
+_CENTURY = timedelta(days=36_525)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -60,15 +62,26 @@ class ItemP:
 
 
 def stamp(  # noqa: PLR0913
-    reading: Reading, meter: str, *, seq: int, t_rx: datetime, max_clock_offset_s: int, interval_s: int | None = None
+    reading: Reading,
+    meter: str,
+    *,
+    seq: int,
+    t_rx: datetime | None,
+    max_clock_offset_s: int,
+    interval_s: int | None = None,
+    floor: datetime | None = None,
 ) -> ItemP:
     """Give a live reading its time: the meter's, or the time of receipt when the meter's is absent or not believable.
 
     A clock that is wrong by whole half-hours is a wrong zone or a missed change to summer time, not a slow clock: it is
-    not believed either (docs/decisions/0004).
+    not believed either (docs/decisions/0004). Without `t_rx`, where this host's clock is not set, the meter's is
+    believed from `floor` on, within a century; else the reading has no time yet.
     """
-    offset = None if reading.t is None else round((t_rx - reading.t).total_seconds(), 3)
-    believed = offset is not None and abs(offset) <= max_clock_offset_s and not is_zone_error(offset)
+    offset = None if reading.t is None or t_rx is None else round((t_rx - reading.t).total_seconds(), 3)
+    if t_rx is None:
+        believed = floor is not None and reading.t is not None and timedelta() <= reading.t - floor <= _CENTURY
+    else:
+        believed = offset is not None and abs(offset) <= max_clock_offset_s and not is_zone_error(offset)
     return ItemP(
         meter=meter,
         reading=reading,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -23,7 +23,24 @@ _MAX_PASSWORD = 65_535
 MAX_PACKET = 65_536
 
 
-async def dial(settings: BrokerSettings, client_id: str, version: MQTTProtocolVersion, *, max_queued: int) -> Client:
+class PingedClient(Client):
+    """A client that tells of each PINGREQ that it puts behind its other packets, and of each PINGRESP that came."""
+
+    on_ping: Callable[[], None] = staticmethod(lambda: None)
+    on_pong: Callable[[], None] = staticmethod(lambda: None)
+
+    def _send_pingreq(self) -> MQTTErrorCode:
+        self.on_ping()
+        return super()._send_pingreq()
+
+    def _handle_pingresp(self) -> MQTTErrorCode:
+        self.on_pong()
+        return super()._handle_pingresp()
+
+
+async def dial(
+    settings: BrokerSettings, client_id: str, version: MQTTProtocolVersion, *, max_queued: int
+) -> PingedClient:
     """Return a client that has sent its CONNECT; raises ConnectionFailedError. When cancelled, the socket is closed."""
     try:
         async with asyncio.timeout(DIAL_TIMEOUT_S):
@@ -47,20 +64,20 @@ def discard(client: Client) -> None:
         sock.close()
 
 
-async def _in_thread(work: Callable[[], Client]) -> Client:
+async def _in_thread(work: Callable[[], PingedClient]) -> PingedClient:
     """Run `work` in a daemon thread: unlike an executor's, it does not hold up the end of the process."""
     loop = asyncio.get_running_loop()
-    future: asyncio.Future[Client] = loop.create_future()
+    future: asyncio.Future[PingedClient] = loop.create_future()
 
     def main() -> None:
         try:
-            outcome: Client | ConnectionFailedError = work()
+            outcome: PingedClient | ConnectionFailedError = work()
         except ConnectionFailedError as error:
             outcome = error
         try:
             loop.call_soon_threadsafe(_settle, future, outcome)
         except RuntimeError:  # the loop has ended meanwhile
-            if isinstance(outcome, Client):
+            if isinstance(outcome, PingedClient):
                 discard(outcome)
 
     threading.Thread(target=main, name="mqtt-dial", daemon=True).start()
@@ -72,18 +89,18 @@ async def _in_thread(work: Callable[[], Client]) -> Client:
         raise
 
 
-def _settle(future: asyncio.Future[Client], outcome: Client | ConnectionFailedError) -> None:
-    if isinstance(outcome, Client) and future.done():
+def _settle(future: asyncio.Future[PingedClient], outcome: PingedClient | ConnectionFailedError) -> None:
+    if isinstance(outcome, PingedClient) and future.done():
         discard(outcome)
-    elif isinstance(outcome, Client):
+    elif isinstance(outcome, PingedClient):
         future.set_result(outcome)
     elif not future.done():
         future.set_exception(outcome)
 
 
-def _open(settings: BrokerSettings, client_id: str, version: MQTTProtocolVersion, max_queued: int) -> Client:
+def _open(settings: BrokerSettings, client_id: str, version: MQTTProtocolVersion, max_queued: int) -> PingedClient:
     five = version == MQTTProtocolVersion.MQTTv5
-    client = Client(
+    client = PingedClient(
         CallbackAPIVersion.VERSION2,
         client_id,
         clean_session=None if five else True,
