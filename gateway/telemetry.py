@@ -11,9 +11,11 @@ COUNTERS: dict[str, str] = {
     "frames": "frames seen, good or not",
     "checksum_ok": "frames whose checksum was right",
     "checksum_absent": "frames of a meter that sends no checksum",
+    "received": "results of the decoder: readings, and faults",
+    "rejected": "results that were faults, or readings that were not believed",
     "decoded": "readings decoded",
-    "energy_held": "readings whose energy fell or leapt, and was held back",
     "stored": "readings committed to the journal",
+    "quarantined": "readings that cannot be, and were kept apart",
     "journal_lost": "readings that the journal could not take",
     "journal_evicted": "readings that were stored and gave way to newer ones",
     "opens": "times the port was opened",
@@ -32,8 +34,17 @@ EVENTS: dict[str, tuple[int, str]] = {
     "meter_crashed": (logging.ERROR, "the task of a meter ended in an error; it starts again after a pause"),
     "watch_failed": (logging.ERROR, "a line cannot be judged for an error in meterd: it counts as silent meanwhile"),
     "stood_still": (logging.WARNING, "the process stood still; what came meanwhile is stored, and not published live"),
-    "energy_held": (logging.WARNING, "energy registers fell or leapt; held back until further readings agree"),
-    "energy_proven": (logging.WARNING, "enough readings agree on registers that fell or leapt: they go on from there"),
+    "quarantined": (logging.WARNING, "readings that cannot be are set aside, the first for a minute; reason says why"),
+    "rollback": (logging.WARNING, "a register of energy fell: set aside until further readings agree"),
+    "register_reset": (logging.WARNING, "a register goes on from a lower value, proven by readings or by a person"),
+    "rollover": (logging.WARNING, "a register passed its last digit and began again at zero; delta_wh is exact"),
+    "meter_exchanged": (logging.WARNING, "another meter is read: last and first registers; pseudonyms, no numbers"),
+    "meter_confirmed": (logging.WARNING, "a person confirmed the meter, or registers that were set aside"),
+    "meter_clock": (logging.WARNING, "how far a meter's clock is from this host's changed by more than 9 s"),
+    "clock_step": (logging.WARNING, "the clock of this host was set while meterd ran"),
+    "clock_waits": (logging.WARNING, "the clock of this host is not set: readings without a time wait for it"),
+    "clock_believed": (logging.INFO, "the clock of this host is set now; readings that waited get their time"),
+    "series_lost": (logging.ERROR, "what the journal kept of a meter's registers cannot be read; it begins anew"),
     "key_refused": (logging.WARNING, "a key that is stored for a meter cannot be used; reason says why"),
     "key_set": (logging.WARNING, "a person entered or removed the keys of a meter; fingerprints only"),
     "min_auth_changed": (logging.WARNING, "the least class of authenticity of a meter was changed by a person"),
@@ -54,18 +65,15 @@ EVENTS: dict[str, tuple[int, str]] = {
     "journal_trouble": (logging.ERROR, "the journal cannot store; readings go on live"),
     "journal_stores": (logging.INFO, "the journal stores again"),
     "journal_notice": (logging.WARNING, "something happened to the file of the journal"),
-    "control_trouble": (logging.WARNING, "the control socket cannot be opened; `meterd status` will not answer"),
-    "reload_refused": (logging.WARNING, "a reload was asked for by SIGHUP; restart the daemon instead"),
-    "stop_forced": (logging.ERROR, "a part did not end in time and was left behind"),
     "ledger_trouble": (logging.ERROR, "the ledger cannot be written; readings go on, the metrology log waits"),
     "ledger_stores": (logging.INFO, "the ledger is written again"),
     "ledger_notice": (logging.WARNING, "something happened to the file of the ledger, or to its metrology log"),
     "counters_restored": (logging.WARNING, "the journal had no receive counters; they go on from the ledger's copy"),
+    "control_trouble": (logging.WARNING, "the control socket cannot be opened; `meterd status` will not answer"),
+    "reload_refused": (logging.WARNING, "a reload was asked for by SIGHUP; restart the daemon instead"),
+    "stop_forced": (logging.ERROR, "a part did not end in time and was left behind"),
 }
 
-
-@dataclass(slots=True)
-class MeterCounters:
 #: name of an event of the metrology log (stores.ledger, `meterd events`), with its meaning
 METROLOGY: dict[str, str] = {
     "ledger_begun": "a new ledger was begun; whatever was noted before is not in it",
@@ -75,6 +83,9 @@ METROLOGY: dict[str, str] = {
     "counters_restored": "the journal had no receive counters; they go on from the hourly copy in the ledger",
 }
 
+
+@dataclass(slots=True)
+class MeterCounters:
     """The counters of one meter, and its faults by `stage.code`. Written by the daemon's loop only."""
 
     values: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))

@@ -2,31 +2,41 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from gateway.settings import Settings
 from gateway.sinks import Sink
 
 if TYPE_CHECKING:
     from gateway.sinks.homeassistant import Model
+    from gateway.stores.outbox import Outbox
+
+#: gives the outbox of a sink by its name, None where there is no journal
+Outboxes: TypeAlias = "Callable[[str], Outbox | None]"
 
 
-def create(settings: Settings, salt: bytes, *, lasting: bool = True) -> dict[str, Sink]:
+def no_outbox(_sink: str) -> None:
+    """Give no outbox: there is no journal."""
+
+
+def create(settings: Settings, salt: bytes, outbox: Outboxes = no_outbox, *, lasting: bool = True) -> dict[str, Sink]:
     """Make every configured sink, by its name in log and status; `salt` holds random octets of the installation.
 
+    `outbox` gives a sink that delivers EVERY reading its outbox by name, or None where there is no journal.
     Where they are not `lasting`, nothing is announced under ids that are made of them.
     """
     makers = SINKS if lasting else SINKS | {"mqtt": partial(_mqtt, discovers=False)}
-    return {name: sink for make in makers.values() for name, sink in make(settings, salt).items()}
+    return {name: sink for make in makers.values() for name, sink in make(settings, salt, outbox).items()}
 
 
-def _mqtt(settings: Settings, salt: bytes, *, discovers: bool = True) -> Mapping[str, Sink]:
+def _mqtt(settings: Settings, salt: bytes, outbox: Outboxes, *, discovers: bool = True) -> Mapping[str, Sink]:
     if settings.mqtt is None:
         return {}
     from gateway.sinks.mqtt import MqttSink
 
     names = [meter.name for meter in settings.meter]
-    return {"mqtt": MqttSink(settings.mqtt, names, salt=salt, discovers=discovers, model_of=_model)}
+    own = outbox("mqtt") if settings.mqtt.backfill else None
+    return {"mqtt": MqttSink(settings.mqtt, names, salt=salt, outbox=own, discovers=discovers, model_of=_model)}
 
 
 def _model(profile: str) -> "Model":
@@ -42,7 +52,7 @@ def _model(profile: str) -> "Model":
     return model(known.title, known.meters)
 
 
-def _compat(settings: Settings, salt: bytes) -> Mapping[str, Sink]:
+def _compat(settings: Settings, salt: bytes, _outbox: Outboxes) -> Mapping[str, Sink]:
     if not settings.compat:
         return {}
     from gateway.sinks import topics
@@ -56,7 +66,7 @@ def _compat(settings: Settings, salt: bytes) -> Mapping[str, Sink]:
     return sinks
 
 
-def _virtual_p1(settings: Settings, salt: bytes) -> Mapping[str, Sink]:
+def _virtual_p1(settings: Settings, salt: bytes, _outbox: Outboxes) -> Mapping[str, Sink]:
     if not settings.virtual_p1:
         return {}
     from gateway.sinks.virtual_p1 import VirtualP1Sink
@@ -68,7 +78,7 @@ def _virtual_p1(settings: Settings, salt: bytes) -> Mapping[str, Sink]:
     }
 
 
-def _homewizard(settings: Settings, salt: bytes) -> Mapping[str, Sink]:
+def _homewizard(settings: Settings, salt: bytes, _outbox: Outboxes) -> Mapping[str, Sink]:
     if not settings.homewizard:
         return {}
     from gateway.sinks.homewizard import HomeWizardSink
@@ -81,7 +91,7 @@ def _homewizard(settings: Settings, salt: bytes) -> Mapping[str, Sink]:
 
 
 #: every kind of sink, by its table in meterd.toml, in the order in which they get a reading
-SINKS: dict[str, Callable[[Settings, bytes], Mapping[str, Sink]]] = {
+SINKS: dict[str, Callable[[Settings, bytes, Outboxes], Mapping[str, Sink]]] = {
     "mqtt": _mqtt,
     "compat": _compat,
     "virtual_p1": _virtual_p1,

@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
+from gateway.stores.apart import OCTETS, Apart, encode_quarantined
 from gateway.stores.files import check, create, in_place, set_aside_before, transaction
 from gateway.stores.groups import Group, Packed
 from gateway.stores.rows import Corrupt, seal
@@ -154,7 +155,10 @@ class Database:
         reserved = self._reserve(group.given, state)
         self._insert(group.rows)
         for row in group.rows:
-            state.tally(row.meter).stored += 1
+            if row.reason is None:
+                state.tally(row.meter).stored += 1
+            else:
+                state.tally(row.meter).quarantined += 1
         for meter, n in group.lost.items():
             state.tally(meter).lost += n
         self._write_counters(group, state)
@@ -164,8 +168,11 @@ class Database:
     def _insert(self, rows: Collection[Packed]) -> None:
         self.db.executemany(
             "INSERT INTO record VALUES (NULL, ?, ?, ?)",
-            ((self._numbers[row.meter], row.t, seal(row.data, row.meter, row.t)) for row in rows),
+            ((self._numbers[row.meter], row.t, seal(row.data, row.meter, row.t)) for row in rows if row.reason is None),
         )
+        for row in rows:
+            if row.reason is not None:
+                Apart(self.db, "quarantine", OCTETS).add(self._numbers[row.meter], encode_quarantined(row))
 
     def _introduce(self, group: Group, state: State) -> None:
         """Write what rows refer to: meters, layouts, and in a new file the salt."""

@@ -61,6 +61,11 @@ STEPS: tuple[tuple[str, ...], ...] = (
     ("CREATE TABLE trust (meter INTEGER PRIMARY KEY, data BLOB NOT NULL)",),
     # its sub-meters: which device is on which channel, and its last reading (gateway.sub_meters)
     ("CREATE TABLE sub_meter (meter INTEGER PRIMARY KEY, data BLOB NOT NULL)",),
+    # what no sink gets: readings that cannot be, and those that a sink could not take (gateway.stores.apart)
+    (
+        "CREATE TABLE quarantine (id INTEGER PRIMARY KEY, meter INTEGER NOT NULL, data BLOB NOT NULL)",
+        "CREATE TABLE dead_letter (id INTEGER PRIMARY KEY, meter INTEGER NOT NULL, data BLOB NOT NULL)",
+    ),
 )
 #: tables of what a meter goes on from after a restart, one row for each; both parts of the journal know them by name
 KEPT = ("trust", "sub_meter")
