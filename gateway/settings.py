@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from gateway import compat_rules, listen, output_rules
+from gateway import compat_rules, influx_rules, listen, output_rules
 from gateway.settings_rules import Known, check
 from gateway.toml_tables import Problems, SettingsError, convert, read, unknown
 
@@ -16,10 +16,11 @@ __all__ = [
     "ConnectionSettings",
     "ControlSettings",
     "HomeWizardSettings",
+    "InfluxSettings",
     "JournalSettings",
     "Known",
-    "LogSettings",
     "LedgerSettings",
+    "LogSettings",
     "MeterSettings",
     "MqttSettings",
     "Settings",
@@ -27,9 +28,9 @@ __all__ = [
     "VirtualP1Settings",
 ]
 
-Name = Annotated[str, Meta(pattern=r"\A[a-z0-9_-]{1,32}\Z", description="1 to 32 of a-z, 0-9, _ and -")]
 #: name of the ledger's file, where its path is not set
 LEDGER = "ledger.db"
+Name = Annotated[str, Meta(pattern=r"\A[a-z0-9_-]{1,32}\Z", description="1 to 32 of a-z, 0-9, _ and -")]
 Positive = Annotated[int, Meta(ge=1)]
 
 
@@ -50,6 +51,8 @@ class MeterSettings(Strict, frozen=True):
     timezone: str | None = None
     min_auth: Literal["verified", "unverified", "plain"] | None = None
     max_clock_offset_s: Annotated[int, Meta(ge=1, le=86_400)] = 3_600
+    #: what the connection carries in W, three phases of 37.5 A at 230 V unless said; 0: no limit
+    max_power_w: Annotated[int, Meta(ge=0, le=100_000_000)] = 25_875
     #: seconds between telegrams; the profile's where absent
     interval_s: Annotated[int, Meta(ge=1, le=3_600)] | None = None
     #: files of the encryption key (and, behind it, the authentication key) and of the authentication key
@@ -110,6 +113,8 @@ class MqttSettings(BrokerSettings, frozen=True):
     #: seconds between published readings of a meter (0: every one) and power change in W that is published at once
     min_interval_s: Annotated[float, Meta(ge=0, le=900)] = 0
     deadband_w: Annotated[int, Meta(ge=0)] = 0
+    #: late readings on a topic of their own; "all": also those that the two above leave out
+    backfill: bool | Literal["all"] = True
     #: how Home Assistant is told of the meters, and the first levels of the topics on which it is
     discovery: Literal["device", "component", "both", "off"] = "device"
     discovery_prefix: Annotated[
@@ -172,6 +177,39 @@ class HomeWizardSettings(Strict, frozen=True):
     hosts: tuple[str, ...] = ()
 
 
+class InfluxSettings(Strict, frozen=True):
+    """`[influx]`: the database that gets every reading of the journal."""
+
+    url: str
+    #: the API: `v2` of InfluxDB 2 and 3, `v1` of InfluxDB 1
+    version: Literal["v1", "v2"] = "v2"
+    #: v2
+    org: Annotated[str, Meta(min_length=1)] | None = None
+    bucket: Annotated[str, Meta(min_length=1)] | None = None
+    token_file: str | None = None
+    #: v1
+    database: Annotated[str, Meta(min_length=1)] | None = None
+    retention_policy: Annotated[str, Meta(min_length=1)] | None = None
+    username: Annotated[str, Meta(pattern=r"\A[^:\x00-\x1f]+\Z", description="text without a colon")] | None = None
+    password_file: str | None = None
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    gzip: bool = True
+    #: readings in one request at most
+    batch: Annotated[int, Meta(ge=1, le=5_000)] = 500
+    #: until a request must be answered, s
+    timeout_s: Annotated[float, Meta(ge=1, le=120)] = 10
+    #: in front of the name of each measurement
+    prefix: Annotated[
+        str, Meta(pattern=r"\A[A-Za-z0-9_]{0,32}\Z", description="up to 32 of A-Z, a-z, 0-9 and _")
+    ] = ""
+    registers: Annotated[
+        Literal["all", "none"] | tuple[Annotated[str, Meta(min_length=1)], ...],
+        Meta(description='"all", "none" or a list of codes'),
+    ] = "all"
+
+
 class JournalSettings(Strict, frozen=True):
     """`[journal]`: the local store of every reading."""
 
@@ -180,6 +218,13 @@ class JournalSettings(Strict, frozen=True):
     max_days: Positive = 400
     #: `normal` commits every 10 s, `saver` every 60 s
     mode: Literal["normal", "saver"] = "normal"
+
+
+class LedgerSettings(Strict, frozen=True):
+    """`[ledger]`: the metrology log and what must never be lost."""
+
+    #: ledger.db in the folder of the journal where absent
+    path: str | None = None
 
 
 class LogSettings(Strict, frozen=True):
@@ -201,11 +246,18 @@ class Settings(Strict, frozen=True):
     meter: Annotated[tuple[MeterSettings, ...], Meta(min_length=1)]
     mqtt: MqttSettings | None = None
     journal: JournalSettings = JournalSettings()
+    ledger: LedgerSettings = LedgerSettings()
     log: LogSettings = LogSettings()
     control: ControlSettings = ControlSettings()
     compat: tuple[CompatSettings, ...] = ()
     virtual_p1: tuple[VirtualP1Settings, ...] = ()
     homewizard: tuple[HomeWizardSettings, ...] = ()
+    influx: InfluxSettings | None = None
+
+    @property
+    def ledger_path(self) -> Path:
+        """Where the ledger is: beside the journal unless its own table says otherwise."""
+        return Path(self.ledger.path or Path(self.journal.path).parent / LEDGER)
 
     def broker(self, compat: CompatSettings) -> BrokerSettings:
         """Find the broker of a `[[compat]]` table: its own, else that of `[mqtt]`."""
@@ -218,18 +270,13 @@ class Settings(Strict, frozen=True):
 
 
 #: tables of meterd.toml beside `[[meter]]`
-class LedgerSettings(Strict, frozen=True):
-    """`[ledger]`: the metrology log and what must never be lost."""
-
-    #: ledger.db in the folder of the journal where absent
-    path: str | None = None
-
-
 TABLES: dict[str, type[Strict]] = {
     "mqtt": MqttSettings,
     "journal": JournalSettings,
+    "ledger": LedgerSettings,
     "log": LogSettings,
     "control": ControlSettings,
+    "influx": InfluxSettings,
 }
 #: lists of tables whose outputs listen
 LISTENING: dict[str, type[Strict]] = {"virtual_p1": VirtualP1Settings, "homewizard": HomeWizardSettings}
@@ -250,21 +297,16 @@ PATHS = {
 def load(path: Path, known: Known = Known()) -> Settings:  # noqa: B008  # an empty tuple
     """Read meterd.toml; `known` brings what other modules know. Raises SettingsError with every error of the file."""
     raw, problems = read(path), Problems(path)
-    ledger: LedgerSettings = LedgerSettings()
     unknown(raw, ["meter", "compat", *LISTENING, *TABLES], "", problems)
     meters = _meters(raw.get("meter"), problems)
     for values in meters.values():
         _join(path.parent, METER_PATHS, values)
     tables = {name: convert(raw[name], TABLES[name], f"[{name}]", problems) for name in TABLES if name in raw}
-    influx: InfluxSettings | None = None
-
-    @property
-    def ledger_path(self) -> Path:
-        """Where the ledger is: beside the journal unless its own table says otherwise."""
-        return Path(self.ledger.path or Path(self.journal.path).parent / LEDGER)
     for name, keys in PATHS.items():
         _join(path.parent, keys, tables.get(name, {}))
     check(meters, tables, known, problems)
+    if "influx" in tables:
+        influx_rules.check(tables["influx"], problems)
     compat = _list(raw.get("compat", []), "compat", CompatSettings, problems)
     for values in compat.values():
         _join(path.parent, COMPAT_PATHS, values)
@@ -277,7 +319,6 @@ def load(path: Path, known: Known = Known()) -> Settings:  # noqa: B008  # an em
         meter=tuple(MeterSettings(**values) for values in meters.values()),
         compat=tuple(CompatSettings(**values) for values in compat.values()),
         **{name: tuple(LISTENING[name](**one) for one in many.values()) for name, many in listening.items()},  # type: ignore[arg-type]
-    "ledger": LedgerSettings,
         **{name: TABLES[name](**values) for name, values in tables.items()},  # type: ignore[arg-type]
     )
 

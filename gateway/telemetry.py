@@ -62,6 +62,9 @@ EVENTS: dict[str, tuple[int, str]] = {
     "sink_refused": (logging.WARNING, "an outlet did not take a reading; reason says why"),
     "output_listens": (logging.INFO, "an output listens at its port"),
     "output_trouble": (logging.WARNING, "an output cannot do its part; reason says why, and it tries again"),
+    "influx_trouble": (logging.WARNING, "the database takes no readings; reason says why, and it is tried again"),
+    "influx_delivers": (logging.INFO, "the database takes readings again"),
+    "influx_refused": (logging.WARNING, "the database refuses readings for good; they are dead letters, others go on"),
     "journal_trouble": (logging.ERROR, "the journal cannot store; readings go on live"),
     "journal_stores": (logging.INFO, "the journal stores again"),
     "journal_notice": (logging.WARNING, "something happened to the file of the journal"),
@@ -70,7 +73,11 @@ EVENTS: dict[str, tuple[int, str]] = {
     "ledger_notice": (logging.WARNING, "something happened to the file of the ledger, or to its metrology log"),
     "counters_restored": (logging.WARNING, "the journal had no receive counters; they go on from the ledger's copy"),
     "control_trouble": (logging.WARNING, "the control socket cannot be opened; `meterd status` will not answer"),
-    "reload_refused": (logging.WARNING, "a reload was asked for by SIGHUP; restart the daemon instead"),
+    "reloaded": (logging.INFO, "the configuration was read anew and is in force; what changed"),
+    "reload_refused": (logging.ERROR, "the configuration on disk has an error; what ran before runs on"),
+    "restart_needed": (logging.WARNING, "tables changed that wait for the next start; the others are in force"),
+    "task_stalled": (logging.ERROR, "a part of the daemon gives no sign of life: systemd is asked to start it anew"),
+    "task_moves": (logging.INFO, "a part of the daemon that was silent for too long gives signs of life again"),
     "stop_forced": (logging.ERROR, "a part did not end in time and was left behind"),
 }
 
@@ -81,6 +88,13 @@ METROLOGY: dict[str, str] = {
     "entries_lost": "so many entries of each event could not be kept while the ledger could not be written",
     "min_auth_changed": "the least class of authenticity of a meter was changed by a person",
     "counters_restored": "the journal had no receive counters; they go on from the hourly copy in the ledger",
+    "rollback": "a register of energy fell: `last_wh` was believed, `said_wh` is set aside until it is proven",
+    "register_reset": "a register goes on from a lower value: `last_wh` before, `first_wh` after, `by` proof or person",
+    "rollover": "a register passed its last digit: `delta_wh` flowed, `modulus_wh` is a whole turn",
+    "meter_exchanged": "another meter is read: `last` and `first` registers, `before` and `after` are pseudonyms",
+    "meter_confirmed": "a person confirmed the meter that is read now, or `registers` that were set aside",
+    "meter_clock": "the offset of the meter's clock changed by more than 9 s, from `before_s` to `offset_s`",
+    "clock_step": "the clock of this host was set by `step_s`, to `t`",
 }
 
 

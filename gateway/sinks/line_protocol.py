@@ -42,8 +42,8 @@ MAX_DIGITS, MAX_TAG = 48, 200
 FIRST_MS, LAST_MS = 0, 9_223_372_036_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: signs of a tag that are written as they are; `%` is not among them, so that what is written can be read back
-_SAFE = "-._~:*+()/&#"
-_PLAIN = re.compile(r"[A-Za-z0-9._~:*+()/&#-]+", re.ASCII)
+_SAFE = "-._~:*+()/&"
+_PLAIN = re.compile(r"[A-Za-z0-9._~:*+()/&-]+", re.ASCII)
 
 #: which registers are written: every one, none, or those of these codes
 Selection: TypeAlias = Literal["all", "none"] | Collection[str]
@@ -79,9 +79,7 @@ def reading(item: ItemP, at_ms: int, *, prefix: str = "", registers: Selection =
     return Lines(lines, left_out)
 
 
-def sub_reading(  # noqa: PLR0913
-    item: ItemP, sub: SubReading, at_ms: int, *, device: str | None, prefix: str = "", channel: str = ""
-) -> str | None:
+def sub_reading(item: ItemP, sub: SubReading, at_ms: int, *, device: str | None, prefix: str = "") -> str | None:
     """A sub-meter reading as a point at `at_ms`; `device` is a pseudonym. None where its quantity cannot be written."""
     value = number(sub.integer, sub.exponent)
     if value is None:
@@ -95,7 +93,7 @@ def sub_reading(  # noqa: PLR0913
         "seq": item.seq,
     }
     rest = "".join(f",{name}={code}i" for name, code in fields.items() if _fits(code))
-    return f"{prefix}sub,meter={tag(item.meter)},channel={channel or sub.channel} value={value}{rest} {at_ms}"
+    return f"{prefix}sub,meter={tag(item.meter)},channel={sub.channel} value={value}{rest} {at_ms}"
 
 
 def number(integer: int, exponent: int) -> str | None:
@@ -108,7 +106,7 @@ def number(integer: int, exponent: int) -> str | None:
 
 @lru_cache(maxsize=4_096)
 def tag(text: str) -> str:
-    """A text as the value of a tag: letters, digits and `-._~:*+()/&#` as they are, every other octet as `%XX`."""
+    """A text as the value of a tag: letters, digits and `-._~:*+()/&` as they are, every other octet as `%XX`."""
     return text if _PLAIN.fullmatch(text) else quote(text.encode("utf-8", "surrogatepass"), safe=_SAFE)
 
 
@@ -147,12 +145,12 @@ def _registers(item: ItemP, at_ms: int, head: str, selection: Selection) -> Iter
         if is_identification(code) or (selection != "all" and code not in selection):
             continue
         met[code] = count = met.get(code, 0) + 1
-        value, name = number(integer, exponent), tag(code if count == 1 else f"{code}#{count}")
-        if value is None or not 0 < len(name) <= MAX_TAG:
+        value, name = number(integer, exponent), tag(code) + (f"#{count}" if count > 1 else "")
+        if value is None or not code or len(name) > MAX_TAG:
             yield None
             continue
         fields = {"unit": UNIT.get(unit), "t": _own_time(times.get(index))}
-        rest = "".join(f",{key}={code}i" for key, code in fields.items() if code is not None)
+        rest = "".join(f",{key}={known}i" for key, known in fields.items() if known is not None)
         yield f"{head}{name} value={value}{rest} {at_ms}"
 
 

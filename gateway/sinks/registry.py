@@ -90,10 +90,19 @@ def _homewizard(settings: Settings, salt: bytes, _outbox: Outboxes) -> Mapping[s
     }
 
 
+def _influx(settings: Settings, salt: bytes, outbox: Outboxes) -> Mapping[str, Sink]:
+    if settings.influx is None:
+        return {}
+    from gateway.sinks.influx import InfluxSink
+
+    return {"influx": InfluxSink(settings.influx, outbox("influx"), meters=len(settings.meter), salt=salt)}
+
+
 #: every kind of sink, by its table in meterd.toml, in the order in which they get a reading
 SINKS: dict[str, Callable[[Settings, bytes, Outboxes], Mapping[str, Sink]]] = {
     "mqtt": _mqtt,
     "compat": _compat,
     "virtual_p1": _virtual_p1,
     "homewizard": _homewizard,
+    "influx": _influx,
 }
