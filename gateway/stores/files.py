@@ -222,12 +222,12 @@ def sync_folder(folder: Path) -> None:
 
 
 def chunks(
-    db: sqlite3.Connection, statement: str, last: int, stopped: Callable[[], bool] = lambda: False
+    db: sqlite3.Connection, statement: str, last: int, stopped: Callable[[], bool] = lambda: False, step: int = 32
 ) -> Iterator[tuple[int, list[tuple[object, ...]]]]:
     """Rows of a damaged table after `last` in order of their ids, and how far they go.
 
     `statement` gives rows that begin with their id, after the first parameter, as many as the second says. Where pages
-    cannot be read, it leaps ahead, twice as far each time, until something can be again.
+    cannot be read, it leaps ahead, by `step` and twice as far each time, until something can be again.
     """
     leap = 0
     while last < LAST_ID and not stopped():
@@ -241,7 +241,7 @@ def chunks(
         ids = [row[0] for row in rows if isinstance(row[0], int) and row[0] > last]
         if whole and not ids:
             return
-        leap = 0 if ids else max(32, leap * 2)
+        leap = 0 if ids else max(step, leap * 2)
         last = max(ids, default=last) + leap
         yield last, rows
 

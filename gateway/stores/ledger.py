@@ -204,7 +204,8 @@ class Ledger:
         while self._has_rows():
             with self._wake:
                 notes = [self._queue[n] for n in range(min(BATCH, len(self._queue)))]
-                copies, lost = dict(self._to_copy), Counter(self._lost)
+                copies = dict(self._to_copy)
+                lost = Counter(self._lost) if len(notes) == len(self._queue) else Counter[str]()
             told = [Note("entries_lost", None, datetime.now(UTC), dict(lost))] if lost else []
             if copies:
                 file.copy_counters(copies)

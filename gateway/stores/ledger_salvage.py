@@ -173,7 +173,7 @@ def _meta(db: sqlite3.Connection, row: int) -> bytes | None:
 
 def _entries(db: sqlite3.Connection) -> Iterator[Entry]:
     last = 0
-    for _, rows in files.chunks(db, EVENTS, 0):
+    for _, rows in files.chunks(db, EVENTS, 0, step=1):
         for row in rows:
             entry = _entry(row)
             if entry is not None and entry.id > last:
@@ -194,5 +194,5 @@ def _entry(row: tuple[object, ...]) -> Entry | None:
 
 
 def _named(db: sqlite3.Connection, statement: str, table: str) -> Iterator[tuple[str, bytes]]:
-    for _, rows in files.chunks(db, statement, 0):
+    for _, rows in files.chunks(db, statement, 0, step=1):
         yield from unsealed(((name, data) for _, name, data in rows), table)
