@@ -41,6 +41,10 @@ EVENTS: dict[str, tuple[int, str]] = {
     "meter_exchanged": (logging.WARNING, "another meter is read: last and first registers; pseudonyms, no numbers"),
     "meter_confirmed": (logging.WARNING, "a person confirmed the meter, or registers that were set aside"),
     "meter_clock": (logging.WARNING, "how far a meter's clock is from this host's changed by more than 9 s"),
+    "limit_changed": (
+        logging.WARNING,
+        "a person changed max_power_w of a meter; readings are judged by it from now on",
+    ),
     "clock_step": (logging.WARNING, "the clock of this host was set while meterd ran"),
     "clock_waits": (logging.WARNING, "the clock of this host is not set: readings without a time wait for it"),
     "clock_believed": (logging.INFO, "the clock of this host is set now; readings that waited get their time"),
@@ -95,6 +99,7 @@ METROLOGY: dict[str, str] = {
     "meter_confirmed": "a person confirmed the meter that is read now, or `registers` that were set aside",
     "meter_clock": "the offset of the meter's clock changed by more than 9 s, from `before_s` to `offset_s`",
     "clock_step": "the clock of this host was set by `step_s`, to `t`",
+    "limit_changed": "a person changed `max_power_w` of a meter",
 }
 
 
