@@ -307,7 +307,7 @@ def test_state_has_no_power_and_no_identity(telegrams):
     state = meter.as_dict()
     assert list(state) == [
         "meter", "state", "flags", "evidence", "since", "profile", "interface", "units", "last_error", "last_seen",
-        "meter_time", "clock_offset_s", "auth", "missed", "sub_meters", "counters",
+        "meter_time", "clock_offset_s", "auth", "missed", "waiting", "exchange", "sub_meters", "counters",
     ]  # fmt: skip
     assert host.items[0].reading.identity not in str(state)
     assert str(truth["a_import_wh"]) not in str(state)

@@ -343,7 +343,7 @@ def test_what_cannot_have_been_saved_is_refused(saved):
 
 
 class Oracle:
-    """A meter of which everything is known, and what became of each of its telegrams, in the words of docs/plausibility.md.
+    """A meter of which everything is known, and which of its telegrams must be believed (docs/plausibility.md).
 
     It knows nothing of the rules' state: only the true registers, the true time, and which telegrams were believed.
     """
@@ -389,7 +389,7 @@ class Oracle:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_random_histories_agree_with_an_oracle(seed):
-    """Rises, turns, exchanges, rollbacks, spikes, gaps, restarts: never a wrong value believed, nor a right one refused."""
+    """Rises, turns, exchanges, rollbacks, spikes, gaps, restarts: no wrong value is believed, no right one refused."""
     rng = random.Random(seed)
     seen = dict.fromkeys(("rise", "spike", "low", "power", "exchange", "rollback", "gap", "restart"), 0)
     for _ in range(HISTORIES // 8 // 50):
