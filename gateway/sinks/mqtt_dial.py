@@ -5,6 +5,7 @@ import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -23,9 +24,20 @@ _MAX_PASSWORD = 65_535
 MAX_PACKET = 65_536
 
 
-class PingedClient(Client):
-    """A client that tells of each PINGREQ that it puts behind its other packets, and of each PINGRESP that came."""
+#: reason codes of PUBACK (MQTT 5, clause 3.4.2.1)
+_UNSPECIFIED = 0x80
+_PUBACK_CODES = frozenset({0x00, 0x10, _UNSPECIFIED, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99})
 
+
+class PingedClient(Client):
+    """A client that tells of each PINGREQ that it puts behind its other packets, and of each PINGRESP that came.
+
+    It also takes reason codes of PUBACK that MQTT 5 does not have there: mosquitto answers a message that is too large
+    with 0x95, which paho would call a malformed packet, and close the connection.
+    """
+
+    #: of the last PUBACK, as the broker sent it
+    puback_code = 0
     on_ping: Callable[[], None] = staticmethod(lambda: None)
     on_pong: Callable[[], None] = staticmethod(lambda: None)
 
@@ -36,6 +48,13 @@ class PingedClient(Client):
     def _handle_pingresp(self) -> MQTTErrorCode:
         self.on_pong()
         return super()._handle_pingresp()
+
+    def _handle_pubackcomp(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
+        packet = self._in_packet["packet"]
+        self.puback_code = packet[2] if len(packet) > 2 else 0
+        if self.puback_code not in _PUBACK_CODES:
+            self._in_packet["packet"] = bytearray((*packet[:2], _UNSPECIFIED, *packet[3:]))
+        return super()._handle_pubackcomp(cmd)
 
 
 async def dial(

@@ -355,7 +355,7 @@ class Link:
         if not self._due:
             self._client.on_publish = None
         if (acked := self._handed.pop(mid, None)) is not None:
-            self._loop.call_soon(acked, code.value, code.getName())
+            self._loop.call_soon(acked, self._client.puback_code, code.getName())
             return
         topic = self.unacked.pop(mid, None)
         if topic is None:

@@ -87,6 +87,12 @@ def availability(topics: MeterTopics, *, available: bool) -> Message:
     return Message(topics.availability, ONLINE if available else OFFLINE, qos=1, retain=True)
 
 
+def forget(topics: MeterTopics) -> list[Message]:
+    """What makes a broker forget all that it may keep of a meter: an empty message takes a retained one away."""
+    kept = (topics.availability, topics.state, *(topics.quantity[name] for name in (*ENERGY, *ENERGY_KWH)))
+    return [Message(topic, b"", qos=1, retain=True) for topic in kept]
+
+
 def state(topics: MeterTopics, payload: bytes) -> Message:
     """The line state of the meter; retained, so it must hold no power."""
     return Message(topics.state, payload, qos=1, retain=True, content_type=JSON)
