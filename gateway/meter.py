@@ -450,7 +450,7 @@ class Meter:
             self._give_up(self._held.popleft())
 
     def confirm(self) -> bool:
-        """A person says that this is the right meter, and what it says is right; False where nothing waited for that."""
+        """A person says that this is the meter of its connection, and that it is right; False if nothing waited."""
         event = self.plausibility.confirm()
         if event is None:
             return False
