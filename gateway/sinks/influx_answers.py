@@ -59,6 +59,7 @@ _STATUS = {
     ("v1", 429): "too many requests: it is tried again later",
     ("v2", 429): "too many requests: it is tried again later",
 }
+_POLICY = "the database has no such retention policy: check influx.retention_policy"
 #: an error of the system, the first that fits -> what it means
 _CAUSES: dict[type[Exception], str] = {
     socket.gaierror: "has a name that cannot be resolved: check influx.url and the name server",
@@ -99,6 +100,8 @@ def judge(answer: Answer, settings: InfluxSettings) -> Accepted | Refused | Trou
         return _refused(answer)
     if status == 413:
         return Refused("413: the request is too large for the server", by_rows=False, too_large=True)
+    if "retention policy not found" in _message(answer.body):
+        return Trouble(f"database {place(settings.url)}: {status}: {_POLICY}", NEEDS_PERSON_S)
     heals = status >= 500 or status in (408, 425, 429)
     text = f"{status}: {_meaning(status, settings.version)}"
     wait = retry_after_s(answer) if heals else None

@@ -8,7 +8,7 @@ from contextlib import suppress
 from urllib.parse import urlencode, urlsplit
 
 from gateway.settings import InfluxSettings
-from gateway.sinks.influx_wire import BODY_LIMIT, Answer, Wire
+from gateway.sinks.influx_wire import Answer, Wire, answer
 
 
 def post(
@@ -29,18 +29,9 @@ def post(
         # who refuses a request by its head alone may answer and close before the rest of it has left
         with suppress(BrokenPipeError, ConnectionResetError):
             connection.request("POST", target, data, _head(settings, secret))
-        return _read(connection.getresponse())
+        return answer(connection.getresponse())
     finally:
         connection.close()
-
-
-def _read(response: http.client.HTTPResponse) -> Answer:
-    """Status and the beginning of the body; a body that breaks off or lies about its length costs its rest only."""
-    try:
-        body = b"" if response.status == 204 else response.read(BODY_LIMIT)
-    except (OSError, http.client.HTTPException, ValueError):
-        body = b""
-    return Answer(response.status, body, response.headers.get("Retry-After"), response.headers.get("Date"))
 
 
 def _query(settings: InfluxSettings) -> str:

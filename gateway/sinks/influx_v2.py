@@ -12,18 +12,17 @@ from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.client.write_api import SYNCHRONOUS
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import HTTPError
 
 from gateway.settings import InfluxSettings
-from gateway.sinks.influx_wire import BODY_LIMIT, Answer, Wire
+from gateway.sinks.influx_wire import Answer, Wire, answer
 
 
 class _AnsweredError(Exception):
     """An answer other than 204: taken out of the library's hands."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, found: Answer) -> None:
         super().__init__()
-        self.answer = answer
+        self.answer = found
 
 
 def post(
@@ -44,41 +43,38 @@ def post(
     try:
         write = client.write_api(write_options=SYNCHRONOUS).write
         write(settings.bucket or "", settings.org or "", body, "ms")  # type: ignore[arg-type]  # its constants are texts
-    except _AnsweredError as answered:
-        return answered.answer
+    except _AnsweredError as other:
+        return other.answer
     finally:
         client.close()  # type: ignore[no-untyped-call]
         pools.clear()
     return Answer(204)
 
 
+class _Response(http.client.HTTPResponse):
+    """An answer that leaves the library here unless it is 204."""
+
+    def begin(self) -> None:
+        """Read the head; of an error also the beginning of the body."""
+        super().begin()
+        if self.status != 204:
+            raise _AnsweredError(answer(self))
+
+
 def _pools(wire: Wire) -> dict[str, Any]:
     """Pools whose connections are those of `wire`."""
 
     class Plain(HTTPConnection):
+        response_class = _Response
+
         def _new_conn(self) -> Any:
             return wire.connect(self.host, self.port or 80)
 
-        def getresponse(self) -> Any:
-            return _only_accepted(super().getresponse())
-
     class Secure(HTTPSConnection):
+        response_class = _Response
+
         def _new_conn(self) -> Any:
             return wire.connect(self.host, self.port or 443)
 
-        def getresponse(self) -> Any:
-            return _only_accepted(super().getresponse())
-
     plain = type("PlainPool", (HTTPConnectionPool,), {"ConnectionCls": Plain})
     return {"http": plain, "https": type("SecurePool", (HTTPSConnectionPool,), {"ConnectionCls": Secure})}
-
-
-def _only_accepted(response: Any) -> Any:
-    if response.status == 204:
-        return response
-    try:
-        body = response.read(BODY_LIMIT, decode_content=False)
-    except (OSError, http.client.HTTPException, HTTPError, ValueError):
-        body = b""
-    headers = response.headers
-    raise _AnsweredError(Answer(response.status, body, headers.get("Retry-After"), headers.get("Date")))

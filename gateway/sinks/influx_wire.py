@@ -4,6 +4,7 @@ Time-outs of sockets bound one wait each: a peer that sends an octet a second ou
 of the same connection is kept, by which another thread shuts it down; that also wakes a connect and a TLS handshake.
 """
 
+import http.client
 import socket
 import threading
 import time
@@ -22,6 +23,15 @@ class Answer(NamedTuple):
     body: bytes = b""
     retry_after: str | None = None
     date: str | None = None
+
+
+def answer(response: http.client.HTTPResponse) -> Answer:
+    """Status and the beginning of the body; a body that breaks off or lies about its length costs its rest only."""
+    try:
+        body = b"" if response.status == 204 else response.read(BODY_LIMIT)
+    except (OSError, http.client.HTTPException, ValueError):
+        body = b""
+    return Answer(response.status, body, response.headers.get("Retry-After"), response.headers.get("Date"))
 
 
 class StoppedError(Exception):
