@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "decode": "turn the bytes of a file into item P",
     "export": "print readings of the journal",
     "simulate": "be a simulated meter on a pseudo-terminal or TCP port",
+    "events": "print the metrology log, and verify that nobody changed it",
     "replay": "be a meter that repeats a capture, on a pseudo-terminal or TCP port",
     "demo": "show everything at work: simulated meter, daemon, broker, live readings",
 }

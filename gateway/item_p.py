@@ -17,6 +17,8 @@ SCHEMA = "meterd.item-p/1"
 SUB_SCHEMA = "meterd.sub/1"
 QUANTITIES = ("p_import_w", "p_export_w", "p_net_w", "a_import_wh", "a_export_wh")
 
+#: by so much a clock that is alone may be ahead of what is certain
+_CENTURY = timedelta(days=36_525)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -60,15 +62,26 @@ class ItemP:
 
 
 def stamp(  # noqa: PLR0913
-    reading: Reading, meter: str, *, seq: int, t_rx: datetime, max_clock_offset_s: int, interval_s: int | None = None
+    reading: Reading,
+    meter: str,
+    *,
+    seq: int,
+    t_rx: datetime | None,
+    max_clock_offset_s: int,
+    interval_s: int | None = None,
+    floor: datetime | None = None,
 ) -> ItemP:
     """Give a live reading its time: the meter's, or the time of receipt when the meter's is absent or not believable.
 
     A clock that is wrong by whole half-hours is a wrong zone or a missed change to summer time, not a slow clock: it is
-    not believed either (docs/decisions/0004).
+    not believed either (docs/decisions/0004). Without `t_rx`, where this host's clock is not set, the meter's is
+    believed from `floor` on, within a century; else the reading has no time yet.
     """
-    offset = None if reading.t is None else round((t_rx - reading.t).total_seconds(), 3)
-    believed = offset is not None and abs(offset) <= max_clock_offset_s and not is_zone_error(offset)
+    offset = None if reading.t is None or t_rx is None else round((t_rx - reading.t).total_seconds(), 3)
+    if t_rx is None:
+        believed = floor is not None and reading.t is not None and timedelta() <= reading.t - floor <= _CENTURY
+    else:
+        believed = offset is not None and abs(offset) <= max_clock_offset_s and not is_zone_error(offset)
     return ItemP(
         meter=meter,
         reading=reading,
@@ -93,7 +106,7 @@ def to_dict(item: ItemP, *, registers: bool = False) -> dict[str, Any]:
     Energy that is carried has its own, older `reg_t`: that is how a reader tells it from what the telegram said.
     """
     reading, energy, t = item.reading, item.carried, utc(item.t)
-    reg_t = energy.reg_t if energy else _register_time(item)
+    reg_t = energy.reg_t if energy else register_time(item)
     known: dict[str, Any] = {
         "schema": SCHEMA,
         "meter": item.meter,
@@ -120,9 +133,14 @@ def to_dict(item: ItemP, *, registers: bool = False) -> dict[str, Any]:
     return result
 
 
-def to_json(item: ItemP, *, registers: bool = False) -> bytes:
-    """`to_dict` as UTF-8 JSON on one line, as it is published: without registers that name the meter."""
+def to_json(item: ItemP, *, registers: bool = False, late: str | None = None) -> bytes:
+    """`to_dict` as UTF-8 JSON on one line, as it is published: without registers that name the meter.
+
+    `late` is the id of a reading that is published after its time, and marks it as such.
+    """
     shown = to_dict(item, registers=registers)
+    if late is not None:
+        shown |= {"id": late, "backfill": True}
     if registers:
         shown["registers"] = [row for row in shown["registers"] if not is_identification(row["code"])]
     return _encode(shown)
@@ -151,7 +169,7 @@ def utc(t: datetime | None, timespec: str = "auto") -> str | None:
     return None if t is None else f"{(t if t.tzinfo is UTC else t.astimezone(UTC)).isoformat(timespec=timespec)[:-6]}Z"
 
 
-def _register_time(item: ItemP) -> datetime | None:
+def register_time(item: ItemP) -> datetime | None:
     """Energy has the time of its registers; with the gateway's clock it can only be the reading's own time."""
     reading = item.reading
     if reading.reg_t is None or item.t is None or reading.t is None or item.t_source == "meter":

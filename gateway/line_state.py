@@ -17,7 +17,7 @@ from typing import Any
 
 from decoders.errors import CODES
 
-#: every state, in order; `implausible` comes with the limits of a meter
+#: every state, in order
 STATES: dict[str, str] = {
     "disabled": "switched off in the configuration",
     "no_port": "the port is not there, or cannot be opened",
@@ -32,7 +32,7 @@ STATES: dict[str, str] = {
     "replayed": "telegrams repeat an invocation counter that was used, or one lower than it",
     "identity_changed": "another meter answers: held until a person confirms",
     "unknown_layout": "telegrams arrive whole, and no profile reads them",
-    "implausible": "values contradict each other or the meter's limits",
+    "implausible": "telegrams say what cannot be: above the connection's limit, or not going on from before",
     "stale": "no reading lately",
     "ok": "readings arrive",
 }
@@ -45,7 +45,8 @@ FLAGS: dict[str, str] = {
     "pin_locked": "the meter holds values back until its PIN is entered",
     "ambiguous": "several registers could be the same quantity of item P: it is left out",
     "unverified": "readings are not authenticated",
-    "energy_held": "energy registers fell or leapt: held back until further readings agree",
+    "quarantined": "readings that cannot be are set aside, or were within the last minute",
+    "exchanged": "another meter is read since: not confirmed by a person",
 }
 #: octets must arrive for this long without a telegram: three times the interval, and at most this
 RUN_S = 20.0
@@ -53,6 +54,14 @@ RUN_S = 20.0
 UNPROVEN = ("tag", "garbled")
 PROOF = 3
 UNCERTAIN = {f"unwrap.{code}" for code in UNPROVEN}
+#: how a reading that was set aside is counted, by its kind of gateway.plausibility, and what to do about it
+IMPLAUSIBLE = "implausible."
+ADVICE = {
+    "power": "if the connection carries more, set max_power_w of its [[meter]]",
+    "leap": "if the meter was exchanged or max_power_w is too low, `meterd meter confirm` goes on from here",
+    "fall": "if the meter goes on like this, it is believed soon",
+    "identity": "if it goes on answering, it is believed soon",
+}
 #: facts are counted over this time at least
 WINDOW_S = 30.0
 
@@ -98,6 +107,8 @@ class Facts:
     keys: str = ""
     #: what is known of earlier telegrams under these keys
     history: str = ""
+    #: readings that wait until this host's clock is set
+    waiting: int = 0
 
     @property
     def limit_s(self) -> float:
@@ -221,6 +232,15 @@ def _unknown_layout(facts: Facts) -> str | None:
     return f"{unread} whole telegrams in {facts.window.seconds:.0f} s gave no reading: {reason}"
 
 
+def _implausible(facts: Facts) -> str | None:
+    found = {code: n for code, n in facts.window.faults.items() if code.startswith(IMPLAUSIBLE)}
+    if not found or facts.frame_s is None or facts.frame_s >= facts.limit_s:
+        return None
+    worst = max(found, key=lambda code: found[code])
+    count, kind = sum(found.values()), worst.removeprefix(IMPLAUSIBLE)
+    return f"{count} readings in {facts.window.seconds:.0f} s that cannot be: {facts.evidence[worst]}; {ADVICE[kind]}"
+
+
 def _refused(facts: Facts, *codes: str, advice: str = "", certain: bool = False) -> str | None:
     """Whole telegrams that were not accepted for one of these reasons, with what the latest said of itself.
 
@@ -241,6 +261,8 @@ def _count(facts: Facts, *codes: str) -> int:
 
 
 def _stale(facts: Facts) -> str:
+    if facts.waiting:
+        return f"{facts.waiting} readings without a time wait until the clock of this host is set"
     heard = "no byte since" if facts.byte_s is None else f"the last byte came {_age(facts.byte_s)} ago"
     if facts.port != "open":
         return facts.port_detail or "opening the port"
@@ -279,4 +301,5 @@ RULES: tuple[tuple[str, Callable[[Facts], str | None]], ...] = (
     ("replayed", _replayed),
     ("identity_changed", _identity_changed),
     ("unknown_layout", _unknown_layout),
+    ("implausible", _implausible),
 )

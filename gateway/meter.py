@@ -8,26 +8,28 @@ kernel, and the sender with it.
 import asyncio
 import secrets
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 
 from decoders.errors import CODES
 from decoders.model import Fault, Reading, Result
 from gateway import log
 from gateway.carried import Carried
+from gateway.host_clock import Drift, HostClock
 from gateway.item_p import ItemP, stamp, utc
-from gateway.leaps import Leaps
-from gateway.line_state import Facts, LineState, judge
+from gateway.line_state import IMPLAUSIBLE, Facts, LineState, judge
 from gateway.line_watch import LineWatch
 from gateway.neighbours import Neighbours
+from gateway.plausibility import Event, Plausibility, Verdict
 from gateway.settings import MeterSettings
 from gateway.sources import Chunk, PortEvent, Source
 from gateway.sub_meters import SubMeters
 from gateway.telemetry import MeterCounters
-from gateway.trust import Trust
+from gateway.trust import Change, Trust
 
 if TYPE_CHECKING:
     from decoders.decoder import Decoder
@@ -47,6 +49,8 @@ LOOKS_S = 0.5
 STOOD_STILL_S = 2.0
 #: what waited in the kernel meanwhile is read without a pause; a pause (s), or at the latest so long after, it is over
 DRAINED_S, DRAINING_S = 0.2, 10.0
+#: readings of one meter that wait for the time, at most; and how many get it at one look
+HELD_MOST, RELEASED = 3_600, 500
 UNITS = {"p": "W", "a": "Wh"}
 _NOTHING = (0, 0, 0, 0)
 T = TypeVar("T")
@@ -75,12 +79,35 @@ class Host(Protocol):
         """Take a reading of unknown age for the history only."""
         ...
 
+    def quarantine(self, meter: "Meter", item: ItemP, reason: str) -> None:
+        """Keep a reading apart that cannot be; nobody gets it."""
+        ...
+
+    def note(self, meter: "Meter", event: str, **facts: Any) -> None:
+        """Write an event of telemetry.METROLOGY into the metrology log and the log."""
+        ...
+
+
+class _Held(NamedTuple):
+    """A reading without a time, when it arrived (monotonic, s), and why it is set aside if it is."""
+
+    item: ItemP
+    at: float
+    reason: str | None = None
+
 
 class Meter:
     """One meter of the configuration. Everything happens in the tasks of one event loop."""
 
-    def __init__(
-        self, settings: MeterSettings, source: Source, watch: LineWatch, host: Host, trust: Trust | None = None
+    def __init__(  # noqa: PLR0913 - what it is made of
+        self,
+        settings: MeterSettings,
+        source: Source,
+        watch: LineWatch,
+        host: Host,
+        trust: Trust | None = None,
+        *,
+        clock: HostClock | None = None,
     ) -> None:
         self.settings = settings
         self.name = settings.name
@@ -103,10 +130,14 @@ class Meter:
         self._look: float | None = None
         self._late: float | None = None
         self._energy = Carried()
-        self._leaps = Leaps()
+        self._clock = clock or HostClock()
+        self._drift = Drift()
+        #: readings that wait for the time
+        self._held: deque[_Held] = deque()
         self._neighbours = Neighbours()
-        #: replaced by one with what the journal kept, before the first octet is read
+        #: both replaced by one with what the journal kept, before the first octet is read
         self.sub_meters = SubMeters(secrets.token_bytes(16))
+        self.plausibility = Plausibility(settings.max_power_w, secrets.token_bytes(16))
         self._budget = _Budget()
 
     async def run(self, ready: asyncio.Event) -> None:
@@ -158,6 +189,7 @@ class Meter:
         """
         self._notice_stall(now)
         self._look = now
+        self._release()
         if self.silence is None or now < self.silence:
             return
         looked, self._looked = self._looked, now
@@ -170,9 +202,19 @@ class Meter:
         self._count(decoder, b"", chunk)
         self._take_results(results, chunk)
 
+    def take_over(self, before: "Meter") -> Change | None:
+        """Go on from what this meter had under an earlier configuration; a change of the least class that was made."""
+        self.counters, self.sub_meters = before.counters, before.sub_meters
+        self.plausibility, self._held = before.plausibility, before._held  # noqa: SLF001 - the same meter
+        if self.plausibility.limit(self.settings.max_power_w):
+            self._host.note(self, "limit_changed", max_power_w=self.settings.max_power_w)
+        return self.trust.succeed(before.trust)
+
     def use(self, change: Callable[[], T]) -> T:
         """Make a change to `trust`, in force for the next telegram: what was said of the keys before is forgotten."""
         result = change()
+        if result is True:  # another meter was confirmed by its key
+            self.plausibility.expect()
         self._decoder, self._seen = None, _NOTHING
         self.watch.forget_faults()
         return result
@@ -203,6 +245,8 @@ class Meter:
             "last_error": self.last_error,
             **self._last_seen(),
             "missed": sum(self.counters.faults.values()),
+            "waiting": len(self._held),
+            "exchange": self.plausibility.shown(),
             "sub_meters": self.sub_meters.as_list(),
             "counters": self.counters.as_dict(),
         }
@@ -226,12 +270,14 @@ class Meter:
             flags.add("clock_invalid")
         if self.last.reading.auth == "unverified":
             flags.add("unverified")
-        if self._leaps.doubts:
-            flags.add("energy_held")
+        if self.plausibility.doubts(time.monotonic()):
+            flags.add("quarantined")
+        if self.plausibility.exchange is not None and not self.plausibility.exchange.confirmed:
+            flags.add("exchanged")
         return tuple(sorted(flags))
 
     def _facts(self, now: float) -> Facts:
-        facts = self.watch.facts(now, self.flags())
+        facts = replace(self.watch.facts(now, self.flags()), waiting=len(self._held))
         refused = [facts.evidence[name] for name in facts.evidence if name.startswith("unwrap.")]
         if not refused:
             return facts
@@ -275,6 +321,7 @@ class Meter:
 
     def _take_results(self, results: Iterable[Result], chunk: Chunk) -> None:
         for result in results:
+            self.counters.add("received")
             if isinstance(result, Fault):
                 self._take_fault(result, chunk)
             else:
@@ -295,6 +342,7 @@ class Meter:
             self.watch.take_whole_frame(chunk.monotonic)
 
     def _take_fault(self, fault: Fault, chunk: Chunk) -> None:
+        self.counters.add("rejected")
         name = f"{fault.stage}.{fault.code}"
         self.watch.take_fault(name, fault.evidence)
         text = CODES.get((fault.stage, fault.code), name)
@@ -309,38 +357,105 @@ class Meter:
             self._take_fault(fault, chunk)
             return
         self.counters.add("decoded")
-        reading = self._doubted(said, chunk)
+        t_rx = self._clock.time_of(chunk.received_at, chunk.monotonic)
+        item = self._stamp(said, t_rx, self._host.next_seq(self.name))
+        verdict = self.plausibility.judge(item, chunk.monotonic)
+        if verdict is not None:
+            self._tell(verdict.events)
+            if verdict.reason is not None:
+                self._set_aside(item, verdict, chunk.monotonic)
+                return
+        if item.t is None:
+            self._hold(_Held(item, chunk.monotonic))
+            return
         if self._late is None:
-            self.watch.take_reading(chunk.monotonic, self.settings.interval_s or reading.interval_s)
-        item = stamp(
+            self.watch.take_reading(chunk.monotonic, self.settings.interval_s or said.interval_s)
+        self._hand_over(item, chunk.monotonic)
+
+    def _stamp(self, reading: Reading, t_rx: datetime | None, seq: int) -> ItemP:
+        return stamp(
             reading,
             self.name,
-            seq=self._host.next_seq(self.name),
-            t_rx=chunk.received_at,
+            seq=seq,
+            t_rx=t_rx,
             max_clock_offset_s=self.settings.max_clock_offset_s,
             interval_s=self.settings.interval_s,
+            floor=self._clock.floor,
         )
-        energy = self._energy.take(item, chunk.monotonic)
+
+    def _hand_over(self, item: ItemP, at: float) -> None:
+        """Complete a reading that is believed with what goes with it, and give it to the host."""
+        energy = self._energy.take(item, at)
         subs = self.sub_meters.take(item)
         if energy is not None or subs:
             item = replace(item, carried=energy, subs=subs)
         for event in self.sub_meters.events():
             log.event(event.name, meter=self.name, **event.facts)
+        if (drift := self._drift.take(item.clock_offset_s)) is not None:
+            self._host.note(self, "meter_clock", before_s=drift[0], offset_s=drift[1])
         self.last = item
         if self._late is None:
             self._host.hand_over(self, item)
         else:
             self._host.keep(self, item)
 
-    def _doubted(self, reading: Reading, chunk: Chunk) -> Reading:
-        """Mark a reading whose energy fell or leapt, until the meter has proven it: its energy gets no topic."""
-        verdict = self._leaps.take(reading, chunk.monotonic)
-        if verdict in ("first_held", "proven"):
-            log.event("energy_held" if verdict == "first_held" else "energy_proven", meter=self.name)
-        if verdict in ("held", "first_held"):
-            self.counters.add("energy_held")
-            return replace(reading, quality="suspect")
-        return reading
+    def _tell(self, events: Iterable[Event]) -> None:
+        """Note what happened to registers and meter; energy from before is not carried across it."""
+        for event in events:
+            self._host.note(self, event.name, **event.facts)
+            if event.name in ("meter_exchanged", "register_reset"):
+                self._energy.forget()
+
+    def _set_aside(self, item: ItemP, verdict: Verdict, at: float) -> None:
+        """Keep a reading apart that cannot be."""
+        reason, name = verdict.reason or "", f"{IMPLAUSIBLE}{verdict.kind}"
+        if verdict.is_news:
+            log.event("quarantined", meter=self.name, reason=reason)
+        self.watch.take_fault(name, reason)
+        if item.t is None:
+            self._hold(_Held(item, at, reason))
+        else:
+            self._host.quarantine(self, item, reason)
+
+    def _hold(self, held: "_Held") -> None:
+        """Keep a reading until there is a time for it; when too many wait, the oldest will never have one."""
+        if not self._held:
+            log.event("clock_waits", meter=self.name, shown=utc(self._clock.now(), "seconds"))
+        self._held.append(held)
+        if len(self._held) > HELD_MOST:
+            self._give_up(self._held.popleft())
+
+    def _give_up(self, held: "_Held") -> None:
+        self._host.quarantine(
+            self, held.item, held.reason or "its time is not known: the clock of this host was not set"
+        )
+
+    def _release(self) -> None:
+        """Give the readings that waited their time, once there is one, for the history: they are no news any more."""
+        if not self._clock.believed:
+            return
+        for _ in range(min(len(self._held), RELEASED)):
+            held = self._held.popleft()
+            item = self._stamp(held.item.reading, self._clock.at(held.at), held.item.seq or 0)
+            if held.reason is None:
+                self.sub_meters.take(item)
+                self._host.keep(self, item)
+            else:
+                self._host.quarantine(self, item, held.reason)
+
+    def settle(self) -> None:
+        """Hand in what still waits for a time, at the end."""
+        self._release()
+        while self._held:
+            self._give_up(self._held.popleft())
+
+    def confirm(self) -> bool:
+        """A person says that this is the meter of its connection, and that it is right; False if nothing waited."""
+        event = self.plausibility.confirm()
+        if event is None:
+            return False
+        self._tell((event,))
+        return True
 
     def _refused(self, reading: Reading, chunk: Chunk) -> Fault | None:
         """Why a reading is not believed: it proves less than it must, is one of several meters, or counts back."""
@@ -350,7 +465,9 @@ class Meter:
             return Fault("unwrap", "downgrade", reading.size, evidence)
         if self._neighbours.is_among_several(reading):
             return Fault("profile", "several_meters", reading.size)
-        fault, event = self.trust.admit(reading, chunk.received_at)
+        fault, event = self.trust.admit(
+            reading, self._clock.time_of(chunk.received_at, chunk.monotonic) or self._clock.floor
+        )
         if event is not None:
             log.event(event, meter=self.name, counter=reading.seen.counter)
         return fault

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from gateway import compat_rules, listen, output_rules
+from gateway import compat_rules, influx_rules, listen, output_rules
 from gateway.settings_rules import Known, check
 from gateway.toml_tables import Problems, SettingsError, convert, read, unknown
 
@@ -16,8 +16,10 @@ __all__ = [
     "ConnectionSettings",
     "ControlSettings",
     "HomeWizardSettings",
+    "InfluxSettings",
     "JournalSettings",
     "Known",
+    "LedgerSettings",
     "LogSettings",
     "MeterSettings",
     "MqttSettings",
@@ -26,6 +28,8 @@ __all__ = [
     "VirtualP1Settings",
 ]
 
+#: name of the ledger's file, where its path is not set
+LEDGER = "ledger.db"
 Name = Annotated[str, Meta(pattern=r"\A[a-z0-9_-]{1,32}\Z", description="1 to 32 of a-z, 0-9, _ and -")]
 Positive = Annotated[int, Meta(ge=1)]
 
@@ -47,6 +51,8 @@ class MeterSettings(Strict, frozen=True):
     timezone: str | None = None
     min_auth: Literal["verified", "unverified", "plain"] | None = None
     max_clock_offset_s: Annotated[int, Meta(ge=1, le=86_400)] = 3_600
+    #: what the connection carries in W, three phases of 37.5 A at 230 V unless said; 0: no limit
+    max_power_w: Annotated[int, Meta(ge=0, le=100_000_000)] = 25_875
     #: seconds between telegrams; the profile's where absent
     interval_s: Annotated[int, Meta(ge=1, le=3_600)] | None = None
     #: files of the encryption key (and, behind it, the authentication key) and of the authentication key
@@ -107,6 +113,8 @@ class MqttSettings(BrokerSettings, frozen=True):
     #: seconds between published readings of a meter (0: every one) and power change in W that is published at once
     min_interval_s: Annotated[float, Meta(ge=0, le=900)] = 0
     deadband_w: Annotated[int, Meta(ge=0)] = 0
+    #: late readings on a topic of their own; "all": also those that the two above leave out
+    backfill: bool | Literal["all"] = True
     #: how Home Assistant is told of the meters, and the first levels of the topics on which it is
     discovery: Literal["device", "component", "both", "off"] = "device"
     discovery_prefix: Annotated[
@@ -169,6 +177,39 @@ class HomeWizardSettings(Strict, frozen=True):
     hosts: tuple[str, ...] = ()
 
 
+class InfluxSettings(Strict, frozen=True):
+    """`[influx]`: the database that gets every reading of the journal."""
+
+    url: str
+    #: the API: `v2` of InfluxDB 2 and 3, `v1` of InfluxDB 1
+    version: Literal["v1", "v2"] = "v2"
+    #: v2
+    org: Annotated[str, Meta(min_length=1)] | None = None
+    bucket: Annotated[str, Meta(min_length=1)] | None = None
+    token_file: str | None = None
+    #: v1
+    database: Annotated[str, Meta(min_length=1)] | None = None
+    retention_policy: Annotated[str, Meta(min_length=1)] | None = None
+    username: Annotated[str, Meta(pattern=r"\A[^:\x00-\x1f]+\Z", description="text without a colon")] | None = None
+    password_file: str | None = None
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    gzip: bool = True
+    #: readings in one request at most
+    batch: Annotated[int, Meta(ge=1, le=5_000)] = 500
+    #: until a request must be answered, s
+    timeout_s: Annotated[float, Meta(ge=1, le=120)] = 10
+    #: in front of the name of each measurement
+    prefix: Annotated[
+        str, Meta(pattern=r"\A[A-Za-z0-9_]{0,32}\Z", description="up to 32 of A-Z, a-z, 0-9 and _")
+    ] = ""
+    registers: Annotated[
+        Literal["all", "none"] | tuple[Annotated[str, Meta(min_length=1)], ...],
+        Meta(description='"all", "none" or a list of codes'),
+    ] = "all"
+
+
 class JournalSettings(Strict, frozen=True):
     """`[journal]`: the local store of every reading."""
 
@@ -177,6 +218,13 @@ class JournalSettings(Strict, frozen=True):
     max_days: Positive = 400
     #: `normal` commits every 10 s, `saver` every 60 s
     mode: Literal["normal", "saver"] = "normal"
+
+
+class LedgerSettings(Strict, frozen=True):
+    """`[ledger]`: the metrology log and what must never be lost."""
+
+    #: ledger.db in the folder of the journal where absent
+    path: str | None = None
 
 
 class LogSettings(Strict, frozen=True):
@@ -198,11 +246,18 @@ class Settings(Strict, frozen=True):
     meter: Annotated[tuple[MeterSettings, ...], Meta(min_length=1)]
     mqtt: MqttSettings | None = None
     journal: JournalSettings = JournalSettings()
+    ledger: LedgerSettings = LedgerSettings()
     log: LogSettings = LogSettings()
     control: ControlSettings = ControlSettings()
     compat: tuple[CompatSettings, ...] = ()
     virtual_p1: tuple[VirtualP1Settings, ...] = ()
     homewizard: tuple[HomeWizardSettings, ...] = ()
+    influx: InfluxSettings | None = None
+
+    @property
+    def ledger_path(self) -> Path:
+        """Where the ledger is: beside the journal unless its own table says otherwise."""
+        return Path(self.ledger.path or Path(self.journal.path).parent / LEDGER)
 
     def broker(self, compat: CompatSettings) -> BrokerSettings:
         """Find the broker of a `[[compat]]` table: its own, else that of `[mqtt]`."""
@@ -218,8 +273,10 @@ class Settings(Strict, frozen=True):
 TABLES: dict[str, type[Strict]] = {
     "mqtt": MqttSettings,
     "journal": JournalSettings,
+    "ledger": LedgerSettings,
     "log": LogSettings,
     "control": ControlSettings,
+    "influx": InfluxSettings,
 }
 #: lists of tables whose outputs listen
 LISTENING: dict[str, type[Strict]] = {"virtual_p1": VirtualP1Settings, "homewizard": HomeWizardSettings}
@@ -228,7 +285,13 @@ COMPAT_PATHS = ("password_file", "ca_file", "cert_file", "key_file")
 #: keys of [[meter]] that name files
 METER_PATHS = ("key_file", "auth_key_file")
 #: keys of other tables that name files; a relative path starts at the folder of the configuration
-PATHS = {"mqtt": ("password_file", "ca_file", "cert_file", "key_file"), "journal": ("path",), "control": ("socket",)}
+PATHS = {
+    "mqtt": ("password_file", "ca_file", "cert_file", "key_file"),
+    "journal": ("path",),
+    "ledger": ("path",),
+    "control": ("socket",),
+    "influx": influx_rules.PATHS,
+}
 
 
 def load(path: Path, known: Known = Known()) -> Settings:  # noqa: B008  # an empty tuple
@@ -242,6 +305,8 @@ def load(path: Path, known: Known = Known()) -> Settings:  # noqa: B008  # an em
     for name, keys in PATHS.items():
         _join(path.parent, keys, tables.get(name, {}))
     check(meters, tables, known, problems)
+    if "influx" in tables:
+        influx_rules.check(tables["influx"], problems)
     compat = _list(raw.get("compat", []), "compat", CompatSettings, problems)
     for values in compat.values():
         _join(path.parent, COMPAT_PATHS, values)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
+from gateway.beats import alive
+
 BACK_OFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 #: a task that ran for this long starts over with the shortest pause
 HEALTHY_S = 60.0
@@ -36,6 +38,7 @@ async def keep(
         pause = steps[min(attempt, len(steps) - 1)]
         attempt += 1
         told(error or RuntimeError(), pause)
+        alive(pause)
         await asyncio.sleep(pause)
 
 

@@ -19,5 +19,17 @@ HOSTILE_LINES = 100_000
 SEQUENCES = 400
 #: decimal values compared with exact fractions
 VALUES = 2_000
-#: random histories of a register, folded and compared with rational arithmetic
+#: a chaos run: its duration (s), and what it must have of faults, kinds of them and kills; the short one of `make test`
+CHAOS_S, CHAOS_SHORT_S = 600, 90
+CHAOS_FAULTS, CHAOS_KINDS, CHAOS_KILLS = 150, 20, 20
+#: schedules that are looked at
+SCHEDULES = 20
+#: days of a soak, and telegrams in each
+SOAK_DAYS, SOAK_TELEGRAMS = 30, 8_640
+#: telegrams of random histories of registers, over all seeds together
 HISTORIES = 10_000
+#: readings with hostile registers as line protocol, and registers of each: 100,000 lines together
+INJECTIONS = 2_000
+INJECTIONS_EACH = 50
+#: random histories of a register, folded and compared with rational arithmetic
+INTERVAL_HISTORIES = 10_000

@@ -8,8 +8,10 @@ import sys
 
 #: program that a test starts: the Debian package that brings it (node runs the function that the ioBroker page gives)
 SERVERS: dict[str, str] = {
+    "influxd": "influxdb",
     "mosquitto": "mosquitto",
     "node": "nodejs",
+    "victoria-metrics": "victoria-metrics",
 }
 #: C library that a test compares with: the Debian package that brings it
 LIBRARIES: dict[str, str] = {

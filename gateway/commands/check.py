@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gateway.commands import configuration
+from gateway.influx_rules import SecretError, is_loopback, place, secret
 from gateway.keys import find
-from gateway.settings import BrokerSettings, MeterSettings, Settings, SettingsError
+from gateway.settings import BrokerSettings, InfluxSettings, MeterSettings, Settings, SettingsError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +53,8 @@ def findings(path: Path) -> tuple[Settings | None, list[str], list[str]]:
 def _summary(settings: Settings) -> str:
     meters = ", ".join(meter.name for meter in settings.meter if meter.enabled) or "none"
     mqtt = settings.mqtt
-    return f"meters: {meters}; MQTT: {f'{mqtt.host}, topics {mqtt.base}/...' if mqtt else 'not configured'}"
+    influx = f"; readings to {place(settings.influx.url)}" if settings.influx else ""
+    return f"meters: {meters}; MQTT: {f'{mqtt.host}, topics {mqtt.base}/...' if mqtt else 'not configured'}{influx}"
 
 
 def _errors(settings: Settings) -> Iterator[str]:
@@ -64,6 +66,18 @@ def _errors(settings: Settings) -> Iterator[str]:
             yield from _tls_errors(where, broker)
         if broker.password_file and not Path(broker.password_file).read_bytes().strip():
             yield f"{where} password_file: {broker.password_file} is empty"
+    if settings.influx:
+        yield from _influx_errors(settings.influx)
+
+
+def _influx_errors(influx: InfluxSettings) -> Iterator[str]:
+    for key in ("token_file", "password_file"):
+        if path := getattr(influx, key):
+            try:
+                secret(key, path)
+            except SecretError as error:
+                yield f"[influx] {key}: {error}"
+    yield from _tls_errors("[influx]", influx)
 
 
 def _brokers(settings: Settings) -> Iterator[tuple[str, BrokerSettings]]:
@@ -75,7 +89,7 @@ def _brokers(settings: Settings) -> Iterator[tuple[str, BrokerSettings]]:
             yield f"[[compat]] no. {number}", settings.broker(compat)
 
 
-def _tls_errors(where: str, broker: BrokerSettings) -> Iterator[str]:
+def _tls_errors(where: str, broker: BrokerSettings | InfluxSettings) -> Iterator[str]:
     import ssl
 
     context = ssl.create_default_context()
@@ -104,9 +118,20 @@ def _warnings(settings: Settings) -> Iterator[str]:
             yield f"{where} password_file: every user can read {broker.password_file}: chmod o-r"
         elif broker.password_file and not broker.tls and broker.host not in ("localhost", "127.0.0.1"):
             yield f"{where} tls: without TLS the password crosses the network in clear"
+    if settings.influx:
+        yield from _influx_warnings(settings.influx)
     folder = Path(settings.journal.path).parent
     if not os.access(folder, os.W_OK):
         yield f"[journal] path: {folder} is not a folder that this user can write"
+
+
+def _influx_warnings(influx: InfluxSettings) -> Iterator[str]:
+    named = {key: path for key in ("token_file", "password_file") if (path := getattr(influx, key))}
+    for key, path in named.items():
+        if Path(path).stat().st_mode & stat.S_IROTH:
+            yield f"[influx] {key}: every user can read {path}: chmod o-r"
+    if named and influx.url.startswith("http:") and not is_loopback(influx.url):
+        yield f"[influx] url: without https the {next(iter(named)).removesuffix('_file')} crosses the network in clear"
 
 
 def _port_warnings(meter: MeterSettings) -> Iterator[str]:

@@ -21,7 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
-from gateway.simulator import faults, keys, sub_meters
+from gateway.simulator import faults, keys, sub_meters, values
 from gateway.simulator.clock import Clock, zone
 from gateway.simulator.mbus_meter import MBUS
 from gateway.simulator.meter import Meter
@@ -64,8 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_fault,
         action="append",
         default=[],
-        help=f"{', '.join(faults.KINDS)}, of pushes also {', '.join(faults.PUSH_KINDS)}; "
-        "KIND@3,7-9 for telegrams by number (from 0); may be repeated",
+        help=f"{', '.join((*faults.KINDS, *faults.VALUE_KINDS))}, of pushes also {', '.join(faults.PUSH_KINDS)}; "
+        f"KIND@3,7-9 for telegrams by number (from 0); of P1 meters also {', '.join(faults.LASTING_KINDS)} with @N; "
+        "may be repeated",
     )
     parser.add_argument(
         "--sub-meter",
@@ -220,7 +221,8 @@ def _key_conflict(args: argparse.Namespace) -> str | None:
 
 
 def _fault_conflict(args: argparse.Namespace) -> str | None:
-    possible = kinds(METERS[args.variant])
+    variant = METERS[args.variant]
+    possible = kinds(variant) + values.kinds(variant)
     for request in args.fault:
         if request.kind not in possible:
             return f"{args.variant} cannot have the fault {request.kind}: choose one of {', '.join(possible)}"

@@ -2,7 +2,7 @@
 
 A telegram has at most one fault: the first asked for that strikes it. `noise` comes before a telegram and leaves it
 whole; `silence`, `unplug`, `damaged`, `truncated` and `torn` take theirs away; `merged` takes the next one too.
-Faults that only pushes can have are in `push_faults`.
+Faults that only pushes can have are in `push_faults`, those of values in `values`.
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,15 @@ from gateway.simulator.dice import dice
 
 LineKind: TypeAlias = Literal["noise", "silence", "unplug", "damaged", "truncated", "merged", "torn"]
 PushKind: TypeAlias = Literal["replay", "rollback", "downgrade", "tag", "title", "doubled", "missing", "swapped"]
-Kind: TypeAlias = LineKind | PushKind
+#: of values (simulator.values): at single telegrams, and from one on
+ValueKind: TypeAlias = Literal["power_spike", "energy_spike", "register_fall"]
+LastingKind: TypeAlias = Literal["register_rollover", "exchange"]
+Kind: TypeAlias = LineKind | PushKind | ValueKind | LastingKind
 KINDS: tuple[Kind, ...] = get_args(LineKind)
 PUSH_KINDS: tuple[Kind, ...] = get_args(PushKind)
+VALUE_KINDS: tuple[Kind, ...] = get_args(ValueKind)
+LASTING_KINDS: tuple[Kind, ...] = get_args(LastingKind)
+ALL_KINDS: tuple[Kind, ...] = (*KINDS, *PUSH_KINDS, *VALUE_KINDS, *LASTING_KINDS)
 DEFAULT_RATE = 0.05
 NOISE_MAX = 200
 
@@ -48,9 +54,11 @@ class Outcome:
 def parse(text: str) -> Request:
     """`KIND` (at a rate of 0.05), `KIND=RATE`, or `KIND@3,7-9` (telegram numbers from 0); raises ValueError."""
     name, mark, value = text.partition("@" if "@" in text else "=")
-    kind = next((kind for kind in (*KINDS, *PUSH_KINDS) if kind == name), None)
+    kind = next((kind for kind in ALL_KINDS if kind == name), None)
     if kind is None:
-        raise ValueError(f"no fault is called {name!r}: choose one of {', '.join((*KINDS, *PUSH_KINDS))}")
+        raise ValueError(f"no fault is called {name!r}: choose one of {', '.join(ALL_KINDS)}")
+    if kind in LASTING_KINDS and mark != "@":
+        raise ValueError(f"{text!r} happens once: write {name}@3 for the telegram at which it does")
     try:
         if mark == "@":
             return Request(kind, numbers=_numbers(value))

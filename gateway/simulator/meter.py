@@ -10,6 +10,7 @@ from gateway.simulator.clock import wall, zone
 from gateway.simulator.faults import Faults, Request
 from gateway.simulator.house import FLICKER_S, Household
 from gateway.simulator.registers import LOW, NORMAL, WS_PER_WH, GasReading, Registers
+from gateway.simulator.values import Change, Lasting, Values, lasted
 from gateway.simulator.variants import VARIANTS, Variant
 
 
@@ -43,11 +44,34 @@ class Meter:
             raise ValueError(f"{self.variant.name} has no sub-meter: leave out its changes")
         step = interval_s or self.variant.interval_s
         self._sub_changes = tuple((kind, int(self.start + number * step)) for kind, number in sub_changes)
+        self._step = step
+        self._happened: tuple[Lasting, ...] = ()
         self._gas_then: dict[int, tuple[GasReading, GasReading]] = {}
 
     def faults(self, requests: tuple[Request, ...]) -> Faults:
         """What spoils its telegrams; raises ValueError for a fault that they cannot have."""
         return Faults(requests, seed=self.seed, checksum=self.variant.checksum)
+
+    def values(self, requests: Sequence[Request]) -> Values:
+        """What changes its values; what lasts holds from now on for everything that it is asked."""
+        values = Values(requests, self.seed)
+        happened = []
+        for kind, number in values.lasting.items():
+            at = int(self.start + number * self._step)
+            registers, self._registers = self._registers, Registers(self.house, self.start)
+            self._registers.advance(at)
+            happened.append(Lasting(kind, at, self._measure(at)))
+            self._registers = registers
+        self._happened, self._state = tuple(happened), None
+        return values
+
+    def telegram_with(self, t: datetime, change: Change) -> bytes | None:
+        """The telegram at `t` of a meter that knows something else; None where that makes no difference to a reader."""
+        true, self._state = self.truth_at(t), change(self.state_at(t))
+        try:
+            return None if self.truth_at(t) == true else self.telegram_at(t)
+        finally:
+            self._state = None
 
     def telegram_at(self, t: datetime) -> bytes:
         """The telegram that the meter sends at `t` (whole seconds; the fraction is dropped)."""
@@ -89,7 +113,7 @@ class Meter:
         if second < self._registers.t:
             self._registers = Registers(self.house, self.start)
         self._registers.advance(second)
-        self._state = self._measure(second)
+        self._state = lasted(self._measure(second), self._happened, self.variant.register_wh)
         return self._state
 
     def _changed(self, state: p1.State) -> tuple[p1.State, Variant, list[int]]:

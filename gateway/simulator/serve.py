@@ -12,7 +12,10 @@ from gateway.simulator.clock import Clock
 from gateway.simulator.faults import Outcome, Request
 from gateway.simulator.meter import Meter
 from gateway.simulator.port import Port
+from gateway.simulator.values import Values, others
 
+#: telegrams of another meter that a reader may doubt
+DOUBTED = 2
 #: s between two pieces of a telegram that is sent at the pace of its line
 SLICE_S = 0.004
 
@@ -50,14 +53,14 @@ async def serve(
     """Send telegram n at `clock.start + n * interval`; the port must be open, and is left open."""
     plan = plan or Plan()
     step = timedelta(seconds=plan.interval_s or meter.variant.interval_s)
-    faults = meter.faults(plan.faults)
+    values, faults = meter.values(plan.faults), meter.faults(others(plan.faults))
     plug = _Plug(port, clock, step * 2.5 if plan.unplugged_s is None else timedelta(seconds=plan.unplugged_s))
     octets_per_s = meter.variant.baud / 10 if plan.line_pace else None
     for number in count_from() if plan.count is None else range(plan.count):
         t = clock.start + number * step
         await plug.back_before(t)
         await clock.wait_until(t)
-        outcome = faults.apply(number, meter.telegram_at(t))
+        outcome = _changed(meter, values, number, t) or faults.apply(number, meter.telegram_at(t))
         if plug.out_since is not None:
             outcome = Outcome(b"", False, "unplug", plug.out_since)
         readers = await _send(port, outcome.octets, octets_per_s)
@@ -65,6 +68,16 @@ async def serve(
             report(Sent(number, t, outcome, readers, time.monotonic_ns()))
         if outcome.fault == "unplug" and plug.out_since is None:
             await plug.pull(number, t)
+
+
+def _changed(meter: Meter, values: Values, number: int, t: datetime) -> Outcome | None:
+    """The telegram with values that no meter says, or one of a new meter, which may be doubted; None for any other."""
+    since = values.lasting.get("exchange")
+    if since is not None and since <= number < since + DOUBTED:
+        return Outcome(meter.telegram_at(t), None, "exchange", since)
+    struck = values.strike(number)
+    telegram = meter.telegram_with(t, struck[1]) if struck else None
+    return None if struck is None or telegram is None else Outcome(telegram, False, struck[0], number)
 
 
 def truth(meter: Meter, sent: Sent) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from gateway.item_p import ItemP, LiveSub
 from gateway.settings import MqttSettings
@@ -105,16 +106,20 @@ class _Known:
 class Announcer:
     """Decides what is published on discovery topics, and when; it publishes nothing itself. Times are monotonic (s)."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         settings: MqttSettings,
         meters: Mapping[str, MeterTopics],
         *,
         salt: bytes,
+        former: Mapping[str, Iterable[ha.Sub]] = MappingProxyType({}),
         model_of: Callable[[str], ha.Model] = lambda _profile: ha.Model(),
         jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        """`model_of` tells what the profile of a name says of its meters."""
+        """`former` are meters that are not configured any more: they, and their sub-meters, are taken back.
+
+        `model_of` tells what the profile of a name says of its meters.
+        """
         self._known = {name: _Known(topics) for name, topics in meters.items()}
         self._status, self._registers = status_topic(settings.base), settings.registers
         self._salt, self._prefix = salt, settings.discovery_prefix
@@ -126,7 +131,11 @@ class Announcer:
         self._stale: deque[tuple[str, bool]] = deque()
         #: the same for all that were met, until the broker has them all
         self._met = {ha.main_id(salt, name): False for name in meters}
-        self._is_clean = not self._others
+        #: what is taken back in every form
+        self._former = [(ha.main_id(salt, name), False) for name in former]
+        self._former += [(ha.sub_id(salt, name, sub), True) for name, subs in former.items() for sub in subs]
+        self._gone: deque[tuple[str, bool]] = deque()
+        self._is_clean = not (self._others or self._former)
         self._queue: Iterator[Message] = iter(())
         #: the last round that births caused, the next one, and births since the last one
         self._round, self._next_round, self._flood = -math.inf, math.inf, 0
@@ -137,6 +146,7 @@ class Announcer:
         """Announce everything to a new connection: the broker may be another one."""
         self._queue = iter(())
         self._stale = deque(() if self._is_clean else self._met.items())
+        self._gone = deque(() if self._is_clean else self._former)
         for known in self._known.values():
             known.announced, known.due = -math.inf, math.inf
             known.wants(now + (SETTLE_S if known.shape else PATIENCE_S))
@@ -224,6 +234,9 @@ class Announcer:
             self._round, self._next_round, self._flood = now, math.inf, 0
             for known in self._known.values():
                 known.wants(now)
+        if self._gone:
+            at, is_sub = self._gone.popleft()
+            return self._withdraw(at, ha.FORMS, is_sub=is_sub)
         if self._stale:
             at, is_sub = self._stale.popleft()
             return self._withdraw(at, self._others, is_sub=is_sub)

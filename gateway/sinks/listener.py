@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 
 from gateway import log
+from gateway.beats import alive
 from gateway.listen import parse
 
 #: between two attempts to bind (s): the address of an interface may come up late
@@ -83,11 +84,14 @@ class Listener:
                 sock = self._bind()
             except OSError as error:
                 self._fail(error)
+                alive(RETRY_S)
                 await asyncio.sleep(RETRY_S)
                 continue
             try:
                 self._resume(sock)
-                await asyncio.Event().wait()
+                while True:
+                    alive(RETRY_S)
+                    await asyncio.sleep(RETRY_S)
             finally:
                 self._end(sock)
 

@@ -1,23 +1,29 @@
 """The MQTT sink: says what is published when; newest wins, nothing old is ever published as new (docs/mqtt.md)."""
 
 import asyncio
+import itertools
 import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
 
 from gateway.item_p import ItemP
 from gateway.settings import MqttSettings
 from gateway.sinks import SinkError, topics
 from gateway.sinks.announcer import Announcer
-from gateway.sinks.homeassistant import Model
+from gateway.sinks.homeassistant import Model, Sub
 from gateway.sinks.mqtt_connector import Connector, backoff_s
 from gateway.sinks.mqtt_errors import OversizedError, place
 from gateway.sinks.mqtt_link import Link
 from gateway.sinks.pace import REPEAT_S, Pace, Repeats
 from gateway.sinks.registers import NAMES, RegisterChanges
+
+if TYPE_CHECKING:
+    from gateway.sinks.backfill import Backfill
+    from gateway.stores.outbox import Outbox
 
 _TICK_S = 0.5
 #: evidence changes with every telegram: without a change of state or flags it is published this often at most
@@ -28,6 +34,8 @@ _MIN_SALT = 16
 _DISCOVERY_BATCH = 20
 #: after a flood on the birth topic nobody listens to it for so long (s)
 _MUTE_S = 600.0
+#: meters that were configured once, and that the broker is told to forget
+_MAX_FORMER = 100
 
 _log = logging.getLogger(__name__)
 
@@ -75,11 +83,12 @@ class _Meter:
 
 
 class MqttSink:
-    """Sink of live readings: LATEST, so that a slow or absent broker costs readings and never memory or time.
+    """Sink of live readings: LATEST, so that a slow or absent broker costs no memory or time; of the rest: EVERY.
 
     A reading proves that its meter delivers: `deliver` makes the meter available, `report` may say otherwise. While
     there is no connection the newest reading of each meter is kept, and published after the reconnection if it is still
-    valid. Readings that come faster than `min_interval_s` are dropped, see `pace.Pace`.
+    valid. Readings that come faster than `min_interval_s` are dropped, see `pace.Pace`. What is not proven to have
+    arrived live comes late, on a topic of its own, out of the journal (`backfill.Backfill`).
     """
 
     delivery: Literal["LATEST", "EVERY"] = "LATEST"
@@ -90,6 +99,8 @@ class MqttSink:
         meters: Sequence[str],
         *,
         salt: bytes,
+        outbox: "Outbox | None" = None,
+        former: Mapping[str, Sequence[Sub]] = MappingProxyType({}),
         discovers: bool = True,
         model_of: Callable[[str], Model] = lambda _profile: Model(),
         backoff: Callable[[int, int], float] = backoff_s,
@@ -98,7 +109,8 @@ class MqttSink:
         """Take the names of all meters, and the random salt (>= 16 octets) of this installation; raises ValueError.
 
         Without `client_id` the salt makes the client id, and it makes the ids of devices for Home Assistant: where it
-        does not outlast the process, `discovers` is False. `model_of` tells what a profile says of its meters.
+        does not outlast the process, `discovers` is False. Without `outbox` there is no history. `former` are meters
+        with their sub-meters that the broker is to forget. `model_of` tells what a profile says of its meters.
         `backoff(attempt, cap_s)` gives the pause in s before the next attempt to connect.
         """
         if not _MIN_SALT <= len(salt) <= 64:
@@ -112,11 +124,17 @@ class MqttSink:
         self._connector = Connector(settings, client_id, backoff=backoff, monotonic=monotonic)
         self._status_topic = topics.status_topic(settings.base)
         self._meters = {name: self._meter(name) for name in meters}
-        self._announcer = self._make_announcer(salt, model_of) if discovers else None
+        self._announcer = self._make_announcer(salt, former, model_of) if discovers else None
+        self._to_forget = [
+            message
+            for name in itertools.islice(sorted(set(former) - set(meters)), _MAX_FORMER)
+            for message in topics.forget(topics.meter_topics(settings.base, name))
+        ]
         tells = discovers and settings.discovery != "off"
         self._birth_topic = f"{settings.discovery_prefix}/status" if tells else None
         self._listens = False
         self._muted_until = -math.inf
+        self._history = self._make_history(outbox, backoff) if outbox and settings.backfill else None
         self._link: Link | None = None
         self._no_live: str | None = None
         #: topics below `base` that the broker refuses in this connection, as a sentence
@@ -132,9 +150,18 @@ class MqttSink:
             RegisterChanges(settings.registers),
         )
 
-    def _make_announcer(self, salt: bytes, model_of: Callable[[str], Model]) -> Announcer:
+    def _make_announcer(
+        self, salt: bytes, former: Mapping[str, Sequence[Sub]], model_of: Callable[[str], Model]
+    ) -> Announcer:
         meters = {name: meter.topics for name, meter in self._meters.items()}
-        return Announcer(self._settings, meters, salt=salt, model_of=model_of)
+        gone = dict(itertools.islice(((name, former[name]) for name in sorted(set(former) - set(meters))), _MAX_FORMER))
+        return Announcer(self._settings, meters, salt=salt, former=gone, model_of=model_of)
+
+    def _make_history(self, outbox: "Outbox", backoff: Callable[[int, int], float]) -> "Backfill":
+        from gateway.sinks.backfill import Backfill
+
+        told, n = self._connector.fail, len(self._meters)
+        return Backfill(self._settings, outbox, meters=n, told=told, backoff=backoff, monotonic=self._monotonic)
 
     # -- Sink --------------------------------------------------------------------------------------------------------
 
@@ -155,6 +182,7 @@ class MqttSink:
             self._announcer.take(item, now)
         if not meter.waiting and not meter.pace.is_due(item, item.valid_for_s, now):
             self._counters["suppressed"] += 1
+            self._thinned(item)
             return
         self._counters["dropped"] += meter.waiting
         meter.waiting = meter.available = True
@@ -179,19 +207,35 @@ class MqttSink:
 
     def status(self) -> dict[str, Any]:
         """What `meterd status` shows of the broker: connection, protocol, last error in a sentence, counters."""
-        trouble = self._no_live or self._forbidden
-        return self._connector.status(self._link) | {"trouble": trouble if self._link else None} | self._counters
+        history = self._history_status()
+        trouble = self._no_live or self._forbidden or history["trouble"]
+        shown = {"trouble": trouble if self._link else None} | self._counters | {"history": history}
+        return self._connector.status(self._link) | shown
+
+    def _history_status(self) -> dict[str, Any]:
+        if self._history is not None:
+            return self._history.status()
+        return {"state": "no_journal" if self._settings.backfill else "off", "trouble": None}
 
     # -- connection --------------------------------------------------------------------------------------------------
 
     async def _session(self, link: Link) -> None:
         """One connection from its beginning to its loss (ConnectionFailedError) or to cancellation."""
+        history: asyncio.Task[None] | None = None
         try:
+            if self._history:
+                self._history.proven.begin(link)
             self._greet(link)
+            if self._history:
+                history = asyncio.create_task(self._history.run(link))
             while True:
                 await link.wait(_TICK_S)
                 self._listen(link)
                 self._serve_all()
+                if not link.unacked:
+                    self._to_forget = []
+                if history is not None and history.done():
+                    history.result()
         except OversizedError:
             self._mute("a message of more than 64 KiB")
             raise
@@ -200,6 +244,10 @@ class MqttSink:
             raise
         finally:
             self._link = None
+            if self._history:
+                self._history.proven.end()
+            if history is not None:
+                history.cancel()
 
     def _greet(self, link: Link) -> None:
         """Tell a new connection everything: availability, state and valid reading of each meter, then status."""
@@ -218,7 +266,7 @@ class MqttSink:
         now = self._monotonic()
         for meter in self._meters.values():
             self._serve(meter, now)
-        link.publish([self._status(topics.ONLINE)])
+        link.publish([self._status(topics.ONLINE), *self._to_forget])
         if self._announcer:
             self._announcer.connected(self._monotonic())
         self._listen(link)
@@ -246,6 +294,8 @@ class MqttSink:
         settings = self._settings
         what = f"broker {place(settings)} does not let this user publish {topic}: allow it to write"
         if topic.startswith(f"{settings.base}/"):
+            if self._history:
+                self._history.proven.distrust()
             self._forbidden = f"{what} {settings.base}/# in the broker's access list"
             self._connector.fail(self._forbidden)
         elif settings.discovery != "off":
@@ -299,6 +349,8 @@ class MqttSink:
             self._serve(meter, now)
         if self._link is not None:
             self._announce(self._link)
+        if self._history:
+            self._history.wake()
 
     def _serve(self, meter: _Meter, now: float) -> None:
         """Publish what the broker does not know of a meter yet: availability, state, then the newest reading."""
@@ -330,8 +382,17 @@ class MqttSink:
             self._counters["dropped"] += 1
             return
         meter.unacked = link.publish(self._messages(meter, item), left_s)
+        if self._history:
+            # with QoS 1 the first to be acknowledged is `reading`
+            self._history.proven.published(item.meter, item.seq, link.sent, next(iter(meter.unacked), None))
         meter.pace.published(item, now)
         self._counters["published"] += 1
+
+    def _thinned(self, item: ItemP) -> None:
+        """Let a reading that a person wants to be left out go the way of the one that was published before it."""
+        if self._history and self._link is not None and self._settings.backfill != "all":
+            meter = self._meters[item.meter]
+            self._history.proven.published(item.meter, item.seq, self._link.sent, next(iter(meter.unacked), None))
 
     def _messages(self, meter: _Meter, item: ItemP) -> Iterator[topics.Message]:
         settings = self._settings

@@ -10,9 +10,10 @@ from typing import Any
 
 from paho.mqtt.enums import MQTTProtocolVersion
 
+from gateway.beats import alive
 from gateway.item_p import utc
 from gateway.settings import BrokerSettings
-from gateway.sinks.mqtt_dial import exposed_password
+from gateway.sinks.mqtt_dial import DIAL_TIMEOUT_S, exposed_password
 from gateway.sinks.mqtt_errors import (
     ClosedError,
     ConnectionFailedError,
@@ -83,7 +84,9 @@ class Connector:
                 if closes >= _SUSPICIOUS_CLOSES:
                     failure = taken_over(self._settings, self._client_id)
                 self.fail(failure.reason)
-                await asyncio.sleep(failure.least_s + self._backoff(attempt, failure.cap_s - failure.least_s))
+                pause_s = failure.least_s + self._backoff(attempt, failure.cap_s - failure.least_s)
+                alive(pause_s)
+                await asyncio.sleep(pause_s)
 
     def fail(self, reason: str) -> None:
         """Remember an error; it is logged when it is another one than before, and not again with every attempt."""
@@ -121,6 +124,7 @@ class Connector:
         return link
 
     async def _open(self, version: MQTTProtocolVersion) -> Link:
+        alive(DIAL_TIMEOUT_S)
         return await Link.open(self._settings, self._client_id, version)
 
     def _say_three(self) -> None:

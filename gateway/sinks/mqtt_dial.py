@@ -5,9 +5,10 @@ import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -17,16 +18,51 @@ from gateway.sinks.mqtt_errors import NEEDS_PERSON_S, ConnectionFailedError, exp
 
 CONNECT_TIMEOUT_S = 5.0
 #: longest a thread is waited for: resolvers try several servers, and a name can have several addresses
-_DIAL_TIMEOUT_S = 30.0
+DIAL_TIMEOUT_S = 30.0
 _MAX_PASSWORD = 65_535
 #: nothing that is meant for this client is larger (octets)
 MAX_PACKET = 65_536
 
 
-async def dial(settings: BrokerSettings, client_id: str, version: MQTTProtocolVersion, *, max_queued: int) -> Client:
+#: reason codes of PUBACK (MQTT 5, clause 3.4.2.1)
+_UNSPECIFIED = 0x80
+_PUBACK_CODES = frozenset({0x00, 0x10, _UNSPECIFIED, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99})
+
+
+class PingedClient(Client):
+    """A client that tells of each PINGREQ that it puts behind its other packets, and of each PINGRESP that came.
+
+    It also takes reason codes of PUBACK that MQTT 5 does not have there: mosquitto answers a message that is too large
+    with 0x95, which paho would call a malformed packet, and close the connection.
+    """
+
+    #: of the last PUBACK, as the broker sent it
+    puback_code = 0
+    on_ping: Callable[[], None] = staticmethod(lambda: None)
+    on_pong: Callable[[], None] = staticmethod(lambda: None)
+
+    def _send_pingreq(self) -> MQTTErrorCode:
+        self.on_ping()
+        return super()._send_pingreq()
+
+    def _handle_pingresp(self) -> MQTTErrorCode:
+        self.on_pong()
+        return super()._handle_pingresp()
+
+    def _handle_pubackcomp(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
+        packet = self._in_packet["packet"]
+        self.puback_code = packet[2] if len(packet) > 2 else 0
+        if self.puback_code not in _PUBACK_CODES:
+            self._in_packet["packet"] = bytearray((*packet[:2], _UNSPECIFIED, *packet[3:]))
+        return super()._handle_pubackcomp(cmd)
+
+
+async def dial(
+    settings: BrokerSettings, client_id: str, version: MQTTProtocolVersion, *, max_queued: int
+) -> PingedClient:
     """Return a client that has sent its CONNECT; raises ConnectionFailedError. When cancelled, the socket is closed."""
     try:
-        async with asyncio.timeout(_DIAL_TIMEOUT_S):
+        async with asyncio.timeout(DIAL_TIMEOUT_S):
             return await _in_thread(lambda: _open(settings, client_id, version, max_queued))
     except TimeoutError as error:
         raise explain(error, settings) from None
@@ -47,20 +83,20 @@ def discard(client: Client) -> None:
         sock.close()
 
 
-async def _in_thread(work: Callable[[], Client]) -> Client:
+async def _in_thread(work: Callable[[], PingedClient]) -> PingedClient:
     """Run `work` in a daemon thread: unlike an executor's, it does not hold up the end of the process."""
     loop = asyncio.get_running_loop()
-    future: asyncio.Future[Client] = loop.create_future()
+    future: asyncio.Future[PingedClient] = loop.create_future()
 
     def main() -> None:
         try:
-            outcome: Client | ConnectionFailedError = work()
+            outcome: PingedClient | ConnectionFailedError = work()
         except ConnectionFailedError as error:
             outcome = error
         try:
             loop.call_soon_threadsafe(_settle, future, outcome)
         except RuntimeError:  # the loop has ended meanwhile
-            if isinstance(outcome, Client):
+            if isinstance(outcome, PingedClient):
                 discard(outcome)
 
     threading.Thread(target=main, name="mqtt-dial", daemon=True).start()
@@ -72,18 +108,18 @@ async def _in_thread(work: Callable[[], Client]) -> Client:
         raise
 
 
-def _settle(future: asyncio.Future[Client], outcome: Client | ConnectionFailedError) -> None:
-    if isinstance(outcome, Client) and future.done():
+def _settle(future: asyncio.Future[PingedClient], outcome: PingedClient | ConnectionFailedError) -> None:
+    if isinstance(outcome, PingedClient) and future.done():
         discard(outcome)
-    elif isinstance(outcome, Client):
+    elif isinstance(outcome, PingedClient):
         future.set_result(outcome)
     elif not future.done():
         future.set_exception(outcome)
 
 
-def _open(settings: BrokerSettings, client_id: str, version: MQTTProtocolVersion, max_queued: int) -> Client:
+def _open(settings: BrokerSettings, client_id: str, version: MQTTProtocolVersion, max_queued: int) -> PingedClient:
     five = version == MQTTProtocolVersion.MQTTv5
-    client = Client(
+    client = PingedClient(
         CallbackAPIVersion.VERSION2,
         client_id,
         clean_session=None if five else True,

@@ -14,12 +14,13 @@ THROWN_OUT_S = 60
 UNSUPPORTED_VERSION = 0x84
 KEEP_ALIVE_TIMEOUT = 0x8D
 TAKEN_OVER = 0x8E
+NOT_AUTHORIZED = 0x87
 
 _REASONS: dict[int, tuple[int, str]] = {
     UNSUPPORTED_VERSION: (NEEDS_PERSON_S, 'the broker does not speak this version of MQTT: set mqtt.version = "auto"'),
     0x85: (NEEDS_PERSON_S, "the broker does not accept the client id {client_id}: set mqtt.client_id"),
     0x86: (NEEDS_PERSON_S, "wrong user name or password: check mqtt.username and mqtt.password_file"),
-    0x87: (
+    NOT_AUTHORIZED: (
         NEEDS_PERSON_S,
         (
             "not authorized: wrong user name or password{will}: "
@@ -113,6 +114,14 @@ def oversized(settings: BrokerSettings) -> OversizedError:
 def silent(settings: BrokerSettings) -> ConnectionFailedError:
     """The broker does not answer pings: it stands still, or the network is cut."""
     return ConnectionFailedError(f"broker {place(settings)} is silent: it does not answer pings; it is tried again")
+
+
+def unacknowledged(settings: BrokerSettings) -> ConnectionFailedError:
+    """An acknowledgement is missing: with a new connection the message can be sent again (MQTT 5, clause 4.4)."""
+    return ConnectionFailedError(
+        f"broker {place(settings)} does not acknowledge what it has read (no PUBACK): it is sent again; "
+        "check the broker, and what stands between"
+    )
 
 
 def taken_over(settings: BrokerSettings, client_id: str) -> ConnectionFailedError:

@@ -9,6 +9,7 @@ import math
 import socket
 import struct
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
@@ -16,9 +17,10 @@ from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
+from gateway.beats import alive
 from gateway.settings import BrokerSettings
 from gateway.sinks import mqtt_packet
-from gateway.sinks.mqtt_dial import CONNECT_TIMEOUT_S, MAX_PACKET, dial, discard
+from gateway.sinks.mqtt_dial import CONNECT_TIMEOUT_S, MAX_PACKET, PingedClient, dial, discard
 from gateway.sinks.mqtt_errors import (
     KEEP_ALIVE_TIMEOUT,
     ConnectionFailedError,
@@ -27,12 +29,19 @@ from gateway.sinks.mqtt_errors import (
     oversized,
     refused,
     silent,
+    unacknowledged,
     unanswered,
 )
 from gateway.sinks.topics import Message
 
 #: acknowledgements outstanding at most before the sink holds back
 MAX_UNACKED = 1_000
+#: messages with QoS 1 under way at once, unless the broker wants fewer (MQTT 5, 3.2.2.3.3: Receive Maximum)
+MAX_IN_FLIGHT = 20
+#: an acknowledgement of a broker that answers pings sent behind the message is lost when it takes longer (s)
+ACK_S = 10.0
+#: unanswered pings that are remembered
+_MAX_PINGS = 60
 #: paho sends a ping after `keepalive` s without a word from the broker; so long it may take to answer
 _PING_ANSWER_S = 5.0
 #: beside readings the broker is asked for a sign of life so often (s); one that owes it for so long (s) stands still
@@ -47,9 +56,12 @@ class Link:
 
     `on_refused(topic)` is called for the first message below each first level of topics that the broker acknowledges as
     not accepted (MQTT 5 only).
+
+    What was published may be known to have arrived: each publication has a number, `sent` is that of the last one, and
+    the broker has read all up to `proven`. TCP keeps the order, so a PINGRESP proves what went before its PINGREQ.
     """
 
-    def __init__(self, settings: BrokerSettings, client_id: str, client: Client) -> None:
+    def __init__(self, settings: BrokerSettings, client_id: str, client: PingedClient) -> None:
         self._settings = settings
         self._client_id = client_id
         self._client = client
@@ -67,6 +79,15 @@ class Link:
         self.lost: asyncio.Future[ConnectionFailedError] = self._loop.create_future()
         #: message id -> topic of what the broker has not acknowledged yet
         self.unacked: dict[int, str] = {}
+        #: message id of a late reading -> who is told the reason code of its acknowledgement
+        self._handed: dict[int, Callable[[int, str], None]] = {}
+        #: message id -> number of its publication, and when it was made; the oldest first
+        self._due: dict[int, tuple[int, float]] = {}
+        self.sent = self.proven = 0
+        #: numbers that the pings under way will prove
+        self._pings: deque[int] = deque()
+        #: what the broker takes: messages with QoS 1 at once, octets of a packet (0: whatever is sent)
+        self.max_in_flight, self.max_packet = MAX_IN_FLIGHT, 0
         self.on_free: Callable[[], None] = lambda: None
         self.on_refused: Callable[[str], None] = lambda _topic: None
 
@@ -96,10 +117,10 @@ class Link:
     def writable(self) -> bool:
         """Whether a message would leave at once."""
         busy = self._unsent or self._client.want_write() or len(self.unacked) >= MAX_UNACKED
-        return not busy and not self._stands_still and not self.lost.done()
+        return not busy and not self.stands_still and not self.lost.done()
 
     @property
-    def _stands_still(self) -> bool:
+    def stands_still(self) -> bool:
         """Whether the broker reads nothing: what is sent now would wait in its kernel, and be news when it wakes."""
         return self._owes is not None and time.monotonic() - self._owes > _OWES_S
 
@@ -108,6 +129,7 @@ class Link:
 
         `valid_s` is the expiry of those that expire. The first is on its way while the others are still being made.
         """
+        self.sent += 1
         ids: list[int] = []
         is_first = True
         for message in messages:
@@ -122,6 +144,19 @@ class Link:
         self._ask()
         self._flush()
         return ids
+
+    def hand(self, message: Message, acked: Callable[[int, str], None]) -> bool:
+        """Publish with QoS 1; `acked(code, name)` is called with the reason code of the acknowledgement.
+
+        False when it did not leave. Only while `writable`.
+        """
+        self.sent += 1
+        mid = self._numbered(message, 0)
+        if mid is None:
+            return False
+        self._handed[mid] = acked
+        self._flush()
+        return True
 
     def subscribe(self, topic: str, receive: Callable[[bytes], None], refused: Callable[[], None]) -> None:
         """Hand on what is published there from now on, not what is retained there; `refused` when that is forbidden."""
@@ -148,10 +183,15 @@ class Link:
 
     async def wait(self, timeout_s: float) -> None:
         """Keep the connection alive for a while; raises ConnectionFailedError as soon as it is lost."""
+        alive()
         await asyncio.wait([self.lost], timeout=timeout_s)
         self._client.loop_misc()
+        self._ask()
+        self._flush()
         if time.monotonic() - self._heard > self._client.keepalive + _PING_ANSWER_S:
             self._lose(silent(self._settings))
+        if self._is_ack_lost():
+            self._lose(unacknowledged(self._settings))
         if self.lost.done():
             raise self.lost.result()
 
@@ -174,6 +214,7 @@ class Link:
         client.on_socket_close = client.on_socket_register_write = None
         client.on_connect = client.on_disconnect = client.on_publish = None
         client.on_message = client.on_subscribe = None
+        client.on_ping = client.on_pong = lambda: None
         discard(client)
 
     # -- what paho and the event loop call ---------------------------------------------------------------------------
@@ -186,6 +227,7 @@ class Link:
             raise closed_early(self._settings)
         _tune(cast(socket.socket, sock))
         client.on_connect = self._on_connect
+        client.on_ping, client.on_pong = self._on_ping, self._on_pong
         client.on_disconnect = self._on_disconnect
         client.on_socket_close = self._forget_socket
         client.on_socket_register_write = self._want_write
@@ -204,7 +246,7 @@ class Link:
 
     def _readable(self) -> None:
         self._heard = time.monotonic()
-        if self._stands_still:
+        if self.stands_still:
             self._loop.call_soon(self._acked)
         self._owes = None
         self._client.loop_read()
@@ -232,11 +274,25 @@ class Link:
             self._loop.remove_writer(sock)
 
     def _ask(self) -> None:
-        """Send a PINGREQ behind what was published; any word of the broker answers it."""
+        """Send a PINGREQ behind what was published, unless all of it is proven; any word is a sign of life."""
         now = time.monotonic()
-        if self._owes is None and now - self._asked >= _ASK_S and not self._client.want_write():
+        may_ask = self._owes is None and now - self._asked >= _ASK_S and len(self._pings) < _MAX_PINGS
+        if may_ask and self.sent > self.proven and not self._client.want_write():
+            self._on_ping()
             self._unsent += _PINGREQ
             self._owes = self._asked = now
+
+    def _on_ping(self) -> None:
+        self._pings.append(self.sent)
+
+    def _on_pong(self) -> None:
+        if self._pings:
+            self.proven = self._pings.popleft()
+
+    def _is_ack_lost(self) -> bool:
+        """Whether a message is not acknowledged although the broker has long read it."""
+        number, at = next(iter(self._due.values()), (math.inf, 0.0))
+        return self.proven >= number and time.monotonic() - at > ACK_S
 
     def _send(self) -> None:
         sock = self._client.socket()
@@ -255,16 +311,28 @@ class Link:
 
     def _publish(self, message: Message, expiry_s: int) -> list[int]:
         """Let paho publish what is acknowledged, and what has to go behind it."""
-        properties = mqtt_packet.properties(expiry_s, message.content_type) if self.is_five else None
+        mid = self._numbered(message, expiry_s)
+        if mid is None:
+            return []
+        self.unacked[mid] = message.topic
+        return [mid]
+
+    def _numbered(self, message: Message, expiry_s: int) -> int | None:
+        """Let paho publish; returns the message id where an acknowledgement will come."""
+        properties = mqtt_packet.properties(expiry_s, message.content_type, message.id) if self.is_five else None
         info = self._client.publish(message.topic, message.payload, message.qos, message.retain, properties)
         if message.qos == 0 or info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            return []
+            return None
         # only while something is due: otherwise paho builds two objects for each packet of QoS 0
         self._client.on_publish = self._on_publish
-        self.unacked[info.mid] = message.topic
-        return [info.mid]
+        self._due[info.mid] = (self.sent, time.monotonic())
+        return info.mid
 
-    def _on_connect(self, _client: Client, _data: Any, _flags: ConnectFlags, code: ReasonCode, _props: Any) -> None:
+    def _on_connect(self, _client: Client, _data: Any, _flags: ConnectFlags, code: ReasonCode, props: Any) -> None:
+        self.max_in_flight = max(1, min(MAX_IN_FLIGHT, getattr(props, "ReceiveMaximum", MAX_IN_FLIGHT)))
+        self.max_packet = getattr(props, "MaximumPacketSize", 0)
+        # paho has a bound of its own, and does not look at the broker's
+        self._client._max_inflight_messages = self.max_in_flight  # noqa: SLF001
         if code.is_failure:
             self._lose(refused(code.value, code.getName(), self._settings, self._client_id))
         elif not self._accepted.done():
@@ -283,11 +351,15 @@ class Link:
             self._lose(closed(self._settings))
 
     def _on_publish(self, _client: Client, _data: Any, mid: int, code: ReasonCode, _props: Any) -> None:
+        self._due.pop(mid, None)
+        if not self._due:
+            self._client.on_publish = None
+        if (acked := self._handed.pop(mid, None)) is not None:
+            self._loop.call_soon(acked, self._client.puback_code, code.getName())
+            return
         topic = self.unacked.pop(mid, None)
         if topic is None:
             return
-        if not self.unacked:
-            self._client.on_publish = None
         if code.is_failure and (level := topic.partition("/")[0]) not in self._refused:
             self._refused.add(level)
             self.on_refused(topic)

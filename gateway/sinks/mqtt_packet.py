@@ -19,9 +19,17 @@ def publish(topic: str, payload: bytes, *, retain: bool, properties: bytes) -> b
     )
 
 
+def properties(expiry_s: int, content_type: str | None, id_: str | None = None) -> Properties:
+    """Message expiry interval in s (0: none), content type, and the user property `id`."""
+    if id_ is None:
+        return _usual(expiry_s, content_type)
+    result = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    result.ContentType, result.UserProperty = content_type, ("id", id_)
+    return result
+
+
 @lru_cache(maxsize=256)
-def properties(expiry_s: int, content_type: str | None) -> Properties:
-    """Message expiry interval in s (0: none) and content type."""
+def _usual(expiry_s: int, content_type: str | None) -> Properties:
     result = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
     if expiry_s:
         result.MessageExpiryInterval = expiry_s

@@ -39,6 +39,8 @@ class Message(NamedTuple):
     retain: bool = False
     expires: bool = False
     content_type: str | None = None
+    #: of a late reading: with MQTT 5 also a user property
+    id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class MeterTopics:
     availability: str
     state: str
     reading: str
+    #: late readings
+    backfill: str
     #: by name of the quantity: item P in W, Wh and kWh
     quantity: Mapping[str, str]
     #: prefixes that end in a slash
@@ -71,6 +75,7 @@ def meter_topics(base: str, meter: str) -> MeterTopics:
         availability=f"{prefix}/availability",
         state=f"{prefix}/state",
         reading=f"{prefix}/reading",
+        backfill=f"{prefix}/backfill/reading",
         quantity={name: f"{prefix}/{name}" for name in (*POWER, *ENERGY, *ENERGY_KWH)},
         register=f"{prefix}/register/",
         sub=f"{prefix}/sub/",
@@ -80,6 +85,12 @@ def meter_topics(base: str, meter: str) -> MeterTopics:
 def availability(topics: MeterTopics, *, available: bool) -> Message:
     """Whether the meter delivers readings; retained."""
     return Message(topics.availability, ONLINE if available else OFFLINE, qos=1, retain=True)
+
+
+def forget(topics: MeterTopics) -> list[Message]:
+    """What makes a broker forget all that it may keep of a meter: an empty message takes a retained one away."""
+    kept = (topics.availability, topics.state, *(topics.quantity[name] for name in (*ENERGY, *ENERGY_KWH)))
+    return [Message(topic, b"", qos=1, retain=True) for topic in kept]
 
 
 def state(topics: MeterTopics, payload: bytes) -> Message:
@@ -107,6 +118,16 @@ def reading(
         return  # who adds up rises would take one wrong register for a whole new meter (gateway.leaps)
     for name, value in (*_numbers(item.reading, ENERGY), *_kwh(item.reading)):
         yield Message(quantity[name], value, qos, retain=retain_energy)
+
+
+def late_reading(topics: MeterTopics, item: ItemP, store: str, *, registers: bool = False) -> Message:
+    """A reading that was not published live, on a topic of its own; `store` is the identity of the journal.
+
+    It never expires, and no quantity has a plain topic: who steers something by power must not take it for a new one.
+    """
+    id_ = f"{store}-{item.meter}-{item.seq}"
+    payload = to_json(item, registers=registers, late=id_)
+    return Message(topics.backfill, payload, qos=1, content_type=JSON, id=id_)
 
 
 def register(topics: MeterTopics, changes: Iterable[tuple[str, str]]) -> list[Message]:

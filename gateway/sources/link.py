@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 
 from gateway.sources.model import Chunk, PortEvent
 
+#: a consumer that waits is told so often (s) that nothing came: then it knows that it would be woken
+IDLE_S = 5.0
 #: a tty gives 4095 octets at most; a socket may have more, and the next read takes them
 READ_SIZE = 16_384
 
@@ -24,13 +26,14 @@ class Link:
         self._close = close
         self._lost = lost
         self._loop = asyncio.get_running_loop()
-        self._waiter: asyncio.Future[Chunk | PortEvent] | None = None
+        self._waiter: asyncio.Future[Chunk | PortEvent | None] | None = None
         self._held: Chunk | None = None
         self._end: PortEvent | None = None
         self._reading = False
+        self._timer = self._loop.call_later(IDLE_S, self._idle)
 
-    async def receive(self) -> Chunk | PortEvent:
-        """Wait for the next chunk; a PortEvent (`closed`) is the last thing that a link gives."""
+    async def receive(self) -> Chunk | PortEvent | None:
+        """Wait for the next chunk, or None now and then; a PortEvent (`closed`) is the last thing that a link gives."""
         if self._held is not None:
             chunk, self._held = self._held, None
             return chunk
@@ -52,6 +55,7 @@ class Link:
     async def close(self) -> None:
         """Release the descriptor. Closing a USB port may block on its adapter, so it may be awaited."""
         self._pause()
+        self._timer.cancel()
         closing = self._close()
         if closing is not None:
             await asyncio.shield(closing)
@@ -70,7 +74,11 @@ class Link:
             self._held = chunk
             self._pause()
 
-    def _hand_over(self, item: Chunk | PortEvent) -> bool:
+    def _idle(self) -> None:
+        self._hand_over(None)
+        self._timer = self._loop.call_later(IDLE_S, self._idle)
+
+    def _hand_over(self, item: Chunk | PortEvent | None) -> bool:
         if self._waiter is None or self._waiter.done():
             return False
         self._waiter.set_result(item)

@@ -4,11 +4,14 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 
+from gateway.beats import alive
 from gateway.sources.link import Link
 from gateway.sources.model import Chunk, PortEvent
 
 #: seconds before the 1st, 2nd ... attempt to open a port again; the last one holds from there on
 BACK_OFF_S = (1.0, 2.0, 5.0, 10.0)
+#: a driver may take so long to let a port go (s)
+CLOSE_S = 30.0
 
 
 class ReconnectingSource(ABC):
@@ -28,6 +31,7 @@ class ReconnectingSource(ABC):
         said: PortEvent | None = None
         attempt = 0
         while True:
+            alive()
             event = await self._open()
             if isinstance(event, Link):
                 link, last, said = event, b"", None
@@ -35,18 +39,23 @@ class ReconnectingSource(ABC):
                 self._link = link
                 try:
                     yield opened
-                    while isinstance(item := await link.receive(), Chunk):
-                        last = item.data
-                        yield item
+                    while not isinstance(item := await link.receive(), PortEvent):
+                        alive()
+                        if item is not None:
+                            last = item.data
+                            yield item
                 finally:
                     self._link = None
+                    alive(CLOSE_S)
                     await link.close()
                 event = self._judge(item, last)
                 attempt = 0 if event.monotonic - opened.monotonic > self._back_off_s[-1] else attempt
             if said is None or (event.state, event.detail) != (said.state, said.detail):
                 said = event
                 yield event
-            await asyncio.sleep(self._back_off_s[min(attempt, len(self._back_off_s) - 1)])
+            pause_s = self._back_off_s[min(attempt, len(self._back_off_s) - 1)]
+            alive(pause_s)
+            await asyncio.sleep(pause_s)
             attempt += 1
 
     def reopen(self) -> None:

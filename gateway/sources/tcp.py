@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any, TypeAlias
 
+from gateway.beats import alive
 from gateway.sources.link import Link
 from gateway.sources.model import PortEvent, PortState
 from gateway.sources.reconnecting import BACK_OFF_S, ReconnectingSource
@@ -56,6 +57,7 @@ class TcpSource(ReconnectingSource):
         """Try each address in turn; where the name service fails, those that it gave last."""
         detail = await self._resolve()
         for family, address in self._known:
+            alive()
             try:
                 sock = await _connect(family, address)
             except OSError as error:

@@ -1,6 +1,5 @@
 """The open journal file: commit a group, keep the quota, give back the state. Used by one thread at a time."""
 
-import glob
 import os
 import time
 from collections import Counter
@@ -10,11 +9,14 @@ from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
+from gateway.stores.apart import OCTETS, Apart, encode_quarantined
+from gateway.stores.files import check, create, in_place, set_aside_before, transaction
 from gateway.stores.groups import Group, Packed
 from gateway.stores.rows import Corrupt, seal
 from gateway.stores.schema import (
     COUNTERS,
     FAILURES,
+    JOURNAL,
     KEPT,
     PAGE_SIZE,
     SALT,
@@ -37,7 +39,6 @@ EVICT_ROUNDS = 16
 #: room for what a group brings along beside its rows
 MARGIN_PAGES = 64
 AGE_CHECK_S = 3_600
-FILE_MODE = 0o600
 #: the time of a row, an integer even where damage made it something else
 T = "coalesce(CAST(t AS INTEGER), 0)"
 
@@ -58,7 +59,7 @@ class Database:
         self._layouts: set[int] = set()
         #: what the file holds of the tables KEPT, by table and number of the meter, so that only news are written
         self._kept: dict[tuple[str, int], bytes] = {}
-        fresh = create_private(path)
+        fresh = create(path, JOURNAL)
         found = path.stat()
         self._identity = (found.st_dev, found.st_ino)
         try:
@@ -102,19 +103,14 @@ class Database:
 
     def check(self) -> None:
         """Read the whole file and its structure (PRAGMA quick_check); raises Damaged. `db.interrupt` ends it early."""
-        try:
-            found = self.db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        except FAILURES as error:
-            raise told(error, self.path) from error
-        if found != b"ok":
-            raise Damaged(f"{self.path}: {' '.join(found.decode(errors='replace').split())}")
+        check(self.db, self.path, JOURNAL)
 
     def commit(self, group: Group, state: State) -> dict[str, int]:
         """Commit a group with its counters, and sequence numbers ahead of it; returns what is reserved by meter.
 
         `state.tallies` counts the rows of the group from the moment on at which they are in the file.
         """
-        if not self._in_place():
+        if not in_place(self.path, self._identity):
             raise StorageFault(f"journal {self.path}: the file was removed or replaced")
         if group.tried and self._is_in(group, state):
             return {}
@@ -142,15 +138,10 @@ class Database:
     def _transaction(self) -> Iterator[None]:
         known = dict(self._numbers), set(self._layouts), dict(self._kept)
         try:
-            self.db.execute("BEGIN IMMEDIATE")
-            yield
-            self.db.execute("COMMIT")
-        except BaseException as error:
+            with transaction(self.db, self.path, JOURNAL):
+                yield
+        except BaseException:
             self._numbers, self._layouts, self._kept = known
-            with suppress(*FAILURES):
-                self.db.execute("ROLLBACK")
-            if isinstance(error, FAILURES):
-                raise told(error, self.path) from error
             raise
 
     def _fold(self) -> None:
@@ -158,20 +149,16 @@ class Database:
         with suppress(*FAILURES):
             self.db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
-    def _in_place(self) -> bool:
-        try:
-            found = self.path.stat()
-        except OSError:
-            return False
-        return (found.st_dev, found.st_ino) == self._identity
-
     def _write(self, group: Group, state: State) -> dict[str, int]:
         self._evict(group, state)
         self._introduce(group, state)
         reserved = self._reserve(group.given, state)
         self._insert(group.rows)
         for row in group.rows:
-            state.tally(row.meter).stored += 1
+            if row.reason is None:
+                state.tally(row.meter).stored += 1
+            else:
+                state.tally(row.meter).quarantined += 1
         for meter, n in group.lost.items():
             state.tally(meter).lost += n
         self._write_counters(group, state)
@@ -181,8 +168,11 @@ class Database:
     def _insert(self, rows: Collection[Packed]) -> None:
         self.db.executemany(
             "INSERT INTO record VALUES (NULL, ?, ?, ?)",
-            ((self._numbers[row.meter], row.t, seal(row.data, row.meter, row.t)) for row in rows),
+            ((self._numbers[row.meter], row.t, seal(row.data, row.meter, row.t)) for row in rows if row.reason is None),
         )
+        for row in rows:
+            if row.reason is not None:
+                Apart(self.db, "quarantine", OCTETS).add(self._numbers[row.meter], encode_quarantined(row))
 
     def _introduce(self, group: Group, state: State) -> None:
         """Write what rows refer to: meters, layouts, and in a new file the salt."""
@@ -314,34 +304,3 @@ class Database:
         """Close the file; SQLite folds the log into it."""
         with suppress(*FAILURES):
             self.db.close()
-
-
-def create_private(path: Path) -> bool:
-    """Create the file, mode 0600 whatever the umask, and make its name outlive a power cut; False where it exists."""
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
-        try:
-            os.fchmod(handle, FILE_MODE)
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-        sync_folder(path.parent)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise StorageFault(f"journal {path}: {error.strerror}") from error
-    return True
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder outlive a power cut."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def set_aside_before(path: Path) -> list[Path]:
-    """Damaged files that were set aside (salvage.set_aside), oldest first."""
-    return sorted(path.parent.glob(f"{glob.escape(path.name)}.damaged-*Z"))

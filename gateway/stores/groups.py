@@ -9,10 +9,13 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from gateway.beats import alive
 from gateway.stores.rows import Ref
 
 #: what a packed row costs in RAM beside its octets
 ROW_OVERHEAD = 128
+#: a writer that waits for a group looks up so often (s)
+IDLE_S = 5.0
 #: octets of one transaction, unless a single group is larger
 TRANSACTION = 512 * 1024
 
@@ -23,6 +26,8 @@ class Packed(NamedTuple):
     meter: str
     t: int
     data: bytes
+    #: why it goes to the quarantine instead
+    reason: str | None = None
 
     @property
     def size(self) -> int:
@@ -116,7 +121,8 @@ class GroupQueue:
         """
         with self._changed:
             while wait and not self._closed and not self._stopped:
-                self._changed.wait()
+                alive()
+                self._changed.wait(IDLE_S)
             if not self._closed:
                 return None
             group = self._closed.popleft()

@@ -10,12 +10,14 @@ takes the oldest readings of a bounded queue, counted as `journal_lost`. Sequenc
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gateway.beats import Beat
 from gateway.item_p import ItemP, utc
 from gateway.stores.groups import GroupQueue, Packed
+from gateway.stores.outbox import Outbox
 from gateway.stores.rows import EPOCH, Interner, Ref, pack
 from gateway.stores.schema import JournalError
 from gateway.stores.state import TALLIES, State, after_damage, encode_names
@@ -27,6 +29,8 @@ __all__ = ["Journal", "JournalError"]
 RAM_PER_METER = 256 * 1024
 RAM_LEAST = 4 * 1024 * 1024
 CLOSE_S = 3.0
+#: a commit that takes longer is a trouble (s)
+SILENT_S = 8.0
 NONE: Mapping[str, int] = {}
 
 #: something of each meter that it goes on from after a restart
@@ -48,8 +52,9 @@ class Journal:
         save_counters: SaveCounters = dict,
         save_trust: SaveKept = dict,
         save_sub_meters: SaveKept = dict,
+        beat: Beat | None = None,
     ) -> None:
-        """`meters` names every meter that will ask for sequence numbers.
+        """`meters` names every meter that will ask for sequence numbers; `beat` gets the writer's signs of life.
 
         `save_counters` gives counters by meter, `save_trust` what admitted the readings of each, `save_sub_meters` what
         is known of its sub-meters: all are committed with exactly the readings before them.
@@ -61,9 +66,11 @@ class Journal:
         self._save_counters = save_counters
         self._save_kept: dict[str, SaveKept] = {"trust": save_trust, "sub_meter": save_sub_meters}
         self._queue = GroupQueue(max(RAM_LEAST, RAM_PER_METER * len(self._meters)))
-        self._writer = Writer(path, self._queue, max_bytes=max_bytes, max_age_s=max_age_s)
+        self._writer = Writer(path, self._queue, max_bytes=max_bytes, max_age_s=max_age_s, beat=beat)
         self._interner = Interner({}, 1)
         self._given: dict[str, int] = {}
+        #: the number before the first of a new meter
+        self._first = 0
         self._cut_counters: dict[str, tuple[Ref, tuple[int, ...]]] = {}
         self._cut_kept: dict[tuple[str, str], bytes] = {}
         self._running = False
@@ -79,21 +86,38 @@ class Journal:
         state = self._state
         self._interner = Interner(state.layouts, state.next_layout)
         state.layouts = self._interner.layouts
-        first = 0 if state.complete else after_damage(0)
-        self._given = dict.fromkeys(self._meters, first) | state.reserved
+        self._first = 0 if state.complete else after_damage(0)
+        self._given = dict.fromkeys(self._meters, self._first) | state.reserved
         self._queue.lost = Counter({meter: tally.lost for meter, tally in state.tallies.items()})
         self._writer.start(self._given)
         self._running = True
         self._arm()
 
+    def admit(self, meters: Iterable[str]) -> None:
+        """Take meters on while running: numbers are reserved for them by a commit that is asked for at once."""
+        for meter in meters:
+            self._given.setdefault(meter, self._first)
+        self.cut()
+
+    def knows(self, meter: str) -> bool:
+        """Whether numbers are reserved for a meter; until then they come from the wall clock."""
+        return meter in self._state.reserved
+
     def append(self, item: ItemP) -> bool:
         """Take a reading, at once; False, and counted as lost, when the journal does not run."""
+        return self._add(item, None)
+
+    def quarantine(self, item: ItemP, reason: str) -> bool:
+        """Take a reading that cannot be, and why: it is kept apart, and no sink gets it. At once; False as `append`."""
+        return self._add(item, reason)
+
+    def _add(self, item: ItemP, reason: str | None) -> bool:
         if not self._running:
             self._queue.lost[item.meter] += 1
             return False
         moment = item.t or item.t_rx
         t = 0 if moment is None else int((moment - EPOCH).total_seconds())
-        open_octets = self._queue.add(Packed(item.meter, t, pack(item, self._interner)))
+        open_octets = self._queue.add(Packed(item.meter, t, pack(item, self._interner), reason))
         if open_octets > self._queue.limit // 4 and self._timer is not None:
             self._timer.cancel()
             self._timer = asyncio.get_running_loop().call_soon(self._tick)
@@ -134,6 +158,12 @@ class Journal:
         """What was known of a meter's sub-meters with its last readings before this start; None for a new meter."""
         return self._state.kept.get(("sub_meter", meter))
 
+    def outbox(self, name: str) -> Outbox:
+        """The journal as the sink of this name sees it; one that is new starts before the oldest reading."""
+        evicted = {meter: tally.evicted for meter, tally in self._state.tallies.items()}
+        self._state.cursors.begin(name, evicted)
+        return Outbox(name, self.path, self._state, self._writer.doubt)
+
     @property
     def salt(self) -> bytes:
         """Key of the pseudonyms of this journal (gateway.pseudonym), 16 octets."""
@@ -142,6 +172,10 @@ class Journal:
     def stored(self, meter: str) -> int:
         """Count the readings of a meter that were committed, in this run and before."""
         return self._state.tally(meter).stored
+
+    def quarantined(self, meter: str) -> int:
+        """Count the readings of a meter that were kept apart, because they cannot be."""
+        return self._state.tally(meter).quarantined
 
     def lost(self, meter: str) -> int:
         """Count the readings of a meter that were appended and could not be kept."""
@@ -154,10 +188,11 @@ class Journal:
     def status(self) -> dict[str, Any]:
         """What `meterd status` shows: `trouble` is a sentence while the medium fails, `notices` what happened."""
         writer, tallies = self._writer, list(self._state.tallies.values())
+        trouble = writer.trouble or self._silence()
         return {
             "path": str(self.path),
-            "state": "fault" if writer.trouble else "ok" if writer.checked else "checking",
-            "trouble": writer.trouble,
+            "state": "fault" if trouble else "ok" if writer.checked else "checking",
+            "trouble": trouble,
             "notices": list(writer.notices),
             "stored": sum(tally.stored for tally in tallies),
             "lost": self._queue.lost.total(),
@@ -185,6 +220,12 @@ class Journal:
         self._running = False
         self._writer.stop()
         return self._writer.join(timeout_s) and not self._queue.rows
+
+    def _silence(self) -> str | None:
+        """Say that the medium takes long; the check of a large file may."""
+        if not self._writer.checked or self._writer.busy_s < SILENT_S:
+            return None
+        return f"journal {self.path}: the medium has not answered for more than {SILENT_S:.0f} s"
 
     @property
     def _state(self) -> State:

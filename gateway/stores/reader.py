@@ -14,6 +14,25 @@ PAGE_ROWS = 500
 KEPT_LAYOUTS = 256
 
 
+class Layouts:
+    """Layouts by their number, read when first asked for. Raises Corrupt."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._known: dict[int, bytes] = {}
+
+    def __call__(self, number: int) -> bytes:
+        """Give a layout by its number."""
+        if number not in self._known:
+            if len(self._known) == KEPT_LAYOUTS:
+                self._known.clear()
+            try:
+                self._known[number] = read_layout(self._db, number)
+            except FAILURES as error:
+                raise Corrupt("its layout cannot be read") from error
+        return self._known[number]
+
+
 class Reader:
     """The readings of a journal, of one meter or all, with since <= t < until (aware, or None: open).
 
@@ -28,8 +47,8 @@ class Reader:
         self.damaged = 0
         self.path = path
         self._since, self._until = since, until
-        self._layouts: dict[int, bytes] = {}
         self._db = _open(path)
+        self._layout = Layouts(self._db)
         try:
             self._names, self.salt = self._head()
         except BaseException:
@@ -93,16 +112,6 @@ class Reader:
         except Corrupt:
             self.damaged += 1
             return None
-
-    def _layout(self, number: int) -> bytes:
-        if number not in self._layouts:
-            if len(self._layouts) == KEPT_LAYOUTS:
-                self._layouts.clear()
-            try:
-                self._layouts[number] = read_layout(self._db, number)
-            except FAILURES as error:
-                raise Corrupt("its layout cannot be read") from error
-        return self._layouts[number]
 
     def _in_time(self, item: ItemP) -> bool:
         if item.t is None:

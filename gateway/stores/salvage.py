@@ -3,38 +3,20 @@
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
-from gateway.stores.database import Database, set_aside_before, sync_folder
+from gateway.stores.database import Database
+from gateway.stores.files import chunks
 from gateway.stores.groups import Packed
 from gateway.stores.rows import Corrupt, Row, unseal
 from gateway.stores.schema import COUNTERS, FAILURES, connect_readonly
 from gateway.stores.state import State, decode_meter, read_layout
 
-#: damaged files that are kept for a person to look at; older ones are removed
-KEPT = 2
-CHUNK = 256
 ROWS = "SELECT id, meter, t, data FROM record WHERE id > ? ORDER BY id LIMIT ?"
-#: no journal has more rows: where the search for readable rows ends
-LAST_ID = 1 << 40
 
 _row = msgspec.msgpack.Decoder(Row).decode
-
-
-def set_aside(path: Path) -> Path:
-    """Rename the file and its log to `<name>.damaged-<UTC>`; raises OSError. The log first: alone it is harmless."""
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    aside = path.with_name(f"{path.name}.damaged-{stamp}")
-    for suffix in ("-wal", ""):
-        with suppress(FileNotFoundError):
-            Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
-    Path(f"{path}-shm").unlink(missing_ok=True)
-    sync_folder(path.parent)
-    _forget_older(path)
-    return aside
 
 
 class Salvage:
@@ -54,7 +36,7 @@ class Salvage:
             return
         try:
             meters = dict(_meters(db))
-            for last, chunk in _chunks(db, self._last, stopped):
+            for last, chunk in chunks(db, ROWS, self._last, stopped):
                 layouts: dict[int, bytes] = {}
                 rows = [row for found in chunk if (row := _readable(db, meters, layouts, found)) is not None]
                 target.adopt(rows, layouts, state)
@@ -75,30 +57,6 @@ def _meters(db: sqlite3.Connection) -> Iterator[tuple[int, str]]:
             yield number, decode_meter(unseal(found[0], "meter", number)).name
 
 
-def _chunks(
-    db: sqlite3.Connection, last: int, stopped: Callable[[], bool]
-) -> Iterator[tuple[int, list[tuple[object, ...]]]]:
-    """Rows after `last` in order of their ids, and how far they go.
-
-    Where pages cannot be read, it leaps ahead, twice as far each time, until something can be again.
-    """
-    leap = 0
-    while last < LAST_ID and not stopped():
-        rows: list[tuple[object, ...]] = []
-        whole = False
-        with suppress(*FAILURES):
-            # One by one: what came before the page that cannot be read is kept.
-            for row in db.execute(ROWS, (last, CHUNK)):
-                rows += (row,)
-            whole = True
-        ids = [row[0] for row in rows if isinstance(row[0], int) and row[0] > last]
-        if whole and not ids:
-            return
-        leap = 0 if ids else max(32, leap * 2)
-        last = max(ids, default=last) + leap
-        yield last, rows
-
-
 def _readable(
     db: sqlite3.Connection, meters: dict[int, str], layouts: dict[int, bytes], found: tuple[object, ...]
 ) -> Packed | None:
@@ -115,11 +73,3 @@ def _readable(
     except (*FAILURES, Corrupt, msgspec.DecodeError):
         return None
     return Packed(meters[number], t, data)
-
-
-def _forget_older(path: Path) -> None:
-    """Keep the newest few damaged files: a failing card must not fill itself with them."""
-    for old in set_aside_before(path)[:-KEPT]:
-        for suffix in ("", "-wal", "-shm"):
-            with suppress(OSError):
-                Path(f"{old}{suffix}").unlink()

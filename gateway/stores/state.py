@@ -5,11 +5,12 @@ import sqlite3
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 import msgspec
 
+from gateway.stores.cursors import Cursors
 from gateway.stores.rows import Corrupt, Ref, seal, unseal
 from gateway.stores.schema import COUNTERS, FAILURES, KEPT, SALT, connect_readonly
 
@@ -21,10 +22,19 @@ class Tally:
     stored: int = 0
     lost: int = 0
     evicted: int = 0
+    #: kept apart, because they cannot be
+    quarantined: int = 0
+    #: found after the counters that knew them were lost: received, too
+    recovered: int = 0
 
     def as_dict(self) -> dict[str, int]:
         """Return the tally by the names of telemetry.COUNTERS."""
-        return {"stored": self.stored, "journal_lost": self.lost, "journal_evicted": self.evicted}
+        return {
+            "stored": self.stored,
+            "quarantined": self.quarantined,
+            "journal_lost": self.lost,
+            "journal_evicted": self.evicted,
+        }
 
 
 #: telemetry.COUNTERS that the journal counts itself
@@ -36,6 +46,9 @@ class State:
     """In memory this is the truth; the file has a copy that every commit brings up to date."""
 
     salt: bytes = field(default_factory=lambda: secrets.token_bytes(16))
+    #: names this journal, also after a salvage
+    store: bytes = field(default_factory=lambda: secrets.token_bytes(8))
+    cursors: Cursors = field(default_factory=Cursors)
     #: highest sequence number of each meter that may have been given out
     reserved: dict[str, int] = field(default_factory=dict)
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -58,7 +71,7 @@ class _Saved(msgspec.Struct, array_like=True, frozen=True):
     meter: int
     names: Ref
     values: tuple[int, ...]
-    tally: tuple[int, int, int]
+    tally: tuple[int, ...]
 
 
 class Meter(msgspec.Struct, array_like=True, frozen=True):
@@ -88,7 +101,7 @@ def encode_counters(numbers: dict[str, int], saved: dict[str, tuple[Ref, tuple[i
     rows = []
     for name, (names, values) in saved.items():
         tally = state.tally(name)
-        rows.append(_Saved(numbers[name], names, values, (tally.stored, tally.lost, tally.evicted)))
+        rows.append(_Saved(numbers[name], names, values, astuple(tally)))
     return seal(_encode(rows), COUNTERS)
 
 

@@ -1,20 +1,27 @@
 """The thread that writes the journal: opens the file, checks it, commits groups, starts over where it must.
 
 open -> check, salvage, shrink -> [ wait for a group -> commit -> fault? pause, open again ] -> release, close
+
+It tells that it lives wherever it waits for the daemon. While the medium has the word it may be silent for ever: a
+restart does not cure a disk that hangs, and would end the reading, which goes on without it. `busy_s` says so instead.
 """
 
+import math
 import os
 import sqlite3
 import threading
+import time
 from collections import deque
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from gateway.beats import Beat, alive, live_as
 from gateway.stores.database import Database
+from gateway.stores.files import set_aside
 from gateway.stores.groups import Group, GroupQueue
 from gateway.stores.place import accessible, lock
-from gateway.stores.salvage import Salvage, set_aside
+from gateway.stores.salvage import Salvage
 from gateway.stores.schema import Damaged, JournalError, StorageFault
 from gateway.stores.state import State, salvage_state
 
@@ -26,8 +33,13 @@ NOTICES = 8
 class Writer:
     """The file and its thread. `open` and `reserve` run before the thread, everything with `_` in it."""
 
-    def __init__(self, path: Path, queue: GroupQueue, *, max_bytes: int, max_age_s: int) -> None:
+    def __init__(
+        self, path: Path, queue: GroupQueue, *, max_bytes: int, max_age_s: int, beat: Beat | None = None
+    ) -> None:
+        """`beat` gets the signs of life of the thread."""
         self.path = path
+        self._beat = beat
+        self._asked: float | None = None
         self.state = State()
         #: highest sequence number of each meter, shared with the loop's thread, which alone changes it
         self.given: dict[str, int] = {}
@@ -70,6 +82,16 @@ class Writer:
                 self._shut()
         self._thread.start()
 
+    def doubt(self) -> None:
+        """Check the whole file again before the next commit: somebody read from it what was never written."""
+        self.checked = False
+
+    @property
+    def busy_s(self) -> float:
+        """For how long the medium has had the word (s); 0 when it has not."""
+        asked = self._asked
+        return 0.0 if asked is None else time.monotonic() - asked
+
     @property
     def stopped(self) -> bool:
         """Whether the thread was told to end."""
@@ -100,11 +122,15 @@ class Writer:
             self._replace(damage)
 
     def _run(self) -> None:
+        if self._beat is not None:
+            live_as(self._beat)
         self.trouble = self._try(Group())
         failures = 0 if self.trouble is None else 1
         while True:
             if failures:
-                self._stopping.wait(RETRY_S[min(failures, len(RETRY_S)) - 1])
+                pause_s = RETRY_S[min(failures, len(RETRY_S)) - 1]
+                alive(pause_s)
+                self._stopping.wait(pause_s)
             group = self._queue.take(wait=not failures)
             if group is None and self.stopped:
                 break
@@ -117,6 +143,16 @@ class Writer:
         self._end()
 
     def _try(self, group: Group) -> str | None:
+        """Let the medium have the word."""
+        self._asked = time.monotonic()
+        alive(math.inf)
+        try:
+            return self._tried(group)
+        finally:
+            self._asked = None
+            alive()
+
+    def _tried(self, group: Group) -> str | None:
         """Commit a group, opening and checking the file first where needed; what failed as a sentence, or None.
 
         A file that turns out to be damaged is replaced, and the group goes into the new one at once.

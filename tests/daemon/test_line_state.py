@@ -39,6 +39,12 @@ def ciphered(**faults):
     return replace(GOOD, reading_s=None, window=window, evidence=said, keys="KEYS")
 
 
+def implausible(kind, reason):
+    """A line on which every reading is set aside for this reason."""
+    name = f"implausible.{kind}"
+    return replace(GOOD, reading_s=None, window=Window(30.0, 26_000, 0, 0, {name: 29}), evidence={name: reason})
+
+
 CASES = {
     "disabled": (replace(GOOD, enabled=False, port="closed"), "disabled", "enabled = false"),
     "disabled before the port": (replace(GOOD, enabled=False, port="no_port"), "disabled", ""),
@@ -151,6 +157,17 @@ CASES = {
         "unknown_layout",
         "1 whole telegrams in 1 s gave no reading: a measured value is not a decimal number",
     ),
+    "too much power": (
+        implausible("power", "p_import_w 99999 W is above max_power_w = 25875"),
+        "implausible",
+        "29 readings in 30 s that cannot be: p_import_w 99999 W is above max_power_w = 25875; if the connection carries",
+    ),
+    "a leap": (implausible("leap", "why"), "implausible", "29 readings in 30 s that cannot be: why; if the meter was"),
+    "a register that fell": (implausible("fall", "why"), "implausible", ""),
+    "another meter, for a moment": (implausible("identity", "why"), "implausible", ""),
+    "too much power, and readings hold": (replace(implausible("power", "why"), reading_s=0.5), "ok", ""),
+    "too much power, and the line is dead since": (replace(implausible("power", "why"), frame_s=40.0), "stale", ""),
+    "the host has no time": (replace(GOOD, reading_s=None, waiting=7), "stale", "7 readings without a time wait"),
 }  # fmt: skip
 
 

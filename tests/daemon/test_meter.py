@@ -57,6 +57,8 @@ class Host:
     def __init__(self):
         self.items = []
         self.kept = []
+        self.apart = []
+        self.notes = []
 
     def make_decoder(self, settings):
         return Decoder([profiles.load("nl-dsmr5")], ZoneInfo, tz=settings.timezone)
@@ -75,6 +77,12 @@ class Host:
 
     def keep(self, meter, item):
         self.kept.append(item)
+
+    def quarantine(self, meter, item, reason):
+        self.apart.append((item, reason))
+
+    def note(self, meter, event, **facts):
+        self.notes.append((event, facts))
 
 
 def play(*items, settings=None, host=None, stood_s=0.0):
@@ -231,18 +239,46 @@ def test_of_two_electricity_meters_on_one_bus_neither_is_read():
     assert meter.last_error["code"] == "profile.several_meters"
 
 
-def test_energy_that_falls_is_marked_counted_and_told_once(telegrams):
+def edited(octets, code, value):
+    """The telegram with another value of a register, and the checksum that fits it."""
+    body = re.sub(rb"(?<=%s\()[\d.]+" % re.escape(code), value, octets[: octets.rindex(b"!") + 1])
+    return body + f"{arc(body):04X}\r\n".encode()
+
+
+def test_energy_that_falls_is_set_aside_and_told_once(telegrams, caplog):
     first, second, third = (octets for octets, _ in telegrams(3))
-    body = re.sub(rb"(?<=1-0:1\.8\.1\()\d+", lambda found: b"0" * len(found[0]), second[: second.rindex(b"!") + 1])
-    assert body not in second
-    fallen = body + f"{arc(body):04X}\r\n".encode()
+    fallen = edited(second, b"1-0:1.8.1", b"000000.000")
     meter, host = play("open", first, fallen)
-    assert [item.reading.quality for item in host.items] == ["measured", "suspect"]
-    assert meter.counters.values["energy_held"] == 1
-    assert "energy_held" in meter.flags()
-    meter, host = play("open", first, fallen, third)
-    assert [item.reading.quality for item in host.items] == ["measured", "suspect", "measured"]
-    assert meter.counters.values["energy_held"] == 1
+    assert [item.seq for item in host.items] == [1]
+    ((item, reason),) = host.apart
+    assert item.reading == decoded(fallen)
+    assert re.fullmatch(r"a_import_wh \d+ Wh is less than \d+ Wh before: a register of energy only rises", reason)
+    assert "quarantined" in meter.flags()
+    assert [event for event, _ in host.notes] == ["rollback"]
+    meter, host = play("open", first, fallen, third, fallen)
+    assert (len(host.items), len(host.apart)) == (2, 2)
+    assert [event for event, _ in host.notes] == ["rollback"], "told once"
+    assert meter.last.reading == decoded(third)
+
+
+def test_power_above_the_connection_is_set_aside_and_names_the_line(telegrams):
+    octets = telegrams(1)[0][0]
+    absurd = edited(octets, b"1-0:1.7.0", b"99.999")
+    meter, host = play("open", absurd, absurd)
+    assert host.items == []
+    assert [reason for _, reason in host.apart] == ["p_import_w 99999 W is above max_power_w = 25875"] * 2
+    meter.judge(time.monotonic())
+    assert meter.state.state == "implausible"
+    assert "2 readings" in meter.state.evidence
+    assert "set max_power_w" in meter.state.evidence
+    assert not meter.available
+    assert meter.last is None, "nothing of it is shown"
+    for limit in (100_000, 0):
+        settings = MeterSettings(name="main", port="/dev/null", max_power_w=limit)
+        assert len(play("open", absurd, settings=settings)[1].items) == 1
+    meter, host = play("open", absurd, octets)
+    meter.judge(time.monotonic())
+    assert (meter.state.state, meter.state.flags) == ("ok", ("quarantined",)), "back by itself"
 
 
 def test_state_tells_when_the_meter_was_seen_and_what_it_missed(telegrams):
@@ -271,7 +307,7 @@ def test_state_has_no_power_and_no_identity(telegrams):
     state = meter.as_dict()
     assert list(state) == [
         "meter", "state", "flags", "evidence", "since", "profile", "interface", "units", "last_error", "last_seen",
-        "meter_time", "clock_offset_s", "auth", "missed", "sub_meters", "counters",
+        "meter_time", "clock_offset_s", "auth", "missed", "waiting", "exchange", "sub_meters", "counters",
     ]  # fmt: skip
     assert host.items[0].reading.identity not in str(state)
     assert str(truth["a_import_wh"]) not in str(state)

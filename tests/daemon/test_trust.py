@@ -76,6 +76,9 @@ def test_ten_thousand_replayed_telegrams_give_no_reading_on_the_path_of_the_daem
         def hand_over(self, _, item):
             self.items.append(item)
 
+        def note(self, _, event, **_facts):
+            assert event == "meter_clock", "the capture is old"
+
     trust = used(Trust(settings(), None, "verified"), keys)
     meter = Meter(settings(), None, LineWatch(enabled=True, line="", interval_s=10), Host(), trust)
     for push in sent:

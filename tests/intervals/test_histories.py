@@ -11,7 +11,7 @@ from gateway.intervals.fold import fold, refold
 from gateway.intervals.model import RESOLUTIONS, Interval, Resolution
 from tests.intervals.histories import History, history
 from tests.intervals.oracle import Oracle
-from tests.sizes import HISTORIES
+from tests.sizes import INTERVAL_HISTORIES
 
 PARTS = 20
 
@@ -81,8 +81,8 @@ def check(seed: int) -> int:
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_random_histories(part):
-    """HISTORIES in all: sum error 0 Wh, equal statuses."""
-    size = HISTORIES // PARTS
+    """INTERVAL_HISTORIES in all: sum error 0 Wh, equal statuses."""
+    size = INTERVAL_HISTORIES // PARTS
     compared = sum(check(seed) for seed in range(part * size, (part + 1) * size))
     assert compared > 8 * size
 

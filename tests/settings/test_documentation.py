@@ -16,12 +16,12 @@ def named(checkout) -> set[str]:
     return set(re.findall(r"`([a-z_.]+)`", text))
 
 
-@pytest.mark.parametrize("struct", [MeterSettings, CompatSettings, TABLES["mqtt"], *LISTENING.values()])
+@pytest.mark.parametrize("struct", [MeterSettings, CompatSettings, TABLES["mqtt"], TABLES["influx"], *LISTENING.values()])
 def test_keys(named, struct):
     assert {field.name for field in msgspec.structs.fields(struct)} <= named
 
 
-@pytest.mark.parametrize("table", ["journal", "log", "control"])
+@pytest.mark.parametrize("table", ["journal", "ledger", "log", "control"])
 def test_keys_of_small_tables(named, table):
     assert {f"{table}.{field.name}" for field in msgspec.structs.fields(TABLES[table])} <= named
 

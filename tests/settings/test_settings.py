@@ -202,7 +202,7 @@ def test_the_example_holds_every_key_and_is_valid(checkout, tmp_path):
     for name, struct in (("meter", MeterSettings), ("mqtt", MqttSettings), ("compat", CompatSettings)):
         table = set().union(*raw[name]) if isinstance(raw[name], list) else set(raw[name])
         assert table == {field.name for field in msgspec.structs.fields(struct)}
-    for table, known in (("journal", 4), ("log", 2), ("control", 1)):
+    for table, known in (("journal", 4), ("ledger", 1), ("log", 2), ("control", 1)):
         assert len(raw[table]) == known
 
 
@@ -210,7 +210,7 @@ def test_defaults_of_the_example_are_those_of_the_program(checkout):
     """A line `# key = value` in the example states the default, but for the keys that have none."""
     text = (checkout / "config" / "meterd.toml").read_text()
     structs = {field.name: field.type for field in msgspec.structs.fields(Settings)}
-    assert {"meter", "mqtt", "compat", "journal", "log", "control"} <= structs.keys()
+    assert {"meter", "mqtt", "compat", "journal", "ledger", "log", "control"} <= structs.keys()
     for table, key, value in _stated(text):
         lists = {"meter": MeterSettings, "mqtt": MqttSettings, "compat": CompatSettings} | LISTENING
         struct = lists.get(table) or structs[table]

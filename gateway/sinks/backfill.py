@@ -1,0 +1,339 @@
+"""Late readings: what the journal holds, and the broker is not proven to have got live, goes to a topic of its own.
+
+page -> proven live? -> else PUBLISH with QoS 1 -> PUBACK with a success code -> settle, in the order of the journal.
+Few are under way at once, and fewer on a slow line, so that a live reading never waits behind many late ones. Rows that
+were acknowledged out of turn are remembered: after a reconnection only the others are sent again, the oldest first.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from gateway.item_p import utc
+from gateway.settings import MqttSettings
+from gateway.sinks import topics
+from gateway.sinks.mqtt_errors import NOT_AUTHORIZED, place
+from gateway.sinks.mqtt_link import Link
+from gateway.sinks.proven import Proven
+from gateway.stores.outbox import Dead, Entry, Outbox
+
+#: readings that are read in one go, and that are in hand at most
+PAGE, IN_HAND = 100, 200
+#: late readings under way at most; what the sink says of its meters has the rest of what is allowed in flight
+WINDOW, RESERVE = 16, 4
+#: under way after a reconnection, or a refusal: one, so that none overtakes it; and then a second one, because a row
+#: that the broker does not want must not look like a broker that wants nothing
+PROBE, PROBE_BESIDE = 1, 2
+#: the longest pause after a refusal (s)
+RETRY_CAP_S = 120
+#: a row is given up when it was refused so often while others were taken
+MAX_REFUSALS = 3
+#: reason codes (MQTT 5, clause 2.4) that say something about the row alone
+_ROW_AT_FAULT = {0x95: "Packet too large", 0x99: "Payload format invalid"}
+#: late readings per second, and more for each meter: 50 times as many as a meter sends at most, and no more than a
+#: usual consumer takes: a broker drops what it cannot hand on
+RATE, RATE_PER_METER = 500, 100
+#: an acknowledgement that takes so much longer (s) than twice the fastest one waits behind others
+_QUEUED_S = 0.2
+#: after a page without rows the journal is not asked again for so long (s)
+_LOOK_S = 1.0
+#: octets of PUBLISH beside topic and payload, at most
+_HEAD = 96
+#: as many readings, and the first ones of each connection, are worth two lines in the log
+_LOUD = 60
+
+#: the event in the log is `mqtt`, whichever module says it
+_log = logging.getLogger("gateway.sinks.mqtt")
+
+
+@dataclass(slots=True, eq=False)
+class _Row:
+    """A reading of the journal on its way to the broker."""
+
+    entry: Entry
+    #: None: no topic can be made for it
+    message: topics.Message | None
+    handed_at: float | None = None
+    #: it is with the broker, or given up for a reason
+    done: bool = False
+    reason: str | None = None
+    refusals: int = 0
+    #: rows that were accepted before its first refusal
+    accepted_before: int = 0
+
+    def give_up(self, reason: str) -> None:
+        """Let it be a dead letter."""
+        self.done, self.reason = True, reason
+
+
+@dataclass(slots=True)
+class _Drain:
+    """Late readings that were accepted since the broker had everything."""
+
+    is_told: bool
+    count: int = 0
+    first: datetime | None = None
+    last: datetime | None = None
+
+
+class Backfill:
+    """Works off the outbox `mqtt` in each connection; `run` is cancelled with it. Everything runs in the event loop."""
+
+    def __init__(  # noqa: PLR0913
+        self,
+        settings: MqttSettings,
+        outbox: Outbox,
+        *,
+        meters: int,
+        told: Callable[[str], None],
+        backoff: Callable[[int, int], float],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`meters` is how many there are; `told` takes a sentence for the log.
+
+        `backoff(attempt, cap_s)` gives the pause in s after refusals.
+        """
+        self._settings = settings
+        self._outbox = outbox
+        self._told = told
+        self._backoff = backoff
+        self._monotonic = monotonic
+        self.proven = Proven(monotonic)
+        self._topics: dict[str, topics.MeterTopics] = {}
+        self._rows: deque[_Row] = deque()
+        #: index of the first row that may be still to be sent
+        self._next = 0
+        self._in_flight = 0
+        self._window, self._fastest_s, self._shrunk_at = PROBE, math.inf, 0.0
+        self._wake = asyncio.Event()
+        self._look_at = self._paused_until = -math.inf
+        self._attempt = 0
+        self._rate = RATE + RATE_PER_METER * meters
+        #: messages that may be sent at that rate now, and since when
+        self._allowed, self._allowed_at = float(WINDOW), monotonic()
+        self._accepted = 0
+        self._trouble: str | None = None
+        self._drain: _Drain | None = None
+        self._is_first = True
+        self._runs = False
+
+    async def run(self, link: Link) -> None:
+        """Hand over what is late, for one connection, until cancelled."""
+        self._begin(link)
+        page: asyncio.Task[list[_Row]] | None = None
+        try:
+            while True:
+                self._wake.clear()
+                page = self._read_ahead(page)
+                self._send(link)
+                self._settle()
+                await self._wake.wait()
+        finally:
+            if page is not None:
+                page.cancel()
+            self._settle()
+            self._runs = False
+
+    def wake(self) -> None:
+        """Look whether there is something to do."""
+        self._wake.set()
+
+    def status(self) -> dict[str, Any]:
+        """What `meterd status` shows of the history: how it goes, and where the stored readings are."""
+        outbox = self._outbox.status()
+        state = "refused" if self._trouble else "sending" if self._drain else "up_to_date"
+        return outbox | {
+            "state": state if self._runs else "no_connection",
+            "in_flight": self._in_flight,
+            "late": self._accepted,
+            "trouble": self._trouble or outbox.get("trouble"),
+        }
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def _begin(self, link: Link) -> None:
+        for row in self._rows:
+            row.handed_at = None
+        self._next = self._in_flight = 0
+        self._window, self._fastest_s = PROBE, math.inf
+        self._is_first, self._runs = True, True
+
+    def _read_ahead(self, page: asyncio.Task[list[_Row]] | None) -> asyncio.Task[list[_Row]] | None:
+        """Keep rows in hand; the disk is read by a thread."""
+        if page is not None and page.done():
+            rows = page.result()
+            self._rows.extend(rows)
+            self._look_at = -math.inf if rows else self._monotonic() + _LOOK_S
+            page = None
+        if page is not None or len(self._rows) > IN_HAND - PAGE or self._monotonic() < self._look_at:
+            return page
+        last = self._rows[-1].entry.id if self._rows else None
+        if self._outbox.newest <= (self._outbox.position if last is None else last):
+            return None
+        page = asyncio.create_task(asyncio.to_thread(self._page, last))
+        page.add_done_callback(lambda _page: self._wake.set())
+        return page
+
+    def _page(self, after: int | None) -> list[_Row]:
+        store = self._outbox.store
+        return [_Row(entry, self._message(entry, store)) for entry in self._outbox.page(after, PAGE)]
+
+    def _message(self, entry: Entry, store: str) -> topics.Message | None:
+        meter = entry.item.meter
+        try:
+            known = self._topics.get(meter) or topics.meter_topics(self._settings.base, meter)
+        except ValueError:
+            return None
+        self._topics[meter] = known
+        return topics.late_reading(known, entry.item, store, registers=self._settings.reading_registers)
+
+    # -- sending -----------------------------------------------------------------------------------------------------
+
+    def _send(self, link: Link) -> None:
+        now = self._monotonic()
+        self._allowed = min(WINDOW, self._allowed + (now - self._allowed_at) * self._rate)
+        self._allowed_at = now
+        limit = max(1, min(self._window, link.max_in_flight - RESERVE))
+        while self._next < len(self._rows) and now >= self._paused_until and link.writable:
+            row = self._rows[self._next]
+            if not row.done and row.handed_at is None and not self._pass(link, row, limit, now):
+                return
+            self._next += 1
+
+    def _pass(self, link: Link, row: _Row, limit: int, now: float) -> bool:
+        """Find out what becomes of a row, or hand it over; False when it has to wait."""
+        item, message = row.entry.item, row.message
+        if self.proven.has(item.meter, item.seq):
+            row.done = True
+        elif self.proven.may_come(item.meter, item.seq) or self._in_flight >= limit:
+            return False
+        elif message is None:
+            row.give_up("its meter's name cannot be part of a topic")
+        elif 0 < link.max_packet < (size := len(message.topic) + len(message.payload) + _HEAD):
+            row.give_up(f"the broker takes packets of {link.max_packet} octets, and this one has about {size}")
+        elif self._allowed < 1:
+            asyncio.get_running_loop().call_later(WINDOW / 2 / self._rate, self._wake.set)
+            return False
+        elif link.hand(message, partial(self._acked, row)):
+            row.handed_at = now
+            self._in_flight += 1
+            self._allowed -= 1
+            self._begin_drain()
+        else:
+            return False
+        return True
+
+    def _acked(self, row: _Row, code: int, name: str) -> None:
+        self._wake.set()
+        if row.handed_at is None:  # of a connection that was lost meanwhile
+            row.done = row.done or code < 0x80
+            return
+        handed_at, row.handed_at = row.handed_at, None
+        self._in_flight -= 1
+        if code >= 0x80:
+            self._refused(row, code, name)
+            return
+        row.done = True
+        self._accepted += 1
+        self._attempt = 0
+        if row.refusals:
+            self._trouble = None
+        self._pace(handed_at, self._monotonic())
+        if self._drain:
+            self._drain.count += 1
+            self._drain.last = row.entry.item.t
+            self._drain.first = self._drain.first or row.entry.item.t
+
+    def _pace(self, handed_at: float, now: float) -> None:
+        """Have more under way while that makes nothing slower, and half as much once acknowledgements queue up."""
+        self._fastest_s = min(self._fastest_s, now - handed_at)
+        if now - handed_at <= 2 * self._fastest_s + _QUEUED_S:
+            self._window = min(WINDOW, self._window + 1)
+        elif handed_at > self._shrunk_at:
+            self._window, self._shrunk_at = max(1, self._window // 2), now
+
+    def _refused(self, row: _Row, code: int, name: str) -> None:
+        """Give up a row that is the only one refused; otherwise it is the broker's matter, and all is tried again."""
+        row.accepted_before = row.accepted_before if row.refusals else self._accepted
+        row.refusals += 1
+        is_alone = row.refusals >= MAX_REFUSALS and self._accepted > row.accepted_before and code != NOT_AUTHORIZED
+        if code in _ROW_AT_FAULT or is_alone:
+            row.give_up(f"the broker refuses it: {_ROW_AT_FAULT.get(code, name)} (0x{code:02X})")
+            self._trouble = None
+            return
+        self._next = 0
+        self._window = PROBE if code == NOT_AUTHORIZED or row.refusals == 1 else PROBE_BESIDE
+        now = self._monotonic()
+        if now >= self._paused_until:
+            self._paused_until = now + self._backoff(self._attempt, RETRY_CAP_S)
+            self._attempt += 1
+        self._trouble = self._why(row, code, name)
+        self._told(self._trouble)
+
+    def _why(self, row: _Row, code: int, name: str) -> str:
+        base, topic = self._settings.base, row.message.topic if row.message else ""
+        if code == NOT_AUTHORIZED:
+            return (
+                f"broker {place(self._settings)} does not let this user publish {topic}: allow it to write {base}/# in "
+                "the broker's access list, or set mqtt.backfill = false; late readings wait in the journal"
+            )
+        return (
+            f"broker {place(self._settings)} does not take {topic}: {name} (0x{code:02X}); "
+            "check its limits; late readings wait in the journal"
+        )
+
+    # -- settling ----------------------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Move the cursor over all that is done in order; then tell when nothing is left."""
+        delivered: Counter[str] = Counter()
+        dead: list[Dead] = []
+        upto = None
+        while self._rows and self._rows[0].done:
+            row = self._rows.popleft()
+            self._next = max(0, self._next - 1)
+            upto, item = row.entry.id, row.entry.item
+            self.proven.settled(item.meter, item.seq)
+            if row.reason is None:
+                delivered[item.meter] += 1
+            else:
+                dead.append(Dead(row.entry, row.reason))
+                self._told(f"a reading of {item.meter} is a dead letter: {row.reason}")
+        if upto is not None:
+            self._account(upto, delivered, dead)
+        if not self._rows and self._outbox.newest <= self._outbox.position:
+            self._end_drain()
+
+    def _account(self, upto: int, delivered: Counter[str], dead: list[Dead]) -> None:
+        try:
+            self._outbox.settle(upto, delivered=delivered, dead=dead)
+        except ValueError:  # an error in meterd: begin anew from the cursor, and let it be seen
+            self._rows.clear()
+            self._next = self._in_flight = 0
+            raise
+
+    def _begin_drain(self) -> None:
+        if self._drain is not None:
+            return
+        status = self._outbox.status()
+        self._drain = _Drain(is_told=self._is_first or status["pending"] >= _LOUD)
+        if self._drain.is_told:
+            _log.info(
+                "%d stored readings since %s were not published live: those that the broker does not have go to %s/+/"
+                "backfill/reading", status["pending"], status["oldest_pending"], self._settings.base,
+            )  # fmt: skip
+
+    def _end_drain(self) -> None:
+        drain, self._drain, self._is_first = self._drain, None, False
+        if drain is not None and drain.is_told:
+            _log.info(
+                "the broker has all that is stored: %d late readings from %s to %s were published",
+                drain.count, utc(drain.first, "seconds"), utc(drain.last, "seconds"),
+            )  # fmt: skip

@@ -1,0 +1,326 @@
+"""The open ledger file: what several processes write, one transaction each, durable before it is reported.
+
+Beside the file lies `<name>.lock`. A transaction holds it shared; who creates, migrates or replaces the file holds it
+alone. So a file that turns out to be damaged is never set aside under a transaction of another process, which finds
+the new file with its next one.
+"""
+
+import fcntl
+import grp
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from gateway.stores import files
+from gateway.stores.files import FAILURES, Damaged, Kind, StorageFault, StoreError
+from gateway.stores.ledger_rows import Break, Entry, Note, genesis, link, pack, verify
+from gateway.stores.place import PASSING
+from gateway.stores.rows import Corrupt, seal, unseal
+from gateway.stores.state import after_damage
+
+#: "mtl1" in the header of the file
+APPLICATION_ID = 0x6D746C31
+GROUP = "meterd-data"
+SHARED = 0o660
+#: how long a lock is waited for (s)
+LOCK_S = 2.0
+
+#: rows of `meta`, beside files.SCHEMA: what the ledger is called, where the chain ends, that a damaged file went before
+IDENTITY, END, INCOMPLETE = 2, 3, 4
+
+STEPS: tuple[tuple[str, ...], ...] = (
+    (
+        "CREATE TABLE meta (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
+        # the metrology log: nothing is ever changed or deleted in it (ledger_rows)
+        "CREATE TABLE event (id INTEGER PRIMARY KEY, data BLOB NOT NULL, chain BLOB NOT NULL)",
+        # what admitted the last telegrams of a meter, once an hour (gateway.trust)
+        "CREATE TABLE counter_copy (meter TEXT PRIMARY KEY, data BLOB NOT NULL)",
+        # numbers of messages that are sent: the highest that was reserved
+        "CREATE TABLE send_counter (name TEXT PRIMARY KEY, data BLOB NOT NULL)",
+    ),
+)
+
+
+class LedgerError(StoreError):
+    """The ledger cannot be used as configured: one sentence that says what, where and what to do."""
+
+
+LEDGER = Kind("ledger", APPLICATION_ID, frozenset({b"event", b"counter_copy", b"send_counter"}), STEPS, LedgerError)
+
+
+class LedgerFile:
+    """A ledger file, open for writing; used by one thread at a time.
+
+    Every method raises Damaged or StorageFault and nothing else of SQLite; what failed is rolled back, what came back
+    without an error is on the disk.
+    """
+
+    def __init__(self, path: Path, kind: Kind = LEDGER) -> None:
+        """Open or create the file, which the caller holds `alone`. Raises LedgerError too."""
+        self.path = path
+        self._kind = kind
+        #: whether there was none before
+        self.fresh = files.create(path, kind, *_rights())
+        self.identity, self.db = self._open(fresh=self.fresh)
+
+    def _open(self, *, fresh: bool) -> tuple[tuple[int, int], sqlite3.Connection]:
+        found = self.path.stat()
+        try:
+            db = files.connect(self.path)
+        except FAILURES as error:
+            raise files.told(error, self.path, self._kind) from error
+        try:
+            files.configure(db, self.path)
+            files.migrate(db, self.path, self._kind, fresh=fresh)
+            if fresh:
+                _begin(db, self.path)
+        except BaseException as error:
+            db.close()
+            if fresh:
+                self.path.unlink(missing_ok=True)
+            if isinstance(error, FAILURES):
+                raise files.told(error, self.path, self._kind) from error
+            raise
+        return (found.st_dev, found.st_ino), db
+
+    def close(self) -> None:
+        """Close the file; the last process that does folds the log into it."""
+        with suppress(*FAILURES):
+            self.db.close()
+
+    def check(self) -> None:
+        """Read the whole file and its structure (PRAGMA quick_check); `db.interrupt` ends it early."""
+        files.check(self.db, self.path, self._kind)
+
+    def note(self, notes: Iterable[Note]) -> int:
+        """Append entries to the metrology log, all or none; the position of the last one."""
+        with self._turn(), self.changes():
+            return append(self.db, notes)
+
+    def copy_counters(self, saved: Mapping[str, bytes]) -> None:
+        """Keep what admitted the last telegrams of each meter."""
+        with self._turn(), self.changes():
+            for meter, data in saved.items():
+                self.keep_copy(meter, data)
+
+    def keep_copy(self, meter: str, data: bytes) -> None:
+        """Keep what admitted the last telegrams of a meter, within a transaction."""
+        sealed = seal(data, "counter_copy", meter)
+        self.db.execute("INSERT OR REPLACE INTO counter_copy VALUES (?, ?)", (meter, sealed))
+
+    def copied_counters(self) -> dict[str, bytes]:
+        """What `copy_counters` kept; a damaged row is left out."""
+        try:
+            rows = self.db.execute("SELECT meter, data FROM counter_copy").fetchall()
+        except FAILURES as error:
+            raise files.told(error, self.path, self._kind) from error
+        return dict(unsealed(rows, "counter_copy"))
+
+    def reserve(self, name: str, n: int) -> int:
+        """Reserve `n` numbers that no process ever had; the first of them.
+
+        After damage nobody knows what was given out: then they go on from the wall clock in ms, ahead of every count.
+        """
+        with self._turn(), self.changes():
+            found = self.db.execute("SELECT data FROM send_counter WHERE name = ?", (name,)).fetchone()
+            last = 0 if found is None else _number(found[0], name)
+            if found is None and read_meta(self.db, INCOMPLETE) is not None:
+                last = after_damage(0)
+            sealed = seal_number(name, last + n)
+            self.db.execute("INSERT OR REPLACE INTO send_counter VALUES (?, ?)", (name, sealed))
+        return last + 1
+
+    def entries(self) -> int:
+        """The position of the last entry of the metrology log."""
+        try:
+            return read_end(self.db)[0]
+        except FAILURES as error:
+            raise files.told(error, self.path, self._kind) from error
+        except Corrupt as error:
+            raise Damaged(f"{self.path}: {error}") from error
+
+    def first_break(self) -> Break | None:
+        """Walk the chain of the metrology log: the first position that nothing explains, or None."""
+        try:
+            return next((found for found in read_breaks(self.db) if found.explained is None), None)
+        except FAILURES as error:
+            raise files.told(error, self.path, self._kind) from error
+
+    @contextmanager
+    def changes(self) -> Iterator[None]:
+        """Commit at the end, or nothing: a transaction on a file that nobody replaces meanwhile."""
+        try:
+            with files.transaction(self.db, self.path, self._kind):
+                yield
+        except Corrupt as error:
+            raise Damaged(f"{self.path}: {error}") from error
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        with _held(self.path, fcntl.LOCK_SH):
+            if not files.in_place(self.path, self.identity):
+                raise StorageFault(f"ledger {self.path}: the file was removed or replaced")
+            yield
+
+
+def append(db: sqlite3.Connection, notes: Iterable[Note]) -> int:
+    """Append entries within a transaction; the position of the last one. Raises Corrupt, FAILURES."""
+    position, chain = read_end(db)
+    for note in notes:
+        position += 1
+        sealed = pack(note, position)
+        chain = link(chain, sealed)
+        db.execute("INSERT INTO event VALUES (?, ?, ?)", (position, sealed, chain))
+    put_end(db, position, chain)
+    return position
+
+
+def read_end(db: sqlite3.Connection) -> tuple[int, bytes]:
+    """Where the chain ends: the position and the hash of its last entry. Raises Corrupt, FAILURES."""
+    found = db.execute("SELECT id, chain FROM event ORDER BY id DESC LIMIT 1").fetchone()
+    end = read_meta(db, END)
+    if end is not None and (found is None or found[0] < int.from_bytes(end[:8], "big")):
+        # entries were taken from the end: the log goes on behind their places, so that it shows
+        return int.from_bytes(end[:8], "big"), end[8:]
+    if found is None:
+        return 0, genesis(read_meta(db, IDENTITY) or b"")
+    return found[0], bytes(found[1])
+
+
+def put_end(db: sqlite3.Connection, position: int, chain: bytes) -> None:
+    """Keep where the chain ends, so that entries that are taken from its end are missed."""
+    put_meta(db, END, position.to_bytes(8, "big") + chain)
+
+
+def read_entries(db: sqlite3.Connection, since: int = 0) -> Iterator[Entry]:
+    """Entries of the metrology log behind a position, a page at a time. Raises FAILURES."""
+    while rows := db.execute(
+        "SELECT id, data, chain FROM event WHERE id > ? ORDER BY id LIMIT 500", (since,)
+    ).fetchall():
+        yield from (Entry(*row) for row in rows)
+        since = rows[-1][0]
+
+
+def read_breaks(db: sqlite3.Connection) -> list[Break]:
+    """Walk the chain of the metrology log as it is at this moment. Raises FAILURES."""
+    db.execute("BEGIN")
+    try:
+        return verify(read_entries(db), _meta(db, IDENTITY) or b"", _meta(db, END))
+    finally:
+        db.execute("ROLLBACK")
+
+
+def _meta(db: sqlite3.Connection, row: int) -> bytes | None:
+    with suppress(Corrupt):
+        return read_meta(db, row)
+    return None
+
+
+def read_meta(db: sqlite3.Connection, row: int) -> bytes | None:
+    """A row of `meta`, or None. Raises Corrupt, FAILURES."""
+    found = db.execute("SELECT data FROM meta WHERE id = ?", (row,)).fetchone()
+    return None if found is None else unseal(found[0], row)
+
+
+def put_meta(db: sqlite3.Connection, row: int, data: bytes) -> None:
+    """Write a row of `meta`."""
+    db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (row, seal(data, row)))
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold the ledger alone: no other process has a transaction meanwhile. Raises LedgerError, StorageFault."""
+    if not path.parent.is_dir():
+        raise LedgerError(
+            f"the folder of the ledger, {path.parent}, does not exist: create it, writable for the user that runs"
+            " meterd, or set [ledger] path"
+        )
+    if path.exists() and not path.is_file():
+        raise LedgerError(f"{path} is not a file: set [ledger] path to a file")
+    with _held(path, fcntl.LOCK_EX):
+        yield
+
+
+@contextmanager
+def _held(path: Path, how: int) -> Iterator[None]:
+    handle = _lock_file(path)
+    try:
+        _wait_for(handle, how, path)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock_file(path: Path) -> int:
+    try:
+        handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, files.PRIVATE)
+        with suppress(PermissionError):  # the file of another user
+            files.share(handle, *_rights())
+    except OSError as error:
+        raise refused(path.parent, error) from error
+    return handle
+
+
+def _wait_for(handle: int, how: int, path: Path) -> None:
+    """Take the lock; a process that stands still with it is not waited for."""
+    deadline = time.monotonic() + LOCK_S
+    while True:
+        try:
+            fcntl.flock(handle, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise StorageFault(f"ledger {path}: another program keeps it locked") from None
+            time.sleep(0.01)
+        except OSError as error:
+            raise refused(path.parent, error) from error
+        else:
+            return
+
+
+def refused(place: Path, error: OSError) -> LedgerError | StorageFault:
+    """Say what an error of the operating system means for the ledger."""
+    if error.errno in PASSING:
+        return StorageFault(f"ledger {place}: {error.strerror}")
+    return LedgerError(
+        f"the ledger cannot be written, {place}: {error.strerror}: make it writable for the user that runs meterd"
+        f" (uid {os.geteuid()}), or set [ledger] path"
+    )
+
+
+def _rights() -> tuple[int, int]:
+    """Mode and group of the files: shared with the group of those who write the ledger, where the system has it."""
+    try:
+        return SHARED, grp.getgrnam(GROUP).gr_gid
+    except KeyError:
+        return files.PRIVATE, -1
+
+
+def _begin(db: sqlite3.Connection, path: Path) -> None:
+    """Give a new file its identity, and put all of it on the disk."""
+    db.execute("BEGIN IMMEDIATE")
+    put_meta(db, IDENTITY, os.urandom(16))
+    if files.set_aside_before(path):
+        put_meta(db, INCOMPLETE, b"")
+    db.execute("COMMIT")
+    db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    files.sync_folder(path.parent)
+
+
+def unsealed(rows: Iterable[tuple[object, object]], table: str) -> Iterator[tuple[str, bytes]]:
+    """Rows of a table that is known by names: the name and the data of each that is what was written."""
+    for name, data in rows:
+        with suppress(Corrupt, UnicodeDecodeError):
+            text = name.decode() if isinstance(name, bytes) else str(name)
+            yield text, unseal(data, table, text)
+
+
+def seal_number(name: str, number: int) -> bytes:
+    """A send counter as it is kept."""
+    return seal(number.to_bytes(8, "big"), "send_counter", name)
+
+
+def _number(data: object, name: str) -> int:
+    return int.from_bytes(unseal(data, "send_counter", name), "big")

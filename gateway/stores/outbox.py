@@ -1,0 +1,226 @@
+"""What a sink sees of the journal: every committed reading after its cursor, in order, until it is settled.
+
+page -> deliver -> settle: a reading is settled only when its consumer has confirmed it. The cursor goes into the file
+with the next group: after a kill -9 or a power cut what was settled since the last one is handed out again, and nothing
+is left out.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gateway.item_p import ItemP, utc
+from gateway.stores.cursors import Given, letter
+from gateway.stores.reader import Layouts
+from gateway.stores.rows import EPOCH, Corrupt, unpack, unseal
+from gateway.stores.schema import COUNTERS, FAILURES, Damaged, connect_readonly, told
+from gateway.stores.state import State, read_meters
+
+#: reason of a dead letter whose row is not what was written
+ROW_DAMAGED = "row_damaged"
+#: rows that are read in one go on the way to the next good one
+SCAN = 500
+
+
+class Entry(NamedTuple):
+    """A reading in the journal."""
+
+    #: position in the journal: rises with receipt, and is never used for another reading
+    id: int
+    item: ItemP
+
+
+class Dead(NamedTuple):
+    """A reading that the consumer refuses for good, and why: a line without key and payload, cut at 200 characters."""
+
+    entry: Entry
+    reason: str
+
+
+class Outbox:
+    """The journal as one sink sees it. Thread-safe; one user each."""
+
+    def __init__(self, name: str, path: Path, state: State, doubt: Callable[[], None]) -> None:
+        """`doubt` is called when reading shows that the file is damaged: the writer looks at it then."""
+        self.name = name
+        self.trouble: str | None = None
+        self._path = path
+        self._state = state
+        self._cursors = state.cursors
+        self._doubt = doubt
+        self._reading = threading.Lock()
+        self._db: sqlite3.Connection | None = None
+        self._generation = -1
+        self._meters: dict[int, str] = {}
+        self._layouts: Layouts | None = None
+
+    @property
+    def store(self) -> str:
+        """This journal's identity, 16 hex digits; it outlives a salvage."""
+        return self._state.store.hex()
+
+    @property
+    def newest(self) -> int:
+        """Id of the newest committed reading; a plain look."""
+        return self._cursors.newest
+
+    @property
+    def position(self) -> int:
+        """Everything up to this id is settled."""
+        return self._cursors.by_sink[self.name].position
+
+    def page(self, after: int | None = None, limit: int = 500) -> list[Entry]:
+        """Committed readings with id > `after` (None: the position), oldest first; it reads the disk: use a thread.
+
+        Empty where there is none, and while the medium gives nothing (`status` says why): ask again later. A row that
+        is not what was written is left out, and becomes a dead letter when the cursor passes it.
+        """
+        with self._reading:
+            try:
+                return self._page(after, limit)
+            except FAILURES as error:
+                self._failed(error)
+            except Corrupt as error:
+                self._failed(sqlite3.DatabaseError(str(error)))
+            return []
+
+    def settle(self, upto: int, *, delivered: Mapping[str, int], dead: Sequence[Dead] = ()) -> None:
+        """Move the position to `upto`, at once, from any thread; `delivered` counts by meter, `dead` names the rest.
+
+        Raises ValueError unless both account for exactly the entries that `page` gave up to `upto`.
+        """
+        letters = [
+            letter(self.name, entry.id, entry.item.meter, _seconds(entry.item), reason) for entry, reason in dead
+        ]
+        self._cursors.settle(self.name, upto, delivered, letters)
+
+    def close(self) -> None:
+        """Close the file; the next `page` opens it again."""
+        with self._reading:
+            self._shut()
+
+    def status(self) -> dict[str, Any]:
+        """Delivered, pending, evicted and dead letters, in all and by meter; the time of the oldest that is pending."""
+        with self._cursors.lock:
+            by_meter = standing(self._state, self.name)
+            oldest = self._cursors.oldest.get(self.name)
+            result: dict[str, Any] = {name: sum(terms[name] for terms in by_meter.values()) for name in TERMS}
+        result |= {"position": self.position, "newest": self.newest, "meters": by_meter, "trouble": self.trouble}
+        when = None if oldest is None or not result["pending"] else datetime.fromtimestamp(oldest, UTC)
+        return result | {"oldest_pending": utc(when, "seconds")}
+
+    def _page(self, after: int | None, limit: int) -> list[Entry]:
+        db = self._open()
+        last = self.position if after is None else after
+        entries: list[Entry] = []
+        given: dict[int, Given] = {}
+        ceiling = self._cursors.ceiling
+        upto = (1 << 62) if ceiling is None else ceiling
+        while len(entries) < limit:
+            size = min(SCAN, limit - len(entries))
+            rows = db.execute(
+                "SELECT id, meter, t, data FROM record WHERE id > ? AND id <= ? ORDER BY id LIMIT ?", (last, upto, size)
+            ).fetchall()
+            for row in rows:
+                self._take(row, entries, given)
+            if len(rows) < size:
+                break
+            last = rows[-1][0]
+        self._cursors.give(self.name, given)
+        self._pass_damaged(given)
+        self.trouble = None
+        return entries
+
+    def _take(self, row: tuple[int, Any, Any, Any], entries: list[Entry], given: dict[int, Given]) -> None:
+        entry, number, t, sealed = row
+        meter = self._owner(number, t, sealed)
+        if meter is None:
+            return
+        t = t if isinstance(t, int) else 0
+        try:
+            item = unpack(unseal(sealed, meter, t), meter, self._layout)
+        except Corrupt:
+            given[entry] = Given(meter, t, ROW_DAMAGED)
+        else:
+            given[entry] = Given(meter, t)
+            entries.append(Entry(entry, item))
+
+    def _owner(self, number: object, t: object, sealed: object) -> str | None:
+        """The meter of a row, None for counters; where the number is damaged, the seal tells whose row it is."""
+        named = self._meters.get(number) if isinstance(number, int) else None
+        if named is not None and _fits(sealed, named, t):
+            return named
+        if _fits(sealed, COUNTERS):
+            return None
+        if named is None and self._db is not None:
+            self._meters = {number: meter.name for number, meter in read_meters(self._db).items()}
+            named = self._meters.get(number) if isinstance(number, int) else None
+        fitting = (meter for meter in self._meters.values() if _fits(sealed, meter, t))
+        return next(fitting, named or next(iter(self._meters.values()), None))
+
+    def _pass_damaged(self, given: Mapping[int, Given]) -> None:
+        """Settle damaged rows that stand first: nothing good would ever move the cursor over them."""
+        first_good = min((entry for entry, row in given.items() if row.reason is None), default=1 << 62)
+        leading = [entry for entry in given if self.position < entry < first_good]
+        if leading:
+            with suppress(ValueError):  # rows before them are in hand: they take these along
+                self._cursors.settle(self.name, max(leading), {}, [])
+
+    def _layout(self, number: int) -> bytes:
+        if self._layouts is None:
+            raise Corrupt("the journal is closed")
+        return self._layouts(number)
+
+    def _open(self) -> sqlite3.Connection:
+        if self._db is None or self._generation != self._cursors.generation:
+            self._shut()
+            self._generation = self._cursors.generation
+            self._db = connect_readonly(self._path)
+            self._layouts = Layouts(self._db)
+            self._meters = {number: meter.name for number, meter in read_meters(self._db).items()}
+        return self._db
+
+    def _failed(self, error: Exception) -> None:
+        self._shut()
+        meaning = told(error, self._path)
+        self.trouble = str(meaning)
+        if isinstance(meaning, Damaged):
+            self._doubt()
+
+    def _shut(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = self._layouts = None
+
+
+#: of what is stored, where it is for a sink
+TERMS = ("delivered", "pending", "evicted", "dead_letter")
+
+
+def standing(state: State, sink: str) -> dict[str, dict[str, int]]:
+    """By meter, where the stored readings are for a sink; to be called under the lock of the cursors."""
+    cursor = state.cursors.by_sink[sink]
+    result = {}
+    for meter in sorted({*state.tallies, *cursor.meters}):
+        settled = cursor.of(meter)
+        pending = state.tally(meter).stored - settled.total
+        terms = (settled.delivered, pending, settled.evicted, settled.dead)
+        result[meter] = dict(zip(TERMS, terms, strict=True))
+    return result
+
+
+def _fits(sealed: object, *context: Any) -> bool:
+    try:
+        unseal(sealed, *context)
+    except Corrupt:
+        return False
+    return True
+
+
+def _seconds(item: ItemP) -> int:
+    moment = item.t or item.t_rx
+    return 0 if moment is None else int((moment - EPOCH).total_seconds())
