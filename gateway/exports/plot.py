@@ -51,7 +51,7 @@ def _load_curve(axes: "Axes", series: Series) -> None:
     axes.step(times, values, where="post", linewidth=0.8, label=series.direction)
     axes.set_ylabel("kW" if series.unit.name == "Wh" else f"{series.unit.name} per hour")
     axes.set_title(f"{series.meter}: mean of each {series.resolution}, {series.zone}", loc="left")
-    axes.legend(loc="upper right")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def _by_day(axes: "Axes", many: Iterable[Series]) -> None:
@@ -68,11 +68,11 @@ def _by_day(axes: "Axes", many: Iterable[Series]) -> None:
         axes.set_ylabel(_unit(series))
     axes.axhline(0, color="black", linewidth=0.5)
     axes.set_title("energy by local day", loc="left")
-    axes.legend(loc="upper right")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def _heat_map(axes: "Axes", series: Series) -> None:
-    """The status of every interval: days from left to right, the time of the day upwards."""
+    """The status of every interval: days from left to right, the hours of the day upwards: 25 when one comes twice."""
     from matplotlib.colors import ListedColormap
 
     rows: dict[date, list[int]] = {}
@@ -85,14 +85,15 @@ def _heat_map(axes: "Axes", series: Series) -> None:
     ]
     colours = ListedColormap([COLOURS[status] for status in order])
     days = list(rows)
+    hours = height * (series.intervals[0].end - series.intervals[0].start) / 3_600
     axes.imshow(
         grid, aspect="auto", origin="lower", interpolation="nearest", cmap=colours, vmin=0, vmax=len(order) - 1,
-        extent=(0, len(days), 0, 24),
+        extent=(0, len(days), 0, hours),
     )  # fmt: skip
-    step = max(1, len(days) // 12)
+    step = 1 + len(days) // 12
     axes.set_xticks(range(0, len(days), step), [f"{day:%d.%m.}" for day in days[::step]])
     axes.set_yticks(range(0, 25, 6))
-    axes.set_ylabel("hour of the day")
+    axes.set_ylabel("hours since midnight")
     for status in order:
         axes.plot([], [], "s", color=COLOURS[status], label=status)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
