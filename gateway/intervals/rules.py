@@ -4,8 +4,9 @@ Rules of single intervals come first: what they reject is not used, and is estim
 result: they make values suspect, or only tell. All comparisons are of integers; thresholds are per mille.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import Final, TypeAlias
 
@@ -13,7 +14,6 @@ from gateway.intervals.findings import Day, Finding
 from gateway.intervals.model import Interval
 
 HOUR: Final = 3_600
-DAY_S: Final = 86_400
 #: four weeks of the same weekday (V12)
 WEEKS: Final = 4
 
@@ -92,7 +92,8 @@ def zeros(day: Day, slots: Slots) -> Iterator[Finding]:
     if not day.limits.zero_hours:
         return
     began: int | None = None
-    for interval in [*day.before, *(slots[start] for start, _ in day.slots)]:
+    recent = between(day.before, day.bounds[0] - day.limits.zero_hours * HOUR, day.bounds[0])
+    for interval in [*recent, *(slots[start] for start, _ in day.slots)]:
         is_zero = interval.quantity == 0 and not day.is_out(interval.start, interval.end)
         began = (interval.start if began is None else began) if is_zero else None
         length = 0 if began is None else interval.end - began
@@ -175,14 +176,21 @@ def _is_estimated(interval: Interval) -> bool:
 def _weekday_totals(day: Day) -> list[int]:
     """Energy of the same weekday in each of the last weeks of which every interval is known."""
     length = (day.bounds[-1] - day.bounds[0]) // (len(day.bounds) - 1)
-    today = datetime.fromtimestamp(day.bounds[0], UTC).astimezone(day.zone).date()
-    sums: dict[int, list[int]] = {}
-    for interval in day.before:
-        age = (today - datetime.fromtimestamp(interval.start, day.zone).date()).days
-        if age % 7 == 0 and 0 < age <= 7 * WEEKS and interval.quantity is not None:
-            sums.setdefault(age, []).append(interval.quantity)
-    whole = (DAY_S - HOUR) // length
-    return [sum(found) for found in sums.values() if len(found) >= whole]
+    begin = datetime.fromtimestamp(day.bounds[0], UTC).astimezone(day.zone)
+    totals = []
+    for week in range(1, WEEKS + 1):
+        # wall-clock arithmetic: the same local time seven days before, whatever the clock did since
+        start, end = (int((begin - timedelta(7 * week - day_)).timestamp()) for day_ in (0, 1))
+        found = [one.quantity for one in between(day.before, start, end) if one.quantity is not None]
+        if len(found) * length >= end - start:
+            totals.append(sum(found))
+    return totals
+
+
+def between(intervals: Sequence[Interval], since: int, until: int) -> Sequence[Interval]:
+    """Those of rising intervals that begin at since <= t < until."""
+    first = bisect_left(intervals, since, key=lambda one: one.start)
+    return intervals[first : bisect_left(intervals, until, lo=first, key=lambda one: one.start)]
 
 
 #: rules of single intervals, in order; the first that rejects is the one that is told
