@@ -41,6 +41,14 @@ STEPS: tuple[tuple[str, ...], ...] = (
         # numbers of messages that are sent: the highest that was reserved
         "CREATE TABLE send_counter (name TEXT PRIMARY KEY, data BLOB NOT NULL)",
     ),
+    # intervals with all their versions, and what the fold goes on from (interval_rows)
+    (
+        "CREATE TABLE interval_series (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
+        "CREATE TABLE interval (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
+        "CREATE TABLE interval_cell (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
+        "CREATE TABLE interval_state (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
+        "CREATE TABLE interval_position (store TEXT PRIMARY KEY, data BLOB NOT NULL)",
+    ),
 )
 
 
@@ -148,6 +156,12 @@ class LedgerFile:
             return next((found for found in read_breaks(self.db) if found.explained is None), None)
         except FAILURES as error:
             raise files.told(error, self.path, self._kind) from error
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Commit at the end, or nothing, as one of several processes that write."""
+        with self._turn(), self.changes():
+            yield
 
     @contextmanager
     def changes(self) -> Iterator[None]:

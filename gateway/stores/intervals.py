@@ -1,0 +1,331 @@
+"""Intervals in the ledger: every version of each, and what the fold goes on from; nothing is ever overwritten.
+
+A transaction takes together what belongs together: new versions, the evidence that they came from, and how far the
+journal is folded. After a kill -9 or a power cut all of it is there, or none, and the fold goes on from there.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.intervals.evidence import CELL_S, Archive, Cell
+from gateway.intervals.model import RESOLUTIONS, Interval, Resolution, SeriesKey
+from gateway.stores import interval_rows as rows
+from gateway.stores.files import FAILURES, connect_readonly
+from gateway.stores.interval_rows import SeriesRow, StateRow
+from gateway.stores.ledger_file import LedgerError, LedgerFile
+from gateway.stores.rows import Corrupt, seal, unseal
+
+#: rows that are read at once
+PAGE: Final = 500
+#: evidence is kept for so long (s): late readings of a month that is over change it still
+EVIDENCE_S: Final = 100 * 86_400
+#: versions are kept for 36 months at least (s)
+KEPT_S: Final = 1_110 * 86_400
+#: rows that one transaction removes
+PRUNED_AT_ONCE: Final = 2_000
+_LAST_SLOT: Final = (1 << rows.SLOT_BITS) - 1
+
+
+class StaleError(Exception):
+    """A version was made of one that is not the current one any more: read again."""
+
+
+class IntervalReader:
+    """The intervals of a ledger, while others write it. Raises LedgerError, at construction and while reading."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise LedgerError(f"there is no ledger at {path}: name it with --ledger, or the configuration with -c")
+        self.path = path
+        #: versions that are not what was written, and were left out
+        self.damaged = 0
+        try:
+            self._db = connect_readonly(path)
+        except FAILURES as error:
+            raise self._unreadable(error) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def series(self) -> dict[SeriesKey, SeriesRow]:
+        """Every series that there is; none in a ledger of a meterd that knew no intervals."""
+        return {row.key: row for row in self._numbers().values()}
+
+    def current(self, key: SeriesKey, resolution: Resolution, since: int, until: int) -> Iterator[Interval]:
+        """The current version of each interval with since <= start < until (UTC s), rising; what is missing is not."""
+        yield from _highest(self._versions(key, resolution, since, until))
+
+    def folded(self, key: SeriesKey, resolution: Resolution, since: int, until: int) -> Iterator[Interval]:
+        """The latest version of each that the fold or a person made."""
+        made = (one for one in self._versions(key, resolution, since, until) if one.author != "vee")
+        yield from _highest(made)
+
+    def history(self, key: SeriesKey, resolution: Resolution, start: int) -> list[Interval]:
+        """Every version of one interval, the first one first."""
+        return list(self._versions(key, resolution, start, start + 1))
+
+    def extent(self, key: SeriesKey, resolution: Resolution) -> tuple[int, int] | None:
+        """Start of the first and end of the last interval that is kept."""
+        number = self._number(key)
+        if number is None:
+            return None
+        first, last = rows.version_id(rows.chain(number, resolution), 0, 0), self._end(number, resolution)
+        found = self._query("SELECT min(id), max(id) FROM interval WHERE id BETWEEN ? AND ?", (first, last))[0]
+        if found[0] is None:
+            return None
+        newest = list(self._versions(key, resolution, rows.start_of(found[1]), rows.start_of(found[1]) + 1))
+        return rows.start_of(found[0]), newest[-1].end if newest else rows.start_of(found[1])
+
+    def _versions(self, key: SeriesKey, resolution: Resolution, since: int, until: int) -> Iterator[Interval]:
+        number = self._number(key)
+        if number is None or until <= since:
+            return
+        chain = rows.chain(number, resolution)
+        last = rows.version_id(chain, -(-max(0, since) // CELL_S) * CELL_S, 0) - 1
+        end = rows.version_id(chain, min(-(-max(0, until) // CELL_S), _LAST_SLOT) * CELL_S, 0)
+        while page := self._query(
+            "SELECT id, data FROM interval WHERE id > ? AND id < ? ORDER BY id LIMIT ?", (last, end, PAGE)
+        ):
+            last = page[-1][0]
+            for row, data in page:
+                try:
+                    yield rows.unpack(row, data)
+                except Corrupt:
+                    self.damaged += 1
+
+    def _number(self, key: SeriesKey) -> int | None:
+        return next((number for number, row in self._numbers().items() if row.key == key), None)
+
+    def _numbers(self) -> dict[int, SeriesRow]:
+        try:
+            found = self._db.execute("SELECT id, data FROM interval_series").fetchall()
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):
+                return {}
+            raise self._unreadable(error) from error
+        except FAILURES as error:
+            raise self._unreadable(error) from error
+        return _readable(found)
+
+    @staticmethod
+    def _end(number: int, resolution: Resolution) -> int:
+        return rows.version_id(rows.chain(number, resolution), _LAST_SLOT * CELL_S, rows.MAX_VERSION)
+
+    def _query(self, statement: str, parameters: tuple[int, ...]) -> list[tuple[Any, ...]]:
+        try:
+            return self._db.execute(statement, parameters).fetchall()
+        except FAILURES as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> LedgerError:
+        return LedgerError(f"the ledger {self.path} cannot be read: {error}")
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one transaction takes together."""
+
+    #: versions by series and resolution; their `version` and `made` are given by the store
+    versions: dict[tuple[SeriesKey, Resolution], list[Interval]] = field(default_factory=dict)
+    cells: dict[SeriesKey, dict[int, Cell]] = field(default_factory=dict)
+    states: dict[SeriesKey, StateRow] = field(default_factory=dict)
+    #: identity of a journal, and the id up to which it is folded
+    position: tuple[str, int] | None = None
+
+
+class IntervalStore:
+    """The intervals of an open ledger file, for writing and reading; used by one thread at a time.
+
+    Methods raise Damaged and StorageFault, as those of LedgerFile.
+    """
+
+    def __init__(self, file: LedgerFile, clock: Callable[[], float] = time.time) -> None:
+        self._file = file
+        self._db = file.db
+        self._clock = clock
+        self._series = {row.key: (number, row) for number, row in self._all_series().items()}
+
+    def series(self) -> dict[SeriesKey, SeriesRow]:
+        """Every series that there is."""
+        return {key: row for key, (_, row) in self._series.items()}
+
+    def add_series(self, row: SeriesRow) -> None:
+        """Make a series, unless there is one of its key; a unit that changed is kept with the old series' numbers.
+
+        Raises ValueError when there is one of another unit, or no room for another series.
+        """
+        known = self._series.get(row.key)
+        if known is not None:
+            if known[1].of != row.of:
+                raise ValueError(f"{row.key} counts in {known[1].of}, not in {row.of}")
+            return
+        number = max((number for number, _ in self._series.values()), default=0) + 1
+        if number >= rows.MAX_SERIES:
+            raise ValueError("there are too many series")
+        with self._file.writing():
+            self._db.execute("INSERT INTO interval_series VALUES (?, ?)", rows.pack_series(number, row))
+        self._series[row.key] = number, row
+
+    def write(self, batch: Batch) -> dict[tuple[SeriesKey, Resolution], list[Interval]]:
+        """Commit a batch, all or nothing; the versions as they are stored, without those that say nothing new."""
+        made = int(self._clock())
+        with self._file.writing():
+            stored = {which: list(self._insert(which, intervals, made)) for which, intervals in batch.versions.items()}
+            for key, cells in batch.cells.items():
+                packed = (rows.pack_cell(self._series[key][0], start, cell) for start, cell in cells.items())
+                self._db.executemany("INSERT OR REPLACE INTO interval_cell VALUES (?, ?)", packed)
+            states = (rows.pack_state(self._series[key][0], state) for key, state in batch.states.items())
+            self._db.executemany("INSERT OR REPLACE INTO interval_state VALUES (?, ?)", states)
+            if batch.position is not None:
+                store, upto = batch.position
+                sealed = seal(upto.to_bytes(8, "big"), "interval_position", store)
+                self._db.execute("INSERT OR REPLACE INTO interval_position VALUES (?, ?)", (store, sealed))
+        return stored
+
+    def add(self, key: SeriesKey, resolution: Resolution, versions: Iterable[Interval]) -> list[Interval]:
+        """Commit versions that follow from current ones (validation, an edit), all or none; as they are stored.
+
+        Raises StaleError when one of them is not the next version any more.
+        """
+        made, stored = int(self._clock()), []
+        chain = rows.chain(self._series[key][0], resolution)
+        with self._file.writing():
+            for interval in versions:
+                if interval.version != self._version(chain, interval.start) + 1:
+                    raise StaleError(f"{key} {resolution} {interval.start}: version {interval.version}")
+                stored.append(replace(interval, made=made))
+                self._db.execute("INSERT INTO interval VALUES (?, ?)", rows.pack(chain, stored[-1]))
+        return stored
+
+    def position(self, store: str) -> int:
+        """The id up to which a journal is folded; 0 when it never was, or nobody knows any more."""
+        found = self._one("SELECT data FROM interval_position WHERE store = ?", (store,))
+        with suppress(Corrupt, TypeError):
+            return int.from_bytes(unseal(found, "interval_position", store), "big") if found else 0
+        return 0
+
+    def state(self, key: SeriesKey) -> StateRow | None:
+        """What the fold of a series goes on from; None where there is nothing, or nothing that can be read."""
+        number = self._series[key][0]
+        found = self._one("SELECT data FROM interval_state WHERE id = ?", (number,))
+        with suppress(Corrupt):
+            return None if found is None else rows.unpack_state(number, found)
+        return None
+
+    def archive(self, key: SeriesKey) -> Archive:
+        """The evidence of a series."""
+        return _Cells(self._db, self._series[key][0])
+
+    def prune(self, kept_s: int = KEPT_S) -> int:
+        """Remove some of what is older than it must be kept; the number of rows, 0 when nothing is left to remove."""
+        now = int(self._clock())
+        removed = 0
+        with self._file.writing():
+            for number, _ in self._series.values():
+                removed += self._remove(
+                    "interval_cell", rows.cell_id(number, 0), rows.cell_id(number, now - EVIDENCE_S)
+                )
+                for resolution in RESOLUTIONS:
+                    chain = rows.chain(number, resolution)
+                    ends = rows.version_id(chain, 0, 0), rows.version_id(chain, now - kept_s, 0)
+                    removed += self._remove("interval", *ends)
+        return removed
+
+    def _remove(self, table: str, first: int, last: int) -> int:
+        statement = f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE id >= ? AND id < ? LIMIT ?)"  # noqa: S608
+        return self._db.execute(statement, (first, last, PRUNED_AT_ONCE)).rowcount
+
+    def _insert(self, which: tuple[SeriesKey, Resolution], found: Iterable[Interval], made: int) -> Iterator[Interval]:
+        """Insert what the fold made, where it says something that its last version did not."""
+        chain = rows.chain(self._series[which[0]][0], which[1])
+        for interval in found:
+            highest, last = self._last_folded(chain, interval.start)
+            same = last is not None and replace(last, version=interval.version, made=interval.made) == interval
+            if same or highest == rows.MAX_VERSION:
+                continue
+            version = replace(interval, version=highest + 1, made=made)
+            self._db.execute("INSERT INTO interval VALUES (?, ?)", rows.pack(chain, version))
+            yield version
+
+    def _last_folded(self, chain: int, start: int) -> tuple[int, Interval | None]:
+        """The highest version of an interval, and the last one that the fold made."""
+        ends = rows.version_id(chain, start, 0), rows.version_id(chain, start, rows.MAX_VERSION)
+        found = self._db.execute("SELECT id, data FROM interval WHERE id BETWEEN ? AND ? ORDER BY id DESC", ends)
+        highest = 0
+        for row, data in found.fetchall():
+            highest = highest or row & rows.MAX_VERSION
+            with suppress(Corrupt):
+                if (version := rows.unpack(row, data)).author == "fold":
+                    return highest, version
+        return highest, None
+
+    def _version(self, chain: int, start: int) -> int:
+        ends = rows.version_id(chain, start, 0), rows.version_id(chain, start, rows.MAX_VERSION)
+        found = self._db.execute("SELECT max(id) FROM interval WHERE id BETWEEN ? AND ?", ends).fetchone()[0]
+        return 0 if found is None else int(found) & rows.MAX_VERSION
+
+    def _all_series(self) -> dict[int, SeriesRow]:
+        return _readable(self._db.execute("SELECT id, data FROM interval_series").fetchall())
+
+    def _one(self, statement: str, parameters: tuple[int | str, ...]) -> bytes | None:
+        found = self._db.execute(statement, parameters).fetchone()
+        return None if found is None else found[0]
+
+
+class _Cells:
+    """The cells of one series in the ledger (evidence.Archive); one that is damaged is as if it had never been."""
+
+    def __init__(self, db: sqlite3.Connection, series: int) -> None:
+        self._db = db
+        self._series = series
+
+    def cell(self, start: int) -> Cell | None:
+        return next((cell for _, cell in self.span(start, start + CELL_S)), None)
+
+    def span(self, since: int, until: int) -> Iterator[tuple[int, Cell]]:
+        yield from self._cells(since, until, "SELECT id, data FROM interval_cell WHERE id >= ? AND id < ? ORDER BY id")
+
+    def before(self, start: int) -> Cell | None:
+        statement = "SELECT id, data FROM interval_cell WHERE id >= ? AND id < ? ORDER BY id DESC"
+        return next((cell for _, cell in self._cells(0, start, statement) if cell.last is not None), None)
+
+    def after(self, start: int) -> Cell | None:
+        statement = "SELECT id, data FROM interval_cell WHERE id >= ? AND id < ? ORDER BY id"
+        last = _LAST_SLOT * CELL_S
+        return next((cell for _, cell in self._cells(start, last, statement) if cell.first is not None), None)
+
+    def _cells(self, since: int, until: int, statement: str) -> Iterator[tuple[int, Cell]]:
+        ends = rows.cell_id(self._series, since), rows.cell_id(self._series, until)
+        for row, data in self._db.execute(statement, ends):
+            with suppress(Corrupt):
+                yield rows.cell_start(row), rows.unpack_cell(row, data)
+
+
+def _highest(versions: Iterable[Interval]) -> Iterator[Interval]:
+    """The last of the versions of each interval, which rise."""
+    last: Interval | None = None
+    for version in versions:
+        if last is not None and last.start != version.start:
+            yield last
+        last = version
+    if last is not None:
+        yield last
+
+
+def _readable(found: Iterable[tuple[int, object]]) -> dict[int, SeriesRow]:
+    known: dict[int, SeriesRow] = {}
+    for number, data in found:
+        with suppress(Corrupt):
+            known[number] = rows.unpack_series(number, data)
+    return known
+
+
+def by_start(versions: Iterable[Interval]) -> Mapping[int, Interval]:
+    """Intervals by their start."""
+    return {version.start: version for version in versions}
