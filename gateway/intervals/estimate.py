@@ -93,7 +93,7 @@ def _shape(
 
 def _ends(day: Day, gap: Sequence[tuple[int, int]], known: Mapping[int, Interval]) -> tuple[int, int] | None:
     """Quantities on both sides of a gap; an outage, or an estimate, is no end to interpolate from (V15)."""
-    before = next((i for i in reversed(day.before) if i.end == gap[0][0]), None)
+    before = day.before[-1] if day.before and day.before[-1].end == gap[0][0] else None
     by_end = {interval.end: interval for interval in known.values()}
     sides = by_end.get(gap[0][0], before), known.get(gap[-1][1])
     ends = [None if side is None else _end(day, side) for side in sides]

@@ -6,14 +6,14 @@ result: they make values suspect, or only tell. All comparisons are of integers;
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from itertools import takewhile
+from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
 from gateway.intervals.findings import Day, Finding
 from gateway.intervals.model import Interval
 
 HOUR: Final = 3_600
+DAY_S: Final = 86_400
 #: four weeks of the same weekday (V12)
 WEEKS: Final = 4
 
@@ -145,11 +145,9 @@ def prolonged(day: Day, slots: Slots) -> Iterator[Finding]:
     """V14: something is estimated on more days running than it should be."""
     if not day.limits.prolonged_days or not any(_is_estimated(interval) for interval in slots.values()):
         return
-    estimated: dict[object, bool] = {}
-    for interval in day.before:
-        date = datetime.fromtimestamp(interval.start, day.zone).date()
-        estimated[date] = estimated.get(date, False) or _is_estimated(interval)
-    days = 1 + len(list(takewhile(bool, reversed(estimated.values()))))
+    days = 1
+    while any(_is_estimated(interval) for interval in _day_before(day, days)):
+        days += 1
     if days > day.limits.prolonged_days:
         yield Finding("V14", "notify", None, {"days": days})
 
@@ -176,15 +174,21 @@ def _is_estimated(interval: Interval) -> bool:
 def _weekday_totals(day: Day) -> list[int]:
     """Energy of the same weekday in each of the last weeks of which every interval is known."""
     length = (day.bounds[-1] - day.bounds[0]) // (len(day.bounds) - 1)
-    begin = datetime.fromtimestamp(day.bounds[0], UTC).astimezone(day.zone)
     totals = []
     for week in range(1, WEEKS + 1):
-        # wall-clock arithmetic: the same local time seven days before, whatever the clock did since
-        start, end = (int((begin - timedelta(7 * week - day_)).timestamp()) for day_ in (0, 1))
-        found = [one.quantity for one in between(day.before, start, end) if one.quantity is not None]
-        if len(found) * length >= end - start:
+        that = _day_before(day, 7 * week)
+        found = [one.quantity for one in that if one.quantity is not None]
+        if found and len(found) * length >= that[-1].end - that[0].start >= DAY_S - HOUR:
             totals.append(sum(found))
     return totals
+
+
+def _day_before(day: Day, days: int) -> Sequence[Interval]:
+    """The intervals of the local day so many days before."""
+    begin = datetime.fromtimestamp(day.bounds[0], day.zone)
+    # wall-clock arithmetic: the same local time, whatever the clock did in between
+    start, end = (int((begin - timedelta(back)).timestamp()) for back in (days, days - 1))
+    return between(day.before, start, end)
 
 
 def between(intervals: Sequence[Interval], since: int, until: int) -> Sequence[Interval]:

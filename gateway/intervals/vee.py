@@ -4,6 +4,7 @@ Values in, values out. A day is judged from the latest versions that the fold or
 verdict, so that judging it again gives the same, and late data takes an estimate back.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -44,7 +45,8 @@ def run_day(day: Day) -> Outcome:
     estimates = _estimates(day, slots, refused)
     results = {start: _with(one, estimates[start]) if start in estimates else one for start, one in slots.items()}
     findings += judge(day, results)
-    versions = [_verdict(day, results[start], findings, estimates.get(start)) for start, _ in day.slots]
+    told = _by_start(findings)
+    versions = [_verdict(day, one, told[None] + told[start], estimates.get(start)) for start, one in results.items()]
     return Outcome(tuple(v for v in versions if _is_news(day.current.get(v.start), v)), tuple(findings))
 
 
@@ -122,9 +124,17 @@ def _with(interval: Interval, estimate: Estimate) -> Interval:
     )
 
 
-def _verdict(day: Day, interval: Interval, findings: Sequence[Finding], estimate: Estimate | None) -> Interval:
+def _by_start(findings: Sequence[Finding]) -> Mapping[int | None, list[Finding]]:
+    """What was found of each interval, and under None of the day; a duplicate that went says nothing of what stayed."""
+    found: dict[int | None, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        if finding.rule != "V03":
+            found[finding.start].append(finding)
+    return found
+
+
+def _verdict(day: Day, interval: Interval, mine: Sequence[Finding], estimate: Estimate | None) -> Interval:
     """The version of an interval that follows from all that was found of it and of its day."""
-    mine = [one for one in findings if one.start in (None, interval.start) and one.rule != "V03"]
     rules = tuple(sorted({finding.rule for finding in mine}))
     current = day.current.get(interval.start)
     version = (current.version if current else 0) + 1
