@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from gateway import compat_rules, influx_rules, listen, output_rules
+from gateway import compat_rules, influx_rules, listen, output_rules, point_rules
 from gateway.settings_rules import Known, check
 from gateway.toml_tables import Problems, SettingsError, convert, read, unknown
 
@@ -23,6 +23,7 @@ __all__ = [
     "LogSettings",
     "MeterSettings",
     "MqttSettings",
+    "PointSettings",
     "Settings",
     "SettingsError",
     "VirtualP1Settings",
@@ -154,6 +155,51 @@ class CompatSettings(ConnectionSettings, frozen=True, kw_only=True):
     min_interval_s: Annotated[float, Meta(ge=0, le=900)] = 0
 
 
+class PointSettings(Strict, frozen=True):
+    """`[[point]]`: the metering point of a meter or sub-meter, how it is folded, and what validation compares with."""
+
+    meter: Name
+    #: channel of the sub-meter; 0 is the meter itself
+    channel: Annotated[int, Meta(ge=0, le=255)] = 0
+    #: identification of the metering point (EAN, GSRN), and that of feeding in where it is another one
+    id: Annotated[str, Meta(pattern=r"\A[!-~]{1,64}\Z", description="1 to 64 characters without a blank")] | None = None
+    id_export: (
+        Annotated[str, Meta(pattern=r"\A[!-~]{1,64}\Z", description="1 to 64 characters without a blank")] | None
+    ) = None
+    #: zone of days and months; that of [[meter]], else the profile's where absent
+    timezone: str | None = None
+    intervals: tuple[Literal["PT15M", "PT1H", "P1D", "P1M"], ...] = ("PT15M", "PT1H", "P1D", "P1M")
+    #: days and months begin at 06:00
+    gas_day: bool = False
+    #: kWh of a cubic metre of gas, as exact decimal text
+    gas_kwh_per_m3: (
+        Annotated[str, Meta(pattern=r"\A[0-9]{1,3}(\.[0-9]{1,9})?\Z", description='a decimal such as "10.55"')] | None
+    ) = None
+    #: decimal digits of the register in its unit; found by its value where absent
+    register_digits: Annotated[int, Meta(ge=3, le=12)] | None = None
+    max_bound_gap_s: Annotated[int, Meta(ge=1, le=90)] = 60
+    #: thresholds of validation: gateway.intervals.limits.Limits where absent
+    clock_warn_s: Annotated[int, Meta(ge=0, le=900)] | None = None
+    clock_per_mille: Annotated[int, Meta(ge=1, le=100)] | None = None
+    max_power_w: Annotated[int, Meta(ge=0, le=100_000_000)] | None = None
+    power_slack_per_mille: Annotated[int, Meta(ge=0, le=10_000)] | None = None
+    spike_per_mille: Annotated[int, Meta(ge=0, le=100_000)] | None = None
+    spike_floor_wh: Annotated[int, Meta(ge=0)] | None = None
+    sum_steps: Annotated[int, Meta(ge=0)] | None = None
+    sum_per_mille: Annotated[int, Meta(ge=0, le=1_000)] | None = None
+    zero_hours: Annotated[int, Meta(ge=0, le=8_784)] | None = None
+    frozen_times: Annotated[int, Meta(ge=0, le=1_000)] | None = None
+    frozen_floor_steps: Annotated[int, Meta(ge=0)] | None = None
+    like_low_per_mille: Annotated[int, Meta(ge=0, le=1_000)] | None = None
+    like_high_per_mille: Annotated[int, Meta(ge=0, le=100_000)] | None = None
+    both_per_mille: Annotated[int, Meta(ge=0, le=1_000)] | None = None
+    prolonged_days: Annotated[int, Meta(ge=0, le=366)] | None = None
+    interpolate_s: Annotated[int, Meta(ge=0, le=86_400)] | None = None
+    like_least: Annotated[int, Meta(ge=1, le=10)] | None = None
+    like_most: Annotated[int, Meta(ge=1, le=10)] | None = None
+    annual: Annotated[int, Meta(ge=0)] | None = None
+
+
 class VirtualP1Settings(Strict, frozen=True):
     """`[[virtual_p1]]`: readings of a meter as DSMR 5 telegrams on a TCP port."""
 
@@ -201,9 +247,7 @@ class InfluxSettings(Strict, frozen=True):
     #: until a request must be answered, s
     timeout_s: Annotated[float, Meta(ge=1, le=120)] = 10
     #: in front of the name of each measurement
-    prefix: Annotated[
-        str, Meta(pattern=r"\A[A-Za-z0-9_]{0,32}\Z", description="up to 32 of A-Z, a-z, 0-9 and _")
-    ] = ""
+    prefix: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_]{0,32}\Z", description="up to 32 of A-Z, a-z, 0-9 and _")] = ""
     registers: Annotated[
         Literal["all", "none"] | tuple[Annotated[str, Meta(min_length=1)], ...],
         Meta(description='"all", "none" or a list of codes'),
@@ -253,6 +297,12 @@ class Settings(Strict, frozen=True):
     virtual_p1: tuple[VirtualP1Settings, ...] = ()
     homewizard: tuple[HomeWizardSettings, ...] = ()
     influx: InfluxSettings | None = None
+    point: tuple[PointSettings, ...] = ()
+
+    def point_of(self, meter: str, channel: int = 0) -> PointSettings:
+        """The point of a meter or of one of its channels; what holds by default where no table names it."""
+        found = (point for point in self.point if (point.meter, point.channel) == (meter, channel))
+        return next(found, PointSettings(meter=meter, channel=channel))
 
     @property
     def ledger_path(self) -> Path:
@@ -297,7 +347,7 @@ PATHS = {
 def load(path: Path, known: Known = Known()) -> Settings:  # noqa: B008  # an empty tuple
     """Read meterd.toml; `known` brings what other modules know. Raises SettingsError with every error of the file."""
     raw, problems = read(path), Problems(path)
-    unknown(raw, ["meter", "compat", *LISTENING, *TABLES], "", problems)
+    unknown(raw, ["meter", "compat", "point", *LISTENING, *TABLES], "", problems)
     meters = _meters(raw.get("meter"), problems)
     for values in meters.values():
         _join(path.parent, METER_PATHS, values)
@@ -312,12 +362,15 @@ def load(path: Path, known: Known = Known()) -> Settings:  # noqa: B008  # an em
         _join(path.parent, COMPAT_PATHS, values)
     names = [values["name"] for values in meters.values() if "name" in values]
     compat_rules.check(compat, names, tables.get("mqtt"), problems)
+    points = _list(raw.get("point", []), "point", PointSettings, problems)
+    point_rules.check(points, names, problems)
     listening = {name: _list(raw.get(name, []), name, struct, problems) for name, struct in LISTENING.items()}
     output_rules.check({where: one for many in listening.values() for where, one in many.items()}, meters, problems)
     problems.check()
     return Settings(
         meter=tuple(MeterSettings(**values) for values in meters.values()),
         compat=tuple(CompatSettings(**values) for values in compat.values()),
+        point=tuple(PointSettings(**values) for values in points.values()),
         **{name: tuple(LISTENING[name](**one) for one in many.values()) for name, many in listening.items()},  # type: ignore[arg-type]
         **{name: TABLES[name](**values) for name, values in tables.items()},  # type: ignore[arg-type]
     )

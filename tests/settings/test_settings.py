@@ -212,7 +212,7 @@ def test_defaults_of_the_example_are_those_of_the_program(checkout):
     structs = {field.name: field.type for field in msgspec.structs.fields(Settings)}
     assert {"meter", "mqtt", "compat", "journal", "ledger", "log", "control"} <= structs.keys()
     for table, key, value in _stated(text):
-        lists = {"meter": MeterSettings, "mqtt": MqttSettings, "compat": CompatSettings} | LISTENING
+        lists = {"meter": MeterSettings, "mqtt": MqttSettings, "compat": CompatSettings, "point": PointSettings} | LISTENING
         struct = lists.get(table) or structs[table]
         default = {field.name: field.default for field in msgspec.structs.fields(struct)}[key]
         if default not in (None, (), msgspec.NODEFAULT):
