@@ -14,6 +14,7 @@ from gateway.settings import (
     Known,
     MeterSettings,
     MqttSettings,
+    PointSettings,
     Settings,
     SettingsError,
     load,
@@ -212,8 +213,8 @@ def test_defaults_of_the_example_are_those_of_the_program(checkout):
     structs = {field.name: field.type for field in msgspec.structs.fields(Settings)}
     assert {"meter", "mqtt", "compat", "journal", "ledger", "log", "control"} <= structs.keys()
     for table, key, value in _stated(text):
-        lists = {"meter": MeterSettings, "mqtt": MqttSettings, "compat": CompatSettings, "point": PointSettings} | LISTENING
-        struct = lists.get(table) or structs[table]
+        lists = {"meter": MeterSettings, "mqtt": MqttSettings, "compat": CompatSettings, "point": PointSettings}
+        struct = (lists | LISTENING).get(table) or structs[table]
         default = {field.name: field.default for field in msgspec.structs.fields(struct)}[key]
         if default not in (None, (), msgspec.NODEFAULT):
             assert value == default, (table, key)
