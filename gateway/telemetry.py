@@ -76,6 +76,8 @@ EVENTS: dict[str, tuple[int, str]] = {
     "ledger_stores": (logging.INFO, "the ledger is written again"),
     "ledger_notice": (logging.WARNING, "something happened to the file of the ledger, or to its metrology log"),
     "counters_restored": (logging.WARNING, "the journal had no receive counters; they go on from the ledger's copy"),
+    "intervals_trouble": (logging.ERROR, "intervals cannot be stored; readings wait for it in the journal"),
+    "intervals_go_on": (logging.INFO, "intervals are stored again"),
     "control_trouble": (logging.WARNING, "the control socket cannot be opened; `meterd status` will not answer"),
     "reloaded": (logging.INFO, "the configuration was read anew and is in force; what changed"),
     "reload_refused": (logging.ERROR, "the configuration on disk has an error; what ran before runs on"),

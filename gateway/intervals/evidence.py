@@ -22,6 +22,9 @@ CONTRADICTION, CLOCK_BACK = 1, 2
 #: a clock that was set back is told for as many cells at most
 MOST_FLAGGED: Final = 7 * 96
 
+#: a register that breaks more often in a day is not believed any more
+MOST_BREAKS, BREAKS_S = 24, 86_400
+
 #: t (UTC seconds), register in the unit of the series, power in W, index of Origin; None where the telegram has it not
 Reading: TypeAlias = tuple[int, int | None, int | None, int]
 
@@ -195,10 +198,26 @@ class Evidence:
         """How often the register was broken up to a reading of this time."""
         return bisect_right(self.breaks, t, key=_after)
 
-    def take_changed(self) -> tuple[int, int] | None:
-        """From when to when bounds may have changed since the last call."""
-        changed, self.changed = self.changed, None
-        return changed
+    def resume(self, newest: Knot | None, heard: int | None, breaks: list[Break], *, behind: bool) -> None:
+        """Go on from what was stored; all cells are in the archive."""
+        self.newest, self._heard, self.breaks, self.behind = newest, heard, breaks, behind
+        if newest is not None:
+            self._cold_until = newest.t - newest.t % CELL_S + CELL_S
+
+    @property
+    def heard(self) -> int | None:
+        """Time of the last telegram."""
+        return self._heard
+
+    def dirty_cells(self) -> dict[int, Cell]:
+        """Cells that changed since `stored`."""
+        return {start: self._cells[start] for start in sorted(self.dirty)}
+
+    def stored(self, before: int) -> None:
+        """All that changed is stored: drop cells from memory that begin before a moment."""
+        self.changed = None
+        self.dirty.clear()
+        self.forget_before(before)
 
     def forget_before(self, t: int) -> None:
         """Drop cells from memory that are stored; those that are not stored yet stay."""
@@ -242,6 +261,9 @@ class Evidence:
         newest = self.newest
         if newest is not None:
             broken = break_between(self.rules, self.origins, newest, knot)
+            if broken is not None and self._wavers(knot.t):
+                self._contradict(knot)
+                return
             if broken is not None:
                 self.breaks.append(broken)
             if self.behind:
@@ -250,6 +272,10 @@ class Evidence:
         self.newest = knot
         self._keep(knot)
         self._mark(knot.t if newest is None else newest.t, knot.t)
+
+    def _wavers(self, t: int) -> bool:
+        """Whether the register broke too often lately: what breaks for ever must not fill memory."""
+        return len(self.breaks) >= MOST_BREAKS and self.breaks[-MOST_BREAKS].after.t > t - BREAKS_S
 
     def _insert(self, knot: Knot) -> None:
         """Take a reading of a time that is past: it has its place, or contradicts what is known."""

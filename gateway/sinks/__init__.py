@@ -5,8 +5,9 @@ because it only hands over (LATEST: a newer reading of the meter replaces one th
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
+from gateway.intervals.model import Direction, Interval, Resolution
 from gateway.item_p import ItemP
 
 
@@ -38,4 +39,13 @@ class Sink(Protocol):
 
     def status(self) -> dict[str, Any]:
         """What `meterd status` shows: counters; but for MQTT also `works`, and how it goes in a sentence, `text`."""
+        ...
+
+
+@runtime_checkable
+class IntervalSink(Protocol):
+    """A sink that takes versions of intervals, too."""
+
+    def deliver_interval(self, meter: str, direction: Direction, resolution: Resolution, version: Interval) -> None:
+        """Take a version of an interval of a meter's active energy, at once and without waiting."""
         ...

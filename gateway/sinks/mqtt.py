@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+from gateway.intervals.model import Direction, Interval, Resolution
 from gateway.item_p import ItemP
 from gateway.settings import MqttSettings
 from gateway.sinks import SinkError, topics
 from gateway.sinks.announcer import Announcer
 from gateway.sinks.homeassistant import Model, Sub
+from gateway.sinks.interval_queue import IntervalQueue
 from gateway.sinks.mqtt_connector import Connector, backoff_s
 from gateway.sinks.mqtt_errors import OversizedError, place
 from gateway.sinks.mqtt_link import Link
@@ -135,6 +137,7 @@ class MqttSink:
         self._listens = False
         self._muted_until = -math.inf
         self._history = self._make_history(outbox, backoff) if outbox and settings.backfill else None
+        self._intervals = IntervalQueue()
         self._link: Link | None = None
         self._no_live: str | None = None
         #: topics below `base` that the broker refuses in this connection, as a sentence
@@ -204,6 +207,13 @@ class MqttSink:
         known.state = topics.state_json(state)
         known.marks = (state.get("state"), state.get("flags"))
         self._serve(known, self._monotonic())
+
+    def deliver_interval(self, meter: str, direction: Direction, resolution: Resolution, version: Interval) -> None:
+        """Publish a version of an interval, after the live readings, and again until the broker has it."""
+        known = self._meters.get(meter)
+        if known is not None:
+            self._intervals.put(topics.interval(known.topics, direction, resolution, version))
+            self._serve_all()
 
     def status(self) -> dict[str, Any]:
         """What `meterd status` shows of the broker: connection, protocol, last error in a sentence, counters."""
@@ -349,6 +359,7 @@ class MqttSink:
             self._serve(meter, now)
         if self._link is not None:
             self._announce(self._link)
+            self._intervals.send(self._link)
         if self._history:
             self._history.wake()
 

@@ -8,12 +8,14 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
 
 from decoders.model import Reading, decimal
-from gateway.item_p import ItemP, LiveSub, sub_to_dict, to_json
+from gateway.intervals.model import Direction, Interval, Resolution
+from gateway.item_p import ItemP, LiveSub, sub_to_dict, to_json, utc
 
 ONLINE = b"online"
 OFFLINE = b"offline"
@@ -52,6 +54,8 @@ class MeterTopics:
     reading: str
     #: late readings
     backfill: str
+    #: versions of intervals; ends in a slash
+    interval: str
     #: by name of the quantity: item P in W, Wh and kWh
     quantity: Mapping[str, str]
     #: prefixes that end in a slash
@@ -76,6 +80,7 @@ def meter_topics(base: str, meter: str) -> MeterTopics:
         state=f"{prefix}/state",
         reading=f"{prefix}/reading",
         backfill=f"{prefix}/backfill/reading",
+        interval=f"{prefix}/interval/",
         quantity={name: f"{prefix}/{name}" for name in (*POWER, *ENERGY, *ENERGY_KWH)},
         register=f"{prefix}/register/",
         sub=f"{prefix}/sub/",
@@ -128,6 +133,22 @@ def late_reading(topics: MeterTopics, item: ItemP, store: str, *, registers: boo
     id_ = f"{store}-{item.meter}-{item.seq}"
     payload = to_json(item, registers=registers, late=id_)
     return Message(topics.backfill, payload, qos=1, content_type=JSON, id=id_)
+
+
+def interval(topics: MeterTopics, direction: Direction, resolution: Resolution, version: Interval) -> Message:
+    """A version of an interval of active energy; a quantity that is not known is left out."""
+    known = {
+        "start": utc(datetime.fromtimestamp(version.start, UTC)),
+        "end": utc(datetime.fromtimestamp(version.end, UTC)),
+        "direction": direction,
+        "quantity_wh": version.quantity,
+        "status": version.status,
+        "quality": version.quality,
+        "coverage": version.coverage,
+        "version": version.version,
+    }
+    payload = msgspec.json.encode({key: value for key, value in known.items() if value is not None})
+    return Message(topics.interval + resolution, payload, qos=1, content_type=JSON)
 
 
 def register(topics: MeterTopics, changes: Iterable[tuple[str, str]]) -> list[Message]:

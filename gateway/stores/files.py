@@ -221,8 +221,14 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def chunks(
-    db: sqlite3.Connection, statement: str, last: int, stopped: Callable[[], bool] = lambda: False, step: int = 32
+def chunks(  # noqa: PLR0913 - limits by name
+    db: sqlite3.Connection,
+    statement: str,
+    last: int,
+    stopped: Callable[[], bool] = lambda: False,
+    step: int = 32,
+    *,
+    end: int = LAST_ID,
 ) -> Iterator[tuple[int, list[tuple[object, ...]]]]:
     """Rows of a damaged table after `last` in order of their ids, and how far they go.
 
@@ -230,7 +236,7 @@ def chunks(
     cannot be read, it leaps ahead, by `step` and twice as far each time, until something can be again.
     """
     leap = 0
-    while last < LAST_ID and not stopped():
+    while last < end and not stopped():
         rows: list[tuple[object, ...]] = []
         whole = False
         with suppress(*FAILURES):

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias, get_args
 
 import msgspec
 
-from gateway.intervals.continuity import Break, Origin
+from gateway.intervals.continuity import Break, Knot, Origin
 from gateway.intervals.evidence import CELL_S, Cell
 from gateway.intervals.model import (
     AUTHS,
@@ -75,11 +75,17 @@ class SeriesRow(msgspec.Struct, array_like=True, frozen=True):
 class StateRow(msgspec.Struct, array_like=True, frozen=True):
     """What the fold of a series goes on from."""
 
-    newest: tuple[int, int, int] | None
+    newest: Knot | None
     behind: bool
     heard: int | None
     breaks: list[Break]
     origins: list[Origin]
+    #: by resolution: up to which moment it was validated
+    validated: dict[str, int]
+    #: (resolution, start of a day or month) that must be validated once more
+    due: list[tuple[Resolution, int]]
+    #: by UTC day since 1970: the worst offset of the clock (ms) of its hours
+    offsets: dict[int, int]
 
 
 _decode_series = msgspec.msgpack.Decoder(SeriesRow).decode

@@ -6,7 +6,7 @@ journal is folded. After a kill -9 or a power cut all of it is there, or none, a
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,10 +14,11 @@ from typing import Any, Final
 
 from gateway.intervals.evidence import CELL_S, Archive, Cell
 from gateway.intervals.model import RESOLUTIONS, Interval, Resolution, SeriesKey
+from gateway.stores import files
 from gateway.stores import interval_rows as rows
 from gateway.stores.files import FAILURES, connect_readonly
 from gateway.stores.interval_rows import SeriesRow, StateRow
-from gateway.stores.ledger_file import LedgerError, LedgerFile
+from gateway.stores.ledger_file import LEDGER, LedgerError, LedgerFile
 from gateway.stores.rows import Corrupt, seal, unseal
 
 #: rows that are read at once
@@ -35,27 +36,14 @@ class StaleError(Exception):
     """A version was made of one that is not the current one any more: read again."""
 
 
-class IntervalReader:
-    """The intervals of a ledger, while others write it. Raises LedgerError, at construction and while reading."""
+class _Versions:
+    """Reading versions of intervals by their series, from an open file."""
 
-    def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            raise LedgerError(f"there is no ledger at {path}: name it with --ledger, or the configuration with -c")
+    def __init__(self, db: sqlite3.Connection, path: Path) -> None:
+        self._db = db
         self.path = path
         #: versions that are not what was written, and were left out
         self.damaged = 0
-        try:
-            self._db = connect_readonly(path)
-        except FAILURES as error:
-            raise self._unreadable(error) from error
-
-    def close(self) -> None:
-        """Close the file."""
-        self._db.close()
-
-    def series(self) -> dict[SeriesKey, SeriesRow]:
-        """Every series that there is; none in a ledger of a meterd that knew no intervals."""
-        return {row.key: row for row in self._numbers().values()}
 
     def current(self, key: SeriesKey, resolution: Resolution, since: int, until: int) -> Iterator[Interval]:
         """The current version of each interval with since <= start < until (UTC s), rising; what is missing is not."""
@@ -75,20 +63,23 @@ class IntervalReader:
         number = self._number(key)
         if number is None:
             return None
-        first, last = rows.version_id(rows.chain(number, resolution), 0, 0), self._end(number, resolution)
-        found = self._query("SELECT min(id), max(id) FROM interval WHERE id BETWEEN ? AND ?", (first, last))[0]
-        if found[0] is None:
+        chain = rows.chain(number, resolution)
+        ends = rows.version_id(chain, 0, 0), rows.version_id(chain, _LAST_SLOT * CELL_S, rows.MAX_VERSION)
+        # each by its own look at the index
+        first = self._query("SELECT min(id) FROM interval WHERE id BETWEEN ? AND ?", ends)[0][0]
+        last = self._query("SELECT max(id) FROM interval WHERE id BETWEEN ? AND ?", ends)[0][0]
+        if first is None:
             return None
-        newest = list(self._versions(key, resolution, rows.start_of(found[1]), rows.start_of(found[1]) + 1))
-        return rows.start_of(found[0]), newest[-1].end if newest else rows.start_of(found[1])
+        newest = self.history(key, resolution, rows.start_of(last))
+        return rows.start_of(first), newest[-1].end if newest else rows.start_of(last)
 
     def _versions(self, key: SeriesKey, resolution: Resolution, since: int, until: int) -> Iterator[Interval]:
         number = self._number(key)
         if number is None or until <= since:
             return
         chain = rows.chain(number, resolution)
-        last = rows.version_id(chain, -(-max(0, since) // CELL_S) * CELL_S, 0) - 1
-        end = rows.version_id(chain, min(-(-max(0, until) // CELL_S), _LAST_SLOT) * CELL_S, 0)
+        last = rows.version_id(chain, _ceiling(since), 0) - 1
+        end = rows.version_id(chain, _ceiling(until), 0)
         while page := self._query(
             "SELECT id, data FROM interval WHERE id > ? AND id < ? ORDER BY id LIMIT ?", (last, end, PAGE)
         ):
@@ -100,30 +91,47 @@ class IntervalReader:
                     self.damaged += 1
 
     def _number(self, key: SeriesKey) -> int | None:
-        return next((number for number, row in self._numbers().items() if row.key == key), None)
+        raise NotImplementedError
 
-    def _numbers(self) -> dict[int, SeriesRow]:
-        try:
-            found = self._db.execute("SELECT id, data FROM interval_series").fetchall()
-        except sqlite3.OperationalError as error:
-            if "no such table" in str(error):
-                return {}
-            raise self._unreadable(error) from error
-        except FAILURES as error:
-            raise self._unreadable(error) from error
-        return _readable(found)
-
-    @staticmethod
-    def _end(number: int, resolution: Resolution) -> int:
-        return rows.version_id(rows.chain(number, resolution), _LAST_SLOT * CELL_S, rows.MAX_VERSION)
-
-    def _query(self, statement: str, parameters: tuple[int, ...]) -> list[tuple[Any, ...]]:
+    def _query(self, statement: str, parameters: tuple[int | str, ...] = ()) -> list[tuple[Any, ...]]:
         try:
             return self._db.execute(statement, parameters).fetchall()
         except FAILURES as error:
-            raise self._unreadable(error) from error
+            raise self._failed(error) from error
 
-    def _unreadable(self, error: Exception) -> LedgerError:
+    def _failed(self, error: Exception) -> Exception:
+        raise NotImplementedError
+
+
+class IntervalReader(_Versions):
+    """The intervals of a ledger, while others write it. Raises LedgerError, at construction and while reading."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise LedgerError(f"there is no ledger at {path}: name it with --ledger, or the configuration with -c")
+        try:
+            db = connect_readonly(path)
+        except FAILURES as error:
+            raise LedgerError(f"the ledger {path} cannot be read: {error}") from error
+        super().__init__(db, path)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def series(self) -> dict[SeriesKey, SeriesRow]:
+        """Every series that there is; none in a ledger of a meterd that knew no intervals."""
+        return {row.key: row for row in self._numbers().values()}
+
+    def _number(self, key: SeriesKey) -> int | None:
+        return next((number for number, row in self._numbers().items() if row.key == key), None)
+
+    def _numbers(self) -> dict[int, SeriesRow]:
+        if not self._query("SELECT 1 FROM sqlite_master WHERE name = 'interval_series'"):
+            return {}
+        return _readable(self._query("SELECT id, data FROM interval_series"))
+
+    def _failed(self, error: Exception) -> Exception:
         return LedgerError(f"the ledger {self.path} cannot be read: {error}")
 
 
@@ -139,15 +147,15 @@ class Batch:
     position: tuple[str, int] | None = None
 
 
-class IntervalStore:
+class IntervalStore(_Versions):
     """The intervals of an open ledger file, for writing and reading; used by one thread at a time.
 
     Methods raise Damaged and StorageFault, as those of LedgerFile.
     """
 
     def __init__(self, file: LedgerFile, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(file.db, file.path)
         self._file = file
-        self._db = file.db
         self._clock = clock
         self._series = {row.key: (number, row) for number, row in self._all_series().items()}
 
@@ -271,11 +279,17 @@ class IntervalStore:
         return 0 if found is None else int(found) & rows.MAX_VERSION
 
     def _all_series(self) -> dict[int, SeriesRow]:
-        return _readable(self._db.execute("SELECT id, data FROM interval_series").fetchall())
+        return _readable(self._query("SELECT id, data FROM interval_series"))
+
+    def _number(self, key: SeriesKey) -> int | None:
+        return self._series[key][0] if key in self._series else None
 
     def _one(self, statement: str, parameters: tuple[int | str, ...]) -> bytes | None:
-        found = self._db.execute(statement, parameters).fetchone()
-        return None if found is None else found[0]
+        found = self._query(statement, parameters)
+        return found[0][0] if found else None
+
+    def _failed(self, error: Exception) -> Exception:
+        return files.told(error, self.path, LEDGER)
 
 
 class _Cells:
@@ -307,6 +321,11 @@ class _Cells:
                 yield rows.cell_start(row), rows.unpack_cell(row, data)
 
 
+def _ceiling(t: int) -> int:
+    """The first bound of a cell at or after a moment that a row can have."""
+    return min(-(-max(0, t) // CELL_S), _LAST_SLOT) * CELL_S
+
+
 def _highest(versions: Iterable[Interval]) -> Iterator[Interval]:
     """The last of the versions of each interval, which rise."""
     last: Interval | None = None
@@ -324,8 +343,3 @@ def _readable(found: Iterable[tuple[int, object]]) -> dict[int, SeriesRow]:
         with suppress(Corrupt):
             known[number] = rows.unpack_series(number, data)
     return known
-
-
-def by_start(versions: Iterable[Interval]) -> Mapping[int, Interval]:
-    """Intervals by their start."""
-    return {version.start: version for version in versions}

@@ -30,12 +30,17 @@ from gateway.stores.ledger_file import (
     unsealed,
 )
 from gateway.stores.ledger_rows import SALVAGED, Entry, Note, genesis, unpack
-from gateway.stores.rows import Corrupt
+from gateway.stores.rows import Corrupt, unseal
 from gateway.stores.state import after_damage
 
 EVENTS = "SELECT id, data, chain FROM event WHERE id > ? ORDER BY id LIMIT ?"
 COPIES = "SELECT rowid, meter, data FROM counter_copy WHERE rowid > ? ORDER BY rowid LIMIT ?"
 SENT = "SELECT rowid, name, data FROM send_counter WHERE rowid > ? ORDER BY rowid LIMIT ?"
+
+
+#: tables of intervals, and where the search in them ends: ids hold more than counts (interval_rows)
+INTERVALS = ("interval_series", "interval", "interval_cell", "interval_state")
+LAST_INTERVAL = 1 << 60
 
 
 class Opened(NamedTuple):
@@ -130,6 +135,7 @@ def _copy(db: sqlite3.Connection, target: LedgerFile, damage: str) -> int:
         for name, data in _named(db, SENT, "send_counter"):
             number = after_damage(int.from_bytes(data, "big"))
             target.db.execute("INSERT OR REPLACE INTO send_counter VALUES (?, ?)", (name, seal_number(name, number)))
+        _copy_intervals(db, target)
         position, chain = log.end(_meta(db, END), read_meta(target.db, IDENTITY) or b"")
         put_end(target.db, position, chain)
         append(target.db, [Note(SALVAGED, None, datetime.now(UTC), log.facts() | {"damage": damage})])
@@ -179,6 +185,24 @@ def _entries(db: sqlite3.Connection) -> Iterator[Entry]:
             if entry is not None and entry.id > last:
                 last = entry.id
                 yield entry
+
+
+def _copy_intervals(db: sqlite3.Connection, target: LedgerFile) -> None:
+    """Carry over every sealed row of the intervals. How far a journal is folded holds only beside all of them."""
+    for table in INTERVALS:
+        statement = f"SELECT id, data FROM {table} WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608 - names of ours
+        for _, rows in files.chunks(db, statement, 0, step=1, end=LAST_INTERVAL):
+            for number, data in rows:
+                if isinstance(number, int) and _is_whole(data, table, number):
+                    target.db.execute(f"INSERT OR IGNORE INTO {table} VALUES (?, ?)", (number, data))  # noqa: S608
+
+
+def _is_whole(data: object, table: str, number: int) -> bool:
+    try:
+        unseal(data, table, number)
+    except Corrupt:
+        return False
+    return True
 
 
 def _entry(row: tuple[object, ...]) -> Entry | None:

@@ -27,7 +27,7 @@ def folded(found: History) -> dict[Resolution, dict[int, Interval]]:
         size = dice.randrange(1, 30)
         evidence.feed(rest[:size])
         rest = rest[size:]
-        changed = evidence.take_changed()
+        changed, evidence.changed = evidence.changed, None
         for resolution in RESOLUTIONS if changed else ():
             for interval in refold(evidence, changed, resolution, found.zone):
                 current[resolution][interval.start] = interval

@@ -1,0 +1,197 @@
+"""From the journal to the ledger: readings into evidence, evidence into versions, and each day validated in the end.
+
+Everything here blocks, and belongs to the thread of gateway.interval_keeper. What is committed is exactly what was
+folded: evidence, versions and the position in the journal go into one transaction.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+from gateway.interval_days import Validator, mark_due
+from gateway.interval_folding import Folding
+from gateway.interval_series import Part, Splitter, scaled
+from gateway.intervals.continuity import MOST_W, Origin, Rules
+from gateway.intervals.evidence import Evidence, Reading
+from gateway.intervals.fold import refold
+from gateway.intervals.model import Interval, Resolution, SeriesKey
+from gateway.item_p import ItemP
+from gateway.settings import PointSettings, Settings
+from gateway.stores.interval_rows import SeriesRow
+from gateway.stores.intervals import EVIDENCE_S, Batch, IntervalStore
+
+#: evidence of so long (s) stays in memory: a day that is over, and the next one's first hours
+HOT_S: Final = 40 * 3_600
+#: kinds of readings that one series may have: meters, qualities, proofs
+MOST_ORIGINS: Final = 256
+_UTC: Final = ZoneInfo("UTC")
+
+
+class Told(NamedTuple):
+    """A version that was stored, for those who are told of it."""
+
+    series: SeriesRow
+    resolution: Resolution
+    interval: Interval
+
+
+class Folder:
+    """All series of a configuration, over an open ledger."""
+
+    def __init__(  # noqa: PLR0913 - what it asks of the world, by name
+        self,
+        store: IntervalStore,
+        settings: Settings,
+        splitter: Splitter,
+        *,
+        zone_of: Callable[[str], ZoneInfo | None],
+        synchronised: Callable[[], bool],
+        clock: Callable[[], float],
+    ) -> None:
+        """`zone_of` gives the zone that a profile states."""
+        self._store = store
+        self._settings = settings
+        self._splitter = splitter
+        self._zone_of = zone_of
+        self._synchronised = synchronised
+        self._clock = clock
+        self._profiles: dict[str, str] = {}
+        self.folding: dict[SeriesKey, Folding] = {}
+        #: why readings were left out, and how many
+        self.left_out: Counter[str] = Counter()
+        self._validator = Validator(store, settings, clock=clock, synchronised=synchronised)
+        for row in store.series().values():
+            self._resume(row)
+
+    def take(self, items: Sequence[ItemP], *, again: bool) -> None:
+        """Fold readings in the order of receipt; `again`: they may have been folded before, and add no power twice."""
+        synchronised = self._synchronised()
+        found: dict[SeriesKey, list[Reading]] = {}
+        for item in items:
+            self._profiles.setdefault(item.meter, item.reading.profile)
+            for part in self._splitter.take(item, synchronised=synchronised):
+                folding = self._admit(part)
+                if folding is not None:
+                    self._put(folding, part, item, found.setdefault(part.series.key, []), again=again)
+        for key, readings in found.items():
+            self.folding[key].evidence.feed(readings)
+
+    def contradictions(self) -> int:
+        """Readings of this run that contradicted what was known."""
+        return sum(folding.evidence.contradictions for folding in self.folding.values())
+
+    def has_news(self) -> bool:
+        """Whether bounds may have changed."""
+        return any(folding.evidence.changed is not None for folding in self.folding.values())
+
+    def commit(self, position: tuple[str, int]) -> list[Told]:
+        """Store what changed and how far the journal is folded; what is new."""
+        batch = Batch(position=position)
+        for key, folding in self.folding.items():
+            evidence = folding.evidence
+            if evidence.changed is None and not evidence.dirty:
+                continue
+            for resolution in folding.resolutions if evidence.changed else ():
+                zone = folding.zone or _UTC
+                batch.versions[key, resolution] = list(
+                    refold(evidence, evidence.changed, resolution, zone, folding.begin)  # type: ignore[arg-type]
+                )
+            batch.cells[key] = evidence.dirty_cells()
+            mark_due(folding, {res: batch.versions.get((key, res), []) for res in folding.resolutions})
+            batch.states[key] = folding.state()
+        stored = self._store.write(batch)
+        for key in batch.states:
+            evidence = self.folding[key].evidence
+            newest = evidence.newest
+            evidence.stored(newest.t - HOT_S if newest else 0)
+            self._forget_breaks(evidence)
+        return [Told(self.folding[key].row, res, one) for (key, res), found in stored.items() for one in found]
+
+    def validate(self) -> list[Told]:
+        """Validate some of what is due; what is new. Call again as long as there is anything."""
+        told = []
+        for folding in self.folding.values():
+            for resolution, versions in self._validator.work(folding, self.folding):
+                told += [Told(folding.row, resolution, one) for one in versions]
+        return told
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _resume(self, row: SeriesRow) -> Folding:
+        point = self._settings.point_of(row.meter, row.channel)
+        evidence = Evidence(_rules(row, point), self._store.archive(row.key))
+        folding = self.folding[row.key] = Folding(row, evidence, point, self._zone(row.meter, point))
+        state = self._store.state(row.key)
+        if state is not None:
+            evidence.origins = state.origins
+            evidence.resume(state.newest, state.heard, state.breaks, behind=state.behind)
+            folding.validated, folding.due = state.validated, set(state.due)
+            folding.offsets = state.offsets
+        return folding
+
+    def _admit(self, part: Part) -> Folding | None:
+        """The series of a part; a new one begins with its first register reading."""
+        row = part.series
+        folding = self.folding.get(row.key)
+        if folding is None and part.value is not None:
+            self._store.add_series(row)
+            folding = self._resume(row)
+        if folding is None:
+            return None
+        if folding.row.unit != row.unit:
+            self.left_out["unit"] += 1
+            return None
+        if folding.zone is None:
+            folding.zone = self._zone(row.meter, folding.point)
+        return folding
+
+    def _put(self, folding: Folding, part: Part, item: ItemP, readings: list[Reading], *, again: bool) -> None:
+        origin = _index(folding.evidence.origins, part.origin)
+        if origin is None:
+            self.left_out["origins"] += 1
+            return
+        newest = folding.evidence.newest
+        power = None if again and newest is not None and part.t <= newest.t else part.power
+        value = part.value
+        if value is not None:
+            value = scaled(value, part.series.exponent - folding.row.exponent)
+        if value is not None or power is not None:
+            readings.append((part.t, value, power, origin))
+        offset = 0.0 if item.t_source == "gateway" and item.reading.t is None else item.clock_offset_s
+        if offset is not None:
+            folding.take_offset(part.t, offset)
+
+    def _zone(self, meter: str, point: PointSettings) -> ZoneInfo | None:
+        """The zone of a point: its own, that of the meter, or that which the profile states; never a guess."""
+        settings = next((one for one in self._settings.meter if one.name == meter), None)
+        name = point.timezone or (settings.timezone if settings else None)
+        if name:
+            return ZoneInfo(name)
+        profile = self._profiles.get(meter) or (settings.profile if settings else "auto")
+        return None if profile == "auto" else self._zone_of(profile)
+
+    @staticmethod
+    def _forget_breaks(evidence: Evidence) -> None:
+        """Drop breaks as old as evidence that is not kept."""
+        if evidence.newest is not None:
+            oldest = evidence.newest.t - EVIDENCE_S
+            evidence.breaks = [one for one in evidence.breaks if one.after.t >= oldest]
+
+
+def _rules(row: SeriesRow, point: PointSettings) -> Rules:
+    """What is known of a register; `register_digits` are those in front of the point, of kWh, m3 or GJ."""
+    limit = None if row.unit not in ("Wh", "varh") else max(MOST_W, 2 * (point.max_power_w or 0))
+    front = 3 if row.unit in ("Wh", "varh") else -row.exponent
+    modulus = None if point.register_digits is None else 10 ** (point.register_digits + front)
+    return Rules(limit, modulus, point.max_bound_gap_s)
+
+
+def _index(origins: list[Origin], origin: Origin) -> int | None:
+    """Place of an origin, which may be new; None where there are too many."""
+    if origin in origins:
+        return origins.index(origin)
+    if len(origins) >= MOST_ORIGINS:
+        return None
+    origins.append(origin)
+    return len(origins) - 1
