@@ -15,6 +15,7 @@ COMMANDS: dict[str, str] = {
     "check": "validate the configuration and everything that it names",
     "status": "ask the running daemon for the state of its meters and outlets",
     "setup": "set a meter up: port, line, meter, key, broker, configuration",
+    "meter": "confirm a meter that took the place of another one",
     "key": "enter, list, prove and remove the keys that the operator issued",
     "detect": "say what sends on a port, or what is in a capture, with the evidence",
     "decode": "turn the bytes of a file into item P",

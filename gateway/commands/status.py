@@ -53,6 +53,8 @@ def lines(answer: Mapping[str, Any]) -> Iterator[str]:
             second = meter["keys"]["authentication"] or "none"
             yield f"{'':<{width}}  encryption key {meter['keys']['encryption']}, authentication key {second}"
         yield from (f"{'':<{width}}  {_sub_meter(sub)}" for sub in meter.get("sub_meters", ()))
+        if (exchange := meter.get("exchange")) and not exchange["confirmed"]:
+            yield f"{'':<{width}}  another meter since {exchange['t']}: `meterd meter confirm {meter['meter']}`"
         if meter["last_error"] and meter["state"] != "ok":
             yield f"{'':<{width}}  last error: {meter['last_error']['text']} ({meter['last_error']['t']})"
     yield _mqtt_line(answer["mqtt"])
