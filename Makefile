@@ -8,7 +8,7 @@ BIN := $(ENV)/bin
 MAKE_ENV = python="$$(tools/find-python $(PYTHON))" && "$$python" tools/env.py
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test bench consumers lint types imports counts meters pictures lock clean
+.PHONY: help env demo test bench powercut consumers lint types imports counts meters pictures lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ test: env ## everything: format, lint, types, import contracts, tests against re
 bench: env ## the figures that meterd claims, each against its peer in the same run; SECONDS=150 bounds it
 	@$(BIN)/python tools/servers.py
 	@$(BIN)/python tests/bench/bench.py $(if $(SECONDS),--seconds $(SECONDS))
+
+powercut: env ## 200 kills and 200 power cuts of the stores, and what a day writes to the medium; SECONDS= bounds each kind
+	@$(BIN)/python -m tests.powercut.powercut $(if $(SECONDS),--seconds $(SECONDS))
 
 consumers: env ## the lines of docs/consumers in Node-RED, ioBroker's client, Home Assistant's dsmr_reader; SECONDS=900 bounds it
 	@$(BIN)/python tools/servers.py

@@ -31,3 +31,9 @@ HISTORIES = 10_000
 #: readings with hostile registers as line protocol, and registers of each: 100,000 lines together
 INJECTIONS = 2_000
 INJECTIONS_EACH = 50
+#: power cuts and kills -9 of the stores, each; the few of each in `make test`
+POWER_CUTS, KILLS, POWER_CUTS_SHORT = 200, 200, 10
+#: commits of which the octets at the medium are weighed
+WRITTEN_GROUPS, WRITTEN_GROUPS_SHORT = 4_320, 360
+#: configurations with random damage that a reload is asked to take over
+MUTATED_CONFIGURATIONS = 1_000
