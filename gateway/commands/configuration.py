@@ -4,10 +4,12 @@ import argparse
 import importlib.util
 import os
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.control import socket_path
 from gateway.influx_rules import INFLUX_MISSING
 from gateway.listen import ZEROCONF_MISSING, no_zone
 from gateway.settings import Known, Settings, load
@@ -38,6 +40,18 @@ def place(named: Path | None) -> Path:
 def user_place() -> Path:
     """Name the configuration of this user."""
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "meterd" / "meterd.toml"
+
+
+def control_socket(named: Path | None, config: Path | None) -> Path:
+    """Find the control socket: as named, else as configured, in a file that may have errors elsewhere, or be absent."""
+    if named is not None:
+        return socket_path(named)
+    path = place(config)
+    try:
+        control = tomllib.loads(path.read_text(encoding="utf-8")).get("control", {})
+        return socket_path(path.parent.joinpath(control["socket"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return socket_path()
 
 
 def read(path: Path) -> Settings:

@@ -6,13 +6,12 @@ Exit code 0 when every meter that is switched on delivers and every outlet works
 import argparse
 import json
 import sys
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from gateway.commands import configuration
-from gateway.control import DEFAULT, ControlError, ask, socket_path
+from gateway.control import ControlError, ask
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the state of meters and outlets."""
     try:
-        answer = ask(socket_path(args.socket or _configured(configuration.place(args.config))), "status")
+        answer = ask(configuration.control_socket(args.socket, args.config), "status")
     except ControlError as error:
         if args.json:
             print(json.dumps({"error": str(error)}))
@@ -60,6 +59,7 @@ def lines(answer: Mapping[str, Any]) -> Iterator[str]:
     yield _mqtt_line(answer["mqtt"])
     yield from (f"{output['name']}: {output['text']}" for output in answer.get("outputs", ()))
     yield _journal_line(answer["journal"])
+    yield from _standing(answer.get("configuration", {}), answer.get("tasks", {}))
 
 
 def _counts(meter: Mapping[str, Any]) -> str:
@@ -110,13 +110,14 @@ def _journal_line(journal: Mapping[str, Any]) -> str:
     return f"journal  {journal['path']}: {journal['stored']} readings stored, {journal['queued']} wait"
 
 
-def _configured(path: Path) -> str | Path:
-    """Read the place of the socket from a configuration that may have errors elsewhere, or not be readable at all."""
-    try:
-        control = tomllib.loads(path.read_text(encoding="utf-8")).get("control", {})
-        return path.parent.joinpath(control["socket"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return DEFAULT
+def _standing(configuration: Mapping[str, Any], tasks: Mapping[str, Any]) -> Iterator[str]:
+    """Say what is wrong with the file on disk, and what hangs; nothing when all is well."""
+    for problem in configuration.get("refused", ()):
+        yield f"config   refused at the last reload, what ran before runs on: {problem}"
+    for table in configuration.get("restart_needed", ()):
+        yield f"config   [{table}] on disk takes effect at the next start"
+    for name in tasks.get("late", ()):
+        yield f"tasks    {name} gives no sign of life"
 
 
 def _duration(seconds: float) -> str:
