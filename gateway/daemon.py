@@ -76,7 +76,7 @@ class Daemon:
         self._former: dict[str, Meter] = {}
         self.outlets = Outlets(
             settings,
-            lambda: {m.name: m.counters.as_dict() for m in self._all()},
+            lambda: {m.name: m.counters_to_keep() for m in self._all()},
             lambda: {m.name: m.trust.export() for m in self._all()},
             lambda: {m.name: m.sub_meters.export() for m in self._all()},
             series=lambda: {m.name: kept for m in self._all() if (kept := m.plausibility.export())},

@@ -212,7 +212,8 @@ class Outlets:
             if self._ledger
             else {"path": str(self._settings.ledger_path), "state": "off", "trouble": self._ledger_trouble}
         )
-        return {"mqtt": mqtt, "outputs": outputs, "journal": journal, "ledger": ledger}
+        conservation = self._journal.conservation() if self._journal else None
+        return {"mqtt": mqtt, "outputs": outputs, "journal": journal, "ledger": ledger, "conservation": conservation}
 
     def describe(self) -> str:
         """Name the outlets, for the log."""

@@ -59,6 +59,7 @@ def lines(answer: Mapping[str, Any]) -> Iterator[str]:
     yield _mqtt_line(answer["mqtt"])
     yield from (f"{output['name']}: {output['text']}" for output in answer.get("outputs", ()))
     yield _journal_line(answer["journal"])
+    yield from _missing(answer.get("conservation"))
     yield from _standing(answer.get("configuration", {}), answer.get("tasks", {}))
 
 
@@ -108,6 +109,21 @@ def _journal_line(journal: Mapping[str, Any]) -> str:
     if not _journal_works(journal):
         return f"journal  does not store: {journal['trouble']}"
     return f"journal  {journal['path']}: {journal['stored']} readings stored, {journal['queued']} wait"
+
+
+def _missing(conservation: Mapping[str, Any] | None) -> Iterator[str]:
+    """Say what did not reach the journal or a sink, and where it went; nothing when all is well."""
+    if conservation is None:
+        return
+    for meter, terms in conservation["meters"].items():
+        if not terms["holds"]:
+            yield f"account  {meter}: {terms['received']} received do not add up; please report this"
+        if terms["quarantined"] or terms["lost"]:
+            yield f"account  {meter}: {terms['quarantined']} readings in quarantine, {terms['lost']} lost"
+    for sink, meters in conservation["sinks"].items():
+        dead, evicted = (sum(terms[name] for terms in meters.values()) for name in ("dead_letter", "evicted"))
+        if dead or evicted:
+            yield f"account  {sink}: {dead} readings refused for good, {evicted} gave way before they were delivered"
 
 
 def _standing(configuration: Mapping[str, Any], tasks: Mapping[str, Any]) -> Iterator[str]:

@@ -229,8 +229,14 @@ class Journal:
         with state.cursors.lock:
             held, lost = self._queue.held(), self._queue.lost.copy()
             names = sorted({*state.tallies, *counters, *held, *lost})
-            counted = {name: counters.get(name, state.counters.get(name, NONE)) for name in names}
-            meters = {name: _balance(state.tally(name), counted[name], held[name], lost[name]) for name in names}
+            counted: dict[str, Mapping[str, int]] = {
+                name: counters.get(name, state.counters.get(name, NONE)) for name in names
+            }
+            waiting = {name: values.get("waiting", 0) for name, values in counters.items()}
+            meters = {
+                name: _balance(state.tally(name), counted[name], waiting.get(name, 0), held[name], lost[name])
+                for name in names
+            }
             sinks = {sink: standing(state, sink) for sink in sorted(state.cursors.by_sink)}
         return {
             "holds": all(meter["holds"] for meter in meters.values())
@@ -298,15 +304,16 @@ class Journal:
         return result
 
 
-def _balance(tally: Tally, counters: Mapping[str, int], held: int, lost: int) -> dict[str, Any]:
+def _balance(tally: Tally, counters: Mapping[str, int], waiting: int, held: int, lost: int) -> dict[str, Any]:
+    """One meter; `waiting` readings are in the daemon's memory, and not among those that the counters call received."""
     terms = {
         "stored": tally.stored,
         "quarantined": tally.quarantined,
         "rejected": counters.get("rejected", 0),
-        "held": held,
+        "held": held + waiting,
         "lost": lost,
     }
-    received = counters.get("received", 0) + tally.recovered
+    received = counters.get("received", 0) + waiting + tally.recovered
     return {"received": received, **terms, "holds": received == sum(terms.values())}
 
 
