@@ -450,7 +450,7 @@ class Meter:
             self._give_up(self._held.popleft())
 
     def counters_to_keep(self) -> dict[str, int]:
-        """What a restart goes on from: readings that wait for a time are in memory only, and not received until then."""
+        """What a restart goes on from: readings that wait for a time are in memory only, so not received until then."""
         waiting = len(self._held)
         values = self.counters.as_dict()
         return values | {"received": values["received"] - waiting, "waiting": waiting}
