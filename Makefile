@@ -8,7 +8,7 @@ BIN := $(ENV)/bin
 MAKE_ENV = python="$$(tools/find-python $(PYTHON))" && "$$python" tools/env.py
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test bench powercut consumers lint types imports counts meters pictures lock clean
+.PHONY: help env demo test bench chaos soak powercut consumers lint types imports counts meters pictures lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,14 @@ powercut: env ## 200 kills and 200 power cuts of the stores, and what a day writ
 consumers: env ## the lines of docs/consumers in Node-RED, ioBroker's client, Home Assistant's dsmr_reader; SECONDS=900 bounds it
 	@$(BIN)/python tools/servers.py
 	@$(BIN)/python tests/consumers/consumers.py $(if $(SECONDS),--seconds $(SECONDS))
+
+chaos: env ## the daemon among faults, judged by an oracle (docs/chaos.md); SECONDS=600 bounds it, SEED= has a run again
+	@$(BIN)/python tools/servers.py
+	@$(BIN)/python -m tests.chaos.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
+
+soak: env ## 30 simulated days as fast as the daemon takes them (docs/chaos.md); SECONDS=900 bounds it
+	@$(BIN)/python tools/servers.py
+	@$(BIN)/python -m tests.soak.soak $(if $(SECONDS),--seconds $(SECONDS))
 
 env: ## the environment of the tests, in .venv, from requirements/dev.txt
 	@$(MAKE_ENV) $(ENV) requirements/dev.txt

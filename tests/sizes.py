@@ -26,6 +26,8 @@ CHAOS_FAULTS, CHAOS_KINDS, CHAOS_KILLS = 150, 20, 20
 SCHEDULES = 20
 #: days of a soak, and telegrams in each
 SOAK_DAYS, SOAK_TELEGRAMS = 30, 8_640
+#: days of the soak of `make test`
+SOAK_SHORT_DAYS = 0.3
 #: telegrams of random histories of registers, over all seeds together
 HISTORIES = 10_000
 #: readings with hostile registers as line protocol, and registers of each: 100,000 lines together
