@@ -312,7 +312,8 @@ class Outlets:
         return self._running.sinks
 
     def _create(self, settings: Settings) -> dict[str, Sink]:
-        return registry.create(settings, self._salt, self._outbox, lasting=self._journal is not None)
+        known = self._journal.known() if self._journal else {}
+        return registry.create(settings, self._salt, self._outbox, lasting=self._journal is not None, former=known)
 
 
 def _series(meter: Meter, salt: bytes, saved: bytes | None) -> Plausibility:

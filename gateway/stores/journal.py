@@ -167,6 +167,10 @@ class Journal:
         """What was known of a meter's sub-meters with its last readings before this start; None for a new meter."""
         return self._state.kept.get(("sub_meter", meter))
 
+    def known(self) -> dict[str, bytes | None]:
+        """Every meter that was ever configured with this journal, with what `sub_meters` gives of it."""
+        return {meter: self.sub_meters(meter) for meter in sorted({*self._state.tallies, *self._state.reserved})}
+
     def series(self, meter: str) -> bytes | None:
         """What the registers of a meter went on from before this start; None for a new meter."""
         return self._state.kept.get(("series", meter))

@@ -155,3 +155,55 @@ def ask(gate) -> dict:
     command = [sys.executable, "-m", "gateway.cli", "status", "-c", str(gate.config), "--json"]
     done = subprocess.run(command, check=False, capture_output=True, timeout=60)
     return json.loads(done.stdout) if done.stdout else {"meters": [], "mqtt": {"history": {"pending": None}}}
+
+
+def test_a_meter_that_is_configured_no_more_is_taken_back(broker, cable, daemon, collect, until) -> None:
+    """What the broker keeps of it after a kill -9, at the next start; what others keep there stays."""
+    mosquitto = broker()
+    wires = {name: cable(name) for name in ("main", "heat")}
+    ports = {name: str(wire.link) for name, wire in wires.items()}
+    mqtt = f'host = "127.0.0.1"\nport = {mosquitto.port}\nretain_energy = true\n'
+    gate = daemon(ports, mqtt, profile="nl-dsmr5")
+    other = paho.Client(CallbackAPIVersion.VERSION2, protocol=FIVE)
+    other.connect("127.0.0.1", mosquitto.port)
+    other.loop_start()
+    other.publish("meterd/heat2/availability", b"online", 1, retain=True).wait_for_publish(30)
+    other.disconnect()
+    other.loop_stop()
+    gate.start()
+    until(lambda: all(wire.is_read for wire in wires.values()), "the ports to be read")
+    wires["heat"].send(telegram(1), paced=False)
+    wires["main"].send(telegram(1), paced=False)
+    until(lambda: {"heat", "main"} <= announced(mosquitto.port), "both to be announced")
+    gate.stop(signal.SIGKILL)
+    before = retained(mosquitto.port)
+    assert {"meterd/heat/availability", "meterd/heat/state", "meterd/heat/a_import_wh"} <= before.keys()
+
+    daemon({"main": ports["main"]}, mqtt, profile="nl-dsmr5").start()
+    until(lambda: "heat" not in announced(mosquitto.port), "the announcement to be taken back")
+    until(lambda: not [topic for topic in retained(mosquitto.port) if "/heat/" in topic], "its topics to be taken back")
+    after = retained(mosquitto.port)
+    assert {"meterd/main/availability", "meterd/heat2/availability"} <= after.keys()
+    assert "main" in announced(mosquitto.port)
+
+
+def retained(port: int) -> dict[str, bytes]:
+    """What a broker keeps."""
+    found: dict[str, bytes] = {}
+    ready = threading.Event()
+    client = paho.Client(CallbackAPIVersion.VERSION2, protocol=FIVE)
+    client.on_connect = lambda *_: client.subscribe([("meterd/#", 1), ("homeassistant/#", 1), ("caught/up", 1)])
+    client.on_subscribe = lambda *_: client.publish("caught/up", b"", 1)
+    client.on_message = lambda _c, _u, m: ready.set() if m.topic == "caught/up" else found.update({m.topic: m.payload})
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    assert ready.wait(30)
+    client.disconnect()
+    client.loop_stop()
+    return {topic: payload for topic, payload in found.items() if payload}
+
+
+def announced(port: int) -> set[str]:
+    """Meters that Home Assistant would find."""
+    texts = [payload.decode() for topic, payload in retained(port).items() if topic.startswith("homeassistant/")]
+    return {name for name in ("main", "heat") if any(f"meterd/{name}/" in text for text in texts)}
