@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from decoders.decoder import Decoder
     from decoders.profile import Profile
 
+    from gateway.metrics_page import MetricsPage
 #: the longest sleep between two looks at all lines (s)
 TICK_S = 1.0
 #: state topics are refreshed at least this often (s)
@@ -70,6 +71,7 @@ class Daemon:
         self._ready = asyncio.Event()
         self._control: ControlServer | None = None
         self._tasks: defaultdict[str, list[asyncio.Task[None]]] = defaultdict(list)
+        self._metrics: MetricsPage | None = None
         self._beats = Beats()
         self.meters = {meter.name: self._meter(meter, self._loaded) for meter in settings.meter}
         #: meters that were taken out of the configuration while running: what they had is kept
@@ -102,6 +104,9 @@ class Daemon:
             self._begin_watching(meter)
         own = [asyncio.create_task(self._keep_alive()), asyncio.create_task(self._obey_signals())]
         # What was made so far lives as long as the daemon: the collector need not walk through it between two readings.
+        self._metrics = self._make_metrics()
+        if self._metrics:
+            own.append(asyncio.create_task(self._keep_metrics(self._metrics)))
         gc.freeze()
         log.event("started", version=__version__, meters=",".join(self.meters), outlets=self.outlets.describe())
         sd_notify.notify(READY="1")
@@ -139,6 +144,7 @@ class Daemon:
             "configuration": self._standing.as_dict(),
             "tasks": self._beats.as_dict(),
         }
+            "metrics": self._metrics.status() if self._metrics else None,
 
     def make_decoder(self, settings: MeterSettings) -> "Decoder":
         """Make the decoder of a meter."""
@@ -323,6 +329,25 @@ class Daemon:
         return server
 
     async def _keep_watch(self, meter: Meter) -> None:
+    def _make_metrics(self) -> "MetricsPage | None":
+        settings = self._loaded.settings.metrics
+        if settings is None:
+            return None
+        from gateway.metrics_page import MetricsPage
+
+        try:
+            return MetricsPage(settings, self.status)
+        except ImportError:
+            log.event("output_trouble", output="metrics", reason=PROMETHEUS_MISSING)
+            return None
+
+    async def _keep_metrics(self, page: "MetricsPage") -> None:
+        def told(error: BaseException, pause: float) -> None:
+            log.event("sink_ended", sink="metrics", error=where(error), again_in_s=pause)
+
+        live_as(self._beats.part("metrics"))
+        await keep(page.run, told, ends=False)
+
         """Watch a line, whatever happens: when the look itself fails, the line counts as silent and is looked at again.
 
         Otherwise an error here would leave the meter `online` for ever.

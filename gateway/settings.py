@@ -22,6 +22,7 @@ __all__ = [
     "LedgerSettings",
     "LogSettings",
     "MeterSettings",
+    "MetricsSettings",
     "MqttSettings",
     "Settings",
     "SettingsError",
@@ -229,6 +230,17 @@ class LedgerSettings(Strict, frozen=True):
 
 class LogSettings(Strict, frozen=True):
     """`[log]`: what goes to stderr."""
+class MetricsSettings(Strict, frozen=True):
+    """`[metrics]`: the page that Prometheus asks for."""
+
+    listen: str = listen.METRICS
+    #: an address that other machines reach may be taken
+    remote: bool = False
+    max_clients: Annotated[int, Meta(ge=1, le=100)] = 8
+    #: names under which clients know this machine, beside its addresses and local names
+    hosts: tuple[str, ...] = ()
+
+
 
     format: Literal["logfmt", "json"] = "logfmt"
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -249,6 +261,7 @@ class Settings(Strict, frozen=True):
     ledger: LedgerSettings = LedgerSettings()
     log: LogSettings = LogSettings()
     control: ControlSettings = ControlSettings()
+    metrics: MetricsSettings | None = None
     compat: tuple[CompatSettings, ...] = ()
     virtual_p1: tuple[VirtualP1Settings, ...] = ()
     homewizard: tuple[HomeWizardSettings, ...] = ()
@@ -276,6 +289,7 @@ TABLES: dict[str, type[Strict]] = {
     "ledger": LedgerSettings,
     "log": LogSettings,
     "control": ControlSettings,
+    "metrics": MetricsSettings,
     "influx": InfluxSettings,
 }
 #: lists of tables whose outputs listen
@@ -313,7 +327,9 @@ def load(path: Path, known: Known = Known()) -> Settings:  # noqa: B008  # an em
     names = [values["name"] for values in meters.values() if "name" in values]
     compat_rules.check(compat, names, tables.get("mqtt"), problems)
     listening = {name: _list(raw.get(name, []), name, struct, problems) for name, struct in LISTENING.items()}
-    output_rules.check({where: one for many in listening.values() for where, one in many.items()}, meters, problems)
+    outputs = {where: one for many in listening.values() for where, one in many.items()}
+    taken = output_rules.check(outputs, meters, problems)
+    output_rules.check_metrics(tables.get("metrics"), taken, problems)
     problems.check()
     return Settings(
         meter=tuple(MeterSettings(**values) for values in meters.values()),

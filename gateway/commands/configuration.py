@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gateway.control import socket_path
 from gateway.influx_rules import INFLUX_MISSING
-from gateway.listen import ZEROCONF_MISSING, no_zone
+from gateway.listen import PROMETHEUS_MISSING, ZEROCONF_MISSING, no_zone
 from gateway.settings import Known, Settings, load
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ def named_profiles(settings: Settings) -> "tuple[dict[str, Profile], list[str]]"
 def output_problems(settings: Settings, profiles: "Mapping[str, Profile]") -> Iterator[str]:
     """Say what keeps an output from ever working: a zone that nobody knows, a library that is not there."""
     meters = {meter.name: meter for meter in settings.meter}
+    if settings.metrics and importlib.util.find_spec("prometheus_client") is None:
+        yield f"[metrics]: {PROMETHEUS_MISSING}"
     if settings.influx and settings.influx.version == "v2" and importlib.util.find_spec("influxdb_client") is None:
         yield f"[influx] version: {INFLUX_MISSING}"
     for table in ("virtual_p1", "homewizard"):
