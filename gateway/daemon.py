@@ -24,6 +24,7 @@ from gateway.control import Command, ControlServer, socket_path
 from gateway.host_clock import HostClock
 from gateway.item_p import ItemP, utc
 from gateway.line_watch import LineWatch
+from gateway.listen import PROMETHEUS_MISSING
 from gateway.meter import INTERVAL_S, Meter
 from gateway.outlets import Outlets
 from gateway.reload import Loaded, Plan, Standing, plan
@@ -36,8 +37,8 @@ from gateway.watchdog import Watchdog
 if TYPE_CHECKING:
     from decoders.decoder import Decoder
     from decoders.profile import Profile
-
     from gateway.metrics_page import MetricsPage
+
 #: the longest sleep between two looks at all lines (s)
 TICK_S = 1.0
 #: state topics are refreshed at least this often (s)
@@ -70,8 +71,8 @@ class Daemon:
         self._stop = asyncio.Event()
         self._ready = asyncio.Event()
         self._control: ControlServer | None = None
-        self._tasks: defaultdict[str, list[asyncio.Task[None]]] = defaultdict(list)
         self._metrics: MetricsPage | None = None
+        self._tasks: defaultdict[str, list[asyncio.Task[None]]] = defaultdict(list)
         self._beats = Beats()
         self.meters = {meter.name: self._meter(meter, self._loaded) for meter in settings.meter}
         #: meters that were taken out of the configuration while running: what they had is kept
@@ -103,10 +104,10 @@ class Daemon:
         for meter in self.meters.values():
             self._begin_watching(meter)
         own = [asyncio.create_task(self._keep_alive()), asyncio.create_task(self._obey_signals())]
-        # What was made so far lives as long as the daemon: the collector need not walk through it between two readings.
         self._metrics = self._make_metrics()
         if self._metrics:
             own.append(asyncio.create_task(self._keep_metrics(self._metrics)))
+        # What was made so far lives as long as the daemon: the collector need not walk through it between two readings.
         gc.freeze()
         log.event("started", version=__version__, meters=",".join(self.meters), outlets=self.outlets.describe())
         sd_notify.notify(READY="1")
@@ -143,8 +144,8 @@ class Daemon:
             **self.outlets.status(),
             "configuration": self._standing.as_dict(),
             "tasks": self._beats.as_dict(),
-        }
             "metrics": self._metrics.status() if self._metrics else None,
+        }
 
     def make_decoder(self, settings: MeterSettings) -> "Decoder":
         """Make the decoder of a meter."""
@@ -328,7 +329,6 @@ class Daemon:
             return None
         return server
 
-    async def _keep_watch(self, meter: Meter) -> None:
     def _make_metrics(self) -> "MetricsPage | None":
         settings = self._loaded.settings.metrics
         if settings is None:
@@ -348,6 +348,7 @@ class Daemon:
         live_as(self._beats.part("metrics"))
         await keep(page.run, told, ends=False)
 
+    async def _keep_watch(self, meter: Meter) -> None:
         """Watch a line, whatever happens: when the look itself fails, the line counts as silent and is looked at again.
 
         Otherwise an error here would leave the meter `online` for ever.
