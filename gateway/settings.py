@@ -33,6 +33,8 @@ __all__ = [
 LEDGER = "ledger.db"
 Name = Annotated[str, Meta(pattern=r"\A[a-z0-9_-]{1,32}\Z", description="1 to 32 of a-z, 0-9, _ and -")]
 Positive = Annotated[int, Meta(ge=1)]
+#: 3 x 25 A at 230 V, the usual connection of a home, and half as much again: 3 x 37.5 A (gateway.setup.limit)
+MAX_POWER_W = 25_875
 
 
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -52,8 +54,8 @@ class MeterSettings(Strict, frozen=True):
     timezone: str | None = None
     min_auth: Literal["verified", "unverified", "plain"] | None = None
     max_clock_offset_s: Annotated[int, Meta(ge=1, le=86_400)] = 3_600
-    #: what the connection carries in W, three phases of 37.5 A at 230 V unless said; 0: no limit
-    max_power_w: Annotated[int, Meta(ge=0, le=100_000_000)] = 25_875
+    #: what the connection carries in W; 0: no limit
+    max_power_w: Annotated[int, Meta(ge=0, le=100_000_000)] = MAX_POWER_W
     #: seconds between telegrams; the profile's where absent
     interval_s: Annotated[int, Meta(ge=1, le=3_600)] | None = None
     #: files of the encryption key (and, behind it, the authentication key) and of the authentication key
@@ -228,8 +230,6 @@ class LedgerSettings(Strict, frozen=True):
     path: str | None = None
 
 
-class LogSettings(Strict, frozen=True):
-    """`[log]`: what goes to stderr."""
 class MetricsSettings(Strict, frozen=True):
     """`[metrics]`: the page that Prometheus asks for."""
 
@@ -241,6 +241,8 @@ class MetricsSettings(Strict, frozen=True):
     hosts: tuple[str, ...] = ()
 
 
+class LogSettings(Strict, frozen=True):
+    """`[log]`: what goes to stderr."""
 
     format: Literal["logfmt", "json"] = "logfmt"
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -259,9 +261,9 @@ class Settings(Strict, frozen=True):
     mqtt: MqttSettings | None = None
     journal: JournalSettings = JournalSettings()
     ledger: LedgerSettings = LedgerSettings()
+    metrics: MetricsSettings | None = None
     log: LogSettings = LogSettings()
     control: ControlSettings = ControlSettings()
-    metrics: MetricsSettings | None = None
     compat: tuple[CompatSettings, ...] = ()
     virtual_p1: tuple[VirtualP1Settings, ...] = ()
     homewizard: tuple[HomeWizardSettings, ...] = ()
@@ -287,9 +289,9 @@ TABLES: dict[str, type[Strict]] = {
     "mqtt": MqttSettings,
     "journal": JournalSettings,
     "ledger": LedgerSettings,
+    "metrics": MetricsSettings,
     "log": LogSettings,
     "control": ControlSettings,
-    "metrics": MetricsSettings,
     "influx": InfluxSettings,
 }
 #: lists of tables whose outputs listen
