@@ -18,13 +18,19 @@ def qos(packet: bytes) -> int:
     return packet[0] >> 1 & 3
 
 
-def topic(packet: bytes) -> str:
-    """Topic of a PUBLISH."""
-    start = 1
-    while packet[start] & 0x80:
+def message_id(packet: bytes) -> int:
+    """Message id of a PUBLISH with QoS 1, or of a PUBACK."""
+    start = 2
+    while packet[start - 1] & 0x80:
         start += 1
-    size = int.from_bytes(packet[start + 1 : start + 3])
-    return packet[start + 3 : start + 3 + size].decode()
+    if kind(packet) == PUBLISH:
+        start += 2 + int.from_bytes(packet[start : start + 2])
+    return int.from_bytes(packet[start : start + 2])
+
+
+def refusal(packet: bytes, code: int) -> bytes:
+    """Make a PUBACK of MQTT 5 say this reason code."""
+    return bytes((packet[0], 3)) + message_id(packet).to_bytes(2) + bytes((code,))
 
 
 async def packets(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
@@ -39,7 +45,10 @@ async def packets(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
 
 
 class Proxy:
-    """Hands on every packet for which `up` (to the broker) or `down` (to the client) does not say False."""
+    """Hands on every packet for which `up` (to the broker) or `down` (to the client) does not say False.
+
+    Where one of them gives octets, those are handed on instead.
+    """
 
     def __init__(
         self, port: int, *, up: Callable[[bytes], object] = bool, down: Callable[[bytes], object] = bool
@@ -94,8 +103,8 @@ class Proxy:
 
     async def _hand_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, judge) -> None:
         async for packet in packets(reader):
-            if judge(packet) is not False:
-                writer.write(packet)
+            if (said := judge(packet)) is not False:
+                writer.write(said if isinstance(said, bytes) else packet)
         writer.close()
 
 

@@ -6,6 +6,7 @@ import json
 import logging
 import random
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -302,6 +303,30 @@ def test_few_are_under_way_at_once(start_broker, subscribe, gateway, running, un
     assert 2 <= most <= allowed
 
 
+def test_few_are_under_way_on_a_slow_line(broker, subscribe, gateway, running, until) -> None:
+    """At 8 kB/s a live reading must not wait behind many late ones: fewer are sent once acknowledgements queue up."""
+    seen = subscribe(broker.port)
+
+    def up(packet: bytes) -> None:
+        time.sleep(len(packet) / 8_000)
+
+    with mqtt_proxy.proxy(broker.port, up=up) as between:
+        gate = gateway(between.port)
+        gate.keep(200)
+        gate.commit()
+        most = 0
+
+        async def main() -> None:
+            nonlocal most
+            async with running(gate.sink):
+                while len(late(seen)) < 60:
+                    most = max(most, history(gate)["in_flight"])
+                    await asyncio.sleep(0.01)
+
+        asyncio.run(main())
+    assert 2 <= most <= 10
+
+
 def test_a_reading_that_the_broker_never_read_comes_late(broker, subscribe, gateway, running, until) -> None:
     """A socket takes what nobody reads: PUBLISH packets vanish on the way, then the connection breaks."""
     swallows = False
@@ -416,6 +441,77 @@ def test_a_reading_that_the_broker_finds_too_large_is_a_dead_letter_and_holds_no
     assert gate.terms == (20, 0, 0, 1)
     assert seqs(late(seen)) == wanted
     assert "packet" in gate.sink.status()["last_error"].lower()
+
+
+@pytest.mark.parametrize("code", [0x80, 0x97, 0x99])
+def test_one_that_is_refused_while_others_are_taken(broker, subscribe, gateway, running, until, code: int) -> None:
+    """It becomes a dead letter with the reason, and holds up no other."""
+    seen, refused = subscribe(broker.port), set()
+
+    def up(packet: bytes) -> None:
+        if mqtt_proxy.kind(packet) == mqtt_proxy.PUBLISH and b'"seq":7,' in packet and b'"backfill"' in packet:
+            refused.add(mqtt_proxy.message_id(packet))
+
+    def down(packet: bytes) -> bytes | None:
+        if mqtt_proxy.kind(packet) != mqtt_proxy.PUBACK or mqtt_proxy.message_id(packet) not in refused:
+            return None
+        refused.remove(mqtt_proxy.message_id(packet))
+        return mqtt_proxy.refusal(packet, code)
+
+    with mqtt_proxy.proxy(broker.port, up=up, down=down) as between:
+        gate = gateway(between.port)
+        wanted = gate.keep(40)
+        gate.commit()
+
+        async def main() -> None:
+            async with running(gate.sink):
+                await until(settled(gate))
+                assert f"0x{code:02X}" in gate.sink.status()["last_error"]
+                assert gate.sink.status()["trouble"] is None
+                assert between.connections == 1
+
+        asyncio.run(main())
+    seen.catch_up()
+    assert gate.terms == (39, 0, 0, 1)
+    assert set(seqs(late(seen))) == set(wanted)
+
+
+def test_a_quota_that_holds_for_all_makes_no_dead_letters(broker, subscribe, gateway, running, until) -> None:
+    """Everything is refused, live topics go on, nothing is given up; when there is room again, all comes in order."""
+    full, late_ids = True, set()
+
+    def up(packet: bytes) -> bool:
+        is_late = mqtt_proxy.kind(packet) == mqtt_proxy.PUBLISH and b'"backfill":true' in packet
+        if is_late:
+            late_ids.add(mqtt_proxy.message_id(packet))
+        return True
+
+    def down(packet: bytes) -> bytes | None:
+        is_late = mqtt_proxy.kind(packet) == mqtt_proxy.PUBACK and mqtt_proxy.message_id(packet) in late_ids
+        return mqtt_proxy.refusal(packet, 0x97) if is_late and full else None
+
+    seen = subscribe(broker.port)
+    with mqtt_proxy.proxy(broker.port, up=up, down=down) as between:
+        gate = gateway(between.port)
+        wanted = gate.keep(30)
+        gate.commit()
+
+        async def main() -> None:
+            nonlocal full
+            async with running(gate.sink):
+                await until(lambda: len(late_ids) > 8)
+                assert gate.terms == (0, 30, 0, 0)
+                assert "0x97" in gate.sink.status()["trouble"]
+                (fresh,) = gate.take()
+                await until(lambda: fresh in live(seen))
+                full = False
+                await until(lambda: gate.terms[0] >= 30)
+                assert gate.sink.status()["trouble"] is None
+
+        asyncio.run(main())
+    seen.catch_up()
+    assert gate.terms[3] == 0
+    assert seqs(late(seen)) == wanted
 
 
 @pytest.mark.parametrize(("backfill", "comes"), [(True, False), ("all", True)])
