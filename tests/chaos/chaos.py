@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from secrets import randbelow
 from typing import Any
@@ -24,10 +25,10 @@ PAGE = ROOT / "docs" / "measured" / "chaos.md"
 SETTLED_S = 60.0
 
 
-def run(folder: Path, seed: int, seconds: float) -> Counter[str]:
+def run(folder: Path, seed: int, seconds: float, only: Collection[str] = (), defect: str | None = None) -> Counter[str]:
     """Have a run in a folder, and leave its evidence there; gives the faults that were made, by kind."""
-    planned = schedule.plan(seed, seconds)
-    plant = Plant(folder, seed)
+    planned = schedule.plan(seed, seconds, only)
+    plant = Plant(folder, seed, defect)
     made: Counter[str] = Counter()
     try:
         plant.start()
@@ -96,17 +97,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=600.0, help="how long faults are made (600)")
     parser.add_argument("--seed", type=int, help="have the run of this seed again")
+    parser.add_argument("--only", type=lambda text: text.split(","), default=[], help="these kinds of fault, by comma")
+    parser.add_argument("--defect", help="plant a defect into the daemon (defects.py)")
     parser.add_argument("--keep", type=Path, help="keep the evidence in this new folder")
     parser.add_argument("--out", type=Path, default=PAGE, help="the page to write")
     args = parser.parse_args()
     seed = randbelow(1_000_000) if args.seed is None else args.seed
-    print(f"seed {seed}: {len(schedule.plan(seed, args.seconds))} faults in {args.seconds:g} s", flush=True)
+    print(f"seed {seed}: {len(schedule.plan(seed, args.seconds, args.only))} faults in {args.seconds:g} s", flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     folder = args.keep or Path(tempfile.mkdtemp(prefix="meterd-chaos-"))
     folder.mkdir(exist_ok=True)
     try:
-        made = run(folder, seed, args.seconds)
+        made = run(folder, seed, args.seconds, args.only, args.defect)
         verdict = judge(folder)
+        (folder / "verdict.json").write_text(json.dumps(verdict))
     finally:
         if not args.keep:
             shutil.rmtree(folder, ignore_errors=True)

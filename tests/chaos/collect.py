@@ -59,7 +59,9 @@ def sinks(status: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Mapp
 
 def is_settled(status: Mapping[str, Any]) -> bool:
     """Nothing is held in RAM, and nothing is pending at any sink."""
-    return status["journal"].get("queued") == 0 and all(not terms["pending"] for _, terms in sinks(status))
+    account = status["conservation"] or {"meters": {}}
+    held = sum(terms["held"] for terms in account["meters"].values())
+    return not held and not status["journal"].get("queued") and all(not terms["pending"] for _, terms in sinks(status))
 
 
 def counts(state: Path) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """A run that never was, without any fault in the daemon: the smallest evidence that the oracle has nothing against."""
 
+import copy
 import json
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
@@ -77,23 +77,43 @@ def seen() -> Evidence:
     return Evidence(
         truth=truth, live=live, late=late, messages=[], journal=sorted(journal, key=lambda row: row["t_rx"]),
         points={"influxdb": points, "victoria-metrics": {}}, status=_status(journal), samples=_samples(journal),
-        timeline=_timeline(), http=[], counts=_counts(journal), retained=["meterd/status"], metrics="",
+        timeline=_timeline(), http=[], counts=_counts(journal), retained=["meterd/status"],
+        metrics=_metrics(journal),
     )  # fmt: skip
 
 
+def _stored(journal: list[Row]) -> dict[str, int]:
+    return {meter: sum(row["meter"] == meter for row in journal) for meter in STEP}
+
+
 def _status(journal: list[Row]) -> Row:
-    stored = {meter: sum(row["meter"] == meter for row in journal) for meter in STEP}
-    sink: Row = {
-        "meters": {m: {"delivered": n, "pending": 0, "evicted": 0, "dead_letter": 0} for m, n in stored.items()}
+    stored = _stored(journal)
+    terms = {name: {"delivered": n, "pending": 0, "evicted": 0, "dead_letter": 0} for name, n in stored.items()}
+    sink = {"meters": terms, "delivered": sum(stored.values()), "pending": 0, "evicted": 0, "dead_letter": 0}
+    counters = {name: {"stored": n, "quarantined": 1, "journal_evicted": 0} for name, n in stored.items()}
+    account = {
+        name: {"received": n + 3, "stored": n, "quarantined": 1, "rejected": 2, "held": 0, "lost": 0}
+        for name, n in stored.items()
     }
-    sink |= {"delivered": sum(stored.values()), "pending": 0, "evicted": 0, "dead_letter": 0}
-    counters = [
-        {"meter": meter, "counters": {"received": n + 3, "rejected": 2, "quarantined": 1, "stored": n, "held": 0,
-                                      "journal_lost": 0, "journal_evicted": 0}}
-        for meter, n in stored.items()
-    ]  # fmt: skip
-    mqtt: dict[str, Any] = json.loads(json.dumps(sink))
-    return {"meters": counters, "mqtt": mqtt, "influx": json.loads(json.dumps(sink)), "journal": {"queued": 0}}
+    status: Row = {
+        "meters": [{"meter": name, "counters": values} for name, values in counters.items()],
+        "mqtt": {"history": sink}, "outputs": [{"name": "influx", "outbox": sink}], "journal": {"queued": 0},
+        "conservation": {"meters": account, "sinks": {"mqtt": terms, "influx": terms}},
+    }  # fmt: skip
+    return copy.deepcopy(status)
+
+
+def _metrics(journal: list[Row]) -> str:
+    lines = ["# HELP meterd_meter_results_total results of the decoder"]
+    for name, n in _stored(journal).items():
+        values = {
+            "meter_results_total": n + 3, "meter_readings_stored_total": n, "meter_readings_quarantined_total": 1,
+            "meter_results_rejected_total": 2, "meter_readings_held": 0, "meter_readings_lost_total": 0,
+        }  # fmt: skip
+        lines += [f'meterd_{metric}{{meter="{name}"}} {float(value)}' for metric, value in values.items()]
+        for sink in ("mqtt", "influx"):
+            lines.append(f'meterd_sink_readings_delivered_total{{sink="{sink}",meter="{name}"}} {float(n)}')
+    return "\n".join([*lines, ""])
 
 
 def _samples(journal: list[Row]) -> list[Row]:

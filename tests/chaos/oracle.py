@@ -40,6 +40,16 @@ RSS_KIB, FDS, THREADS = 96 * 1024, 128, 40
 DISK = (8 + 5 + 4) << 20
 #: s after the last fault within which every sink has a fresh reading
 FRESH_S = 60.0
+#: where a result of the decoder is; and what Prometheus calls it
+RECEIVED = ("stored", "quarantined", "rejected", "held", "lost")
+METERED = {
+    "results_total": "received",
+    "readings_stored_total": "stored",
+    "readings_quarantined_total": "quarantined",
+    "results_rejected_total": "rejected",
+    "readings_held": "held",
+    "readings_lost_total": "lost",
+}
 #: sentences of one check that are kept
 MOST = 20
 
@@ -236,19 +246,43 @@ def files(seen: Evidence) -> Iterator[str]:
 
 def unbalanced(status: Row) -> Iterator[str]:
     """What does not add up in one status: received by meter, stored by sink and meter."""
-    stored = {}
-    for meter in status["meters"]:
-        counters = meter["counters"]
-        stored[meter["meter"]] = counters["stored"]
-        if "held" not in counters and status["journal"]["queued"]:
-            continue
-        terms = [counters.get(name, 0) for name in ("stored", "quarantined", "rejected", "journal_lost", "held")]
-        if counters["received"] != sum(terms):
-            yield f"{meter['meter']}: {counters['received']} received, but {terms}"
+    account = status["conservation"]
+    if account is None:
+        yield "there is no journal"
+        return
+    for name, terms in account["meters"].items():
+        if terms["received"] != sum(terms[term] for term in RECEIVED):
+            yield f"{name}: {terms}"
+        if terms["lost"]:
+            yield f"{name}: the journal lost {terms['lost']}"
     for name, outbox in sinks(status):
         for meter, terms in outbox["meters"].items():
-            if stored.get(meter, sum(terms[term] for term in TERMS)) != sum(terms[term] for term in TERMS):
-                yield f"{name} {meter}: {stored[meter]} stored, but {terms}"
+            stored = account["meters"][meter]["stored"]
+            if stored != sum(terms[term] for term in TERMS):
+                yield f"{name} {meter}: {stored} stored, but {terms}"
+
+
+def metrics(seen: Evidence) -> Iterator[str]:
+    """What Prometheus is told is what the status says, number by number; the meters were silent by then."""
+    told: dict[tuple[str, str], float] = {}
+    for line in seen.metrics.splitlines():
+        if not line.startswith("#"):
+            name, _, value = line.rpartition(" ")
+            told[name.partition("{")[0], _label(name, "sink") + _label(name, "meter")] = float(value)
+    account = seen.status["conservation"]
+    for meter, terms in account["meters"].items():
+        for name, term in METERED.items():
+            if told.get((f"meterd_meter_{name}", meter)) != terms[term]:
+                yield f"{meter}: {name} is {told.get((f'meterd_meter_{name}', meter))}, {term} is {terms[term]}"
+    for sink, meters in account["sinks"].items():
+        for meter, terms in meters.items():
+            key = "meterd_sink_readings_delivered_total", sink + meter
+            if told.get(key) != terms["delivered"]:
+                yield f"{sink} {meter}: {told.get(key)} delivered in the metrics, {terms['delivered']} in the status"
+
+
+def _label(name: str, label: str) -> str:
+    return name.partition(f'{label}="')[2].partition('"')[0]
 
 
 def liveness(seen: Evidence) -> Iterator[str]:
@@ -297,6 +331,7 @@ CHECKS: dict[str, Check] = {
     "order": order,
     "stale": stale,
     "conservation": conservation,
+    "metrics": metrics,
     "liveness": liveness,
     "resources": resources,
     "secrecy": secrecy,

@@ -54,8 +54,8 @@ class Record:
 class Manager:
     """The daemon as a service: started again when it ends, killed when it gives no sign of life."""
 
-    def __init__(self, folder: Path, config: Path, record: Record) -> None:
-        self._folder, self._config, self._record = folder, config, record
+    def __init__(self, folder: Path, config: Path, record: Record, module: list[str]) -> None:
+        self._folder, self._config, self._record, self._module = folder, config, record, module
         self._wanted = False
         self._stopping = threading.Event()
         self._lock = threading.RLock()
@@ -121,7 +121,7 @@ class Manager:
         }  # fmt: skip
         environment.pop("WATCHDOG_PID", None)
         with (self._folder / "daemon.log").open("ab") as log:
-            command = [sys.executable, "-m", "gateway.cli", "run", "-c", str(self._config)]
+            command = [sys.executable, "-m", *self._module, "run", "-c", str(self._config)]
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
         self._record(event="daemon", what="start", pid=self.process.pid)
 
@@ -200,8 +200,9 @@ class Meters:
 class Plant:
     """Everything, from `start` to `close`."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.folder, self.seed = folder, seed
+    def __init__(self, folder: Path, seed: int, defect: str | None = None) -> None:
+        """`defect` is planted into the daemon (tests.chaos.defects)."""
+        self.folder, self.seed, self.defect = folder, seed, defect
         self.secrets = folder / "secrets"
         self.state = folder / "state"
         self.config = folder / "config" / "meterd.toml"
@@ -239,7 +240,8 @@ class Plant:
         self.meters = Meters(self.folder, self.secrets / "keys", self.seed)
         until(lambda: all((self.folder / f"port-{name}").exists() for name, *_ in METERS), "the meters")
         self.write_config()
-        self.manager = Manager(self.folder, self.config, self.record)
+        module = ["tests.chaos.defects", self.defect] if self.defect else ["gateway.cli"]
+        self.manager = Manager(self.folder, self.config, self.record, module)
         self.manager.start()
         until(self.manager.ready.is_set, "the daemon")
         self._sampler.start()
@@ -315,9 +317,8 @@ class Plant:
             f'[influx]\nurl = "http://127.0.0.1:{self.influx_proxy.port}"\nversion = "v1"\ndatabase = "{DATABASE}"\n'
             f'username = "meterd"\npassword_file = "{self.secrets}/influx"\n'
         )
-        from gateway.settings import Settings
 
-        metrics = f'[metrics]\nlisten = "127.0.0.1:{self.metrics}"\n' if hasattr(Settings, "metrics") else ""
+        metrics = f'[metrics]\nlisten = "127.0.0.1:{self.metrics}"\n'
         rest = f'[control]\nsocket = "{self.control}"\n[log]\nlevel = "{level}"\n'
         return "\n".join([*tables, mqtt, stores, outputs, influx, metrics, rest])
 

@@ -130,13 +130,25 @@ def power_retained(seen: Evidence) -> None:
 
 
 def counter_off_by_one(seen: Evidence) -> None:
-    seen.status["meters"][0]["counters"]["received"] += 1
+    seen.status["conservation"]["meters"]["p1"]["received"] += 1
+
+
+def counter_off_by_one_for_a_moment(seen: Evidence) -> None:
+    looks = [row for row in seen.samples if row.get("status")]
+    looks[len(looks) // 2]["status"]["conservation"]["meters"]["p1"]["held"] += 1
+
+
+def metric_off_by_one(seen: Evidence) -> None:
+    before = seen.metrics
+    name = 'meterd_meter_readings_stored_total{meter="p1"} '
+    value = before.partition(name)[2].partition("\n")[0]
+    seen.metrics = before.replace(name + value, f"{name}{float(value) + 1}")
+    assert seen.metrics != before
 
 
 def stored_off_by_one(seen: Evidence) -> None:
     counters = seen.status["meters"][0]["counters"]
     counters["stored"] += 1
-    counters["received"] += 1
 
 
 def sink_off_by_one(seen: Evidence) -> None:
@@ -212,6 +224,8 @@ PLANTED: dict[Plant, str] = {
     stale_handed_on: "stale",
     power_retained: "stale",
     counter_off_by_one: "conservation",
+    counter_off_by_one_for_a_moment: "conservation",
+    metric_off_by_one: "metrics",
     stored_off_by_one: "conservation",
     sink_off_by_one: "conservation",
     dead_letter_lost: "conservation",

@@ -1,5 +1,6 @@
 """Which fault begins when: a pure function of seed and duration, so that a seed is a run that can be had again."""
 
+from collections.abc import Collection
 from random import Random
 from typing import NamedTuple
 
@@ -36,7 +37,7 @@ KINDS: dict[str, Kind] = {
     "silence": Kind("meter", (3, 8), 2),
     "kill": Kind("daemon", (0.3, 1.5), 6),
     "term": Kind("daemon", (0.5, 6), 2),
-    "freeze": Kind("daemon", (1, 5), 2),
+    "freeze": Kind("daemon", (1, 9), 2),
     "hang": Kind("daemon", (40, 40), 1, run_s=300, after_s=20),
     "reload_good": Kind("daemon", (1, 2), 2),
     "reload_bad": Kind("daemon", (1, 2)),
@@ -85,8 +86,8 @@ class Planned(NamedTuple):
         return self.at + self.seconds
 
 
-def plan(seed: int, seconds: float) -> list[Planned]:
-    """All faults of a run, in order of time."""
+def plan(seed: int, seconds: float, only: Collection[str] = ()) -> list[Planned]:
+    """All faults of a run, in order of time; `only` those kinds, where some are named."""
     dice = Random(seed)
     last = seconds - max(LAST_S, LAST * seconds)
     planned: list[Planned] = []
@@ -94,7 +95,7 @@ def plan(seed: int, seconds: float) -> list[Planned]:
     at = CALM_S
     while at < last:
         if len(deck) < LOW_DECK:
-            deck += _shuffled(seconds, planned, dice)
+            deck += _shuffled(seconds, planned, dice, only)
         drawn = next((fault for name in deck if (fault := _drawn(name, at, last, planned, dice))), None)
         if drawn is None:
             at += 0.3
@@ -105,16 +106,17 @@ def plan(seed: int, seconds: float) -> list[Planned]:
     return planned
 
 
-def _shuffled(seconds: float, planned: list[Planned], dice: Random) -> list[str]:
+def _shuffled(seconds: float, planned: list[Planned], dice: Random, only: Collection[str]) -> list[str]:
     """A deck: each kind once, then the further cards of each; at first kills, so that a short run has some."""
     seen = {fault.kind for fault in planned}
     possible = {
         name: kind for name, kind in KINDS.items() if kind.run_s <= seconds and not (kind.run_s and name in seen)
     }
+    possible = {name: kind for name, kind in possible.items() if not only or name in only}
     first, more = list(possible), [name for name, kind in possible.items() for _ in range(kind.cards - 1)]
     dice.shuffle(first)
     dice.shuffle(more)
-    return ["kill", *first, *more]
+    return [*(name for name in ("kill",) if name in possible), *first, *more]
 
 
 def _drawn(name: str, at: float, last: float, planned: list[Planned], dice: Random) -> Planned | None:
