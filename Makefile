@@ -4,11 +4,13 @@ PYTHON ?=
 ENV := .venv
 DEMO := .make/demo
 LOCK := .make/lock
+BUILD := .make/build
+INTO = $(if $(DESTDIR),--destdir $(DESTDIR)) $(if $(PREFIX),--prefix $(PREFIX))
 BIN := $(ENV)/bin
 MAKE_ENV = python="$$(tools/find-python $(PYTHON))" && "$$python" tools/env.py
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test bench consumers lint types imports counts meters pictures lock clean
+.PHONY: help env demo test bench chaos soak powercut service install rollback uninstall consumers lint types imports counts meters pictures lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,9 +27,33 @@ bench: env ## the figures that meterd claims, each against its peer in the same 
 	@$(BIN)/python tools/servers.py
 	@$(BIN)/python tests/bench/bench.py $(if $(SECONDS),--seconds $(SECONDS))
 
+powercut: env ## 200 kills and 200 power cuts of the stores, and what a day writes to the medium; SECONDS= bounds each kind
+	@$(BIN)/python -m tests.powercut.powercut $(if $(SECONDS),--seconds $(SECONDS))
+
 consumers: env ## the lines of docs/consumers in Node-RED, ioBroker's client, Home Assistant's dsmr_reader; SECONDS=900 bounds it
 	@$(BIN)/python tools/servers.py
 	@$(BIN)/python tests/consumers/consumers.py $(if $(SECONDS),--seconds $(SECONDS))
+
+chaos: env ## the daemon among faults, judged by an oracle (docs/chaos.md); SECONDS=600 bounds it, SEED= has a run again
+	@$(BIN)/python tools/servers.py
+	@$(BIN)/python -m tests.chaos.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED))
+
+soak: env ## 30 simulated days as fast as the daemon takes them (docs/chaos.md); SECONDS=900 bounds it
+	@$(BIN)/python tools/servers.py
+	@$(BIN)/python -m tests.soak.soak $(if $(SECONDS),--seconds $(SECONDS))
+
+install: ## meterd as a service, beside the version that is there (docs/operations.md); DESTDIR=, PREFIX=/opt/meterd
+	@$(MAKE_ENV) --bare $(BUILD) requirements/build.txt
+	@$(BUILD)/bin/python tools/install.py install $(INTO)
+
+rollback: ## back to the version before
+	@"$$(tools/find-python $(PYTHON))" tools/install.py rollback $(INTO)
+
+uninstall: ## remove the program; configuration, keys and readings stay
+	@"$$(tools/find-python $(PYTHON))" tools/install.py uninstall $(INTO)
+
+service: env ## the units under a booted systemd, in a container; prints NOT RUN where that is not possible
+	@$(BIN)/python tests/service/booted.py
 
 env: ## the environment of the tests, in .venv, from requirements/dev.txt
 	@$(MAKE_ENV) $(ENV) requirements/dev.txt

@@ -50,9 +50,10 @@ class Beats:
         self._parts[name] = beat = Beat(self, name, LIMIT_S if limit_s is None else limit_s)
         return beat
 
-    def drop(self, name: str) -> None:
-        """Watch a part no more."""
-        self._parts.pop(name, None)
+    def drop(self, beat: Beat) -> None:
+        """Watch a part no more, unless another one has its name by now."""
+        if self._parts.get(beat.name) is beat:
+            del self._parts[beat.name]
 
     def look(self) -> list[str]:
         """Let time pass, and name the parts that are late; to be called every STEP_S at least."""

@@ -13,14 +13,16 @@ from gateway import __version__
 COMMANDS: dict[str, str] = {
     "run": "run the daemon: read meters, publish, keep a journal",
     "check": "validate the configuration and everything that it names",
+    "reload": "let the running daemon read its configuration anew",
     "status": "ask the running daemon for the state of its meters and outlets",
     "setup": "set a meter up: port, line, meter, key, broker, configuration",
+    "meter": "confirm a meter that took the place of another one",
     "key": "enter, list, prove and remove the keys that the operator issued",
     "detect": "say what sends on a port, or what is in a capture, with the evidence",
     "decode": "turn the bytes of a file into item P",
     "export": "print readings of the journal",
-    "simulate": "be a simulated meter on a pseudo-terminal or TCP port",
     "events": "print the metrology log, and verify that nobody changed it",
+    "simulate": "be a simulated meter on a pseudo-terminal or TCP port",
     "replay": "be a meter that repeats a capture, on a pseudo-terminal or TCP port",
     "demo": "show everything at work: simulated meter, daemon, broker, live readings",
 }

@@ -15,7 +15,7 @@ import pwd
 import socket
 import stat
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -24,10 +24,13 @@ GROUP = "meterd-admin"
 MAX_OCTETS = 65_536
 MAX_CLIENTS = 16
 TIMEOUT_S = 5.0
+#: what a client may take in all: a reload waits for outlets that say good-bye
+CLIENT_S = 15.0
 LINGER_S = 0.5
 
-#: a command takes the request and gives the answer
-Command: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+Answer: TypeAlias = Mapping[str, Any]
+#: a command takes the request and gives the answer, at once or after a while
+Command: TypeAlias = Callable[[Mapping[str, Any]], Answer | Awaitable[Answer]]
 
 
 class ControlError(Exception):
@@ -73,6 +76,11 @@ class ControlServer:
         with contextlib.suppress(KeyError, PermissionError):
             os.chown(self.path, -1, grp.getgrnam(GROUP).gr_gid)
 
+    @property
+    def answers(self) -> bool:
+        """Whether clients are taken."""
+        return self._server is not None and self._server.is_serving()
+
     async def close(self) -> None:
         """Drop every client and remove the socket."""
         if self._server is None:
@@ -94,7 +102,7 @@ class ControlServer:
         self._clients.add(task)
         refusal = self._refusal(writer)
         try:
-            async with asyncio.timeout(2 * TIMEOUT_S):
+            async with asyncio.timeout(CLIENT_S):
                 answer = {"error": refusal} if refusal else await self._answer(reader)
                 writer.write(json.dumps(answer).encode() + b"\n")
                 writer.write_eof()
@@ -119,9 +127,9 @@ class ControlServer:
             return {"error": f"no request within {TIMEOUT_S:.0f} s"}
         except ValueError:
             return {"error": f"a request has at most {MAX_OCTETS} octets"}
-        return self._dispatch(line)
+        return await self._dispatch(line)
 
-    def _dispatch(self, line: bytes) -> Mapping[str, Any]:
+    async def _dispatch(self, line: bytes) -> Answer:
         try:
             request = json.loads(line)
         except (ValueError, RecursionError):
@@ -129,7 +137,8 @@ class ControlServer:
         name = request.get("command") if isinstance(request, dict) else None
         if not isinstance(name, str) or name not in self._commands:
             return {"error": f"unknown command; known: {', '.join(self._commands)}"}
-        return self._commands[name](request)
+        answer = self._commands[name](request)
+        return await answer if isinstance(answer, Awaitable) else answer
 
 
 async def _linger(reader: asyncio.StreamReader) -> None:

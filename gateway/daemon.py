@@ -2,7 +2,8 @@
 
 Order at the start: ports first, because a meter speaks whether we listen or not; then journal, broker and profiles.
 Order of a reading: live sinks, then the journal. Order at the end, on SIGTERM or SIGINT: ports, then farewells and the
-journal side by side.
+journal side by side. Order of a reload: everything new is made before anything old is touched; then ports, then sinks;
+what did not change runs on.
 """
 
 import asyncio
@@ -10,27 +11,33 @@ import gc
 import math
 import os
 import signal
-import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from gateway import __version__, key_control, log, sd_notify
-from gateway.control import ControlServer, socket_path
-from gateway.item_p import ItemP
+from gateway.beats import Beats, alive, live_as
+from gateway.control import Command, ControlServer, socket_path
+from gateway.host_clock import HostClock
+from gateway.item_p import ItemP, utc
 from gateway.line_watch import LineWatch
+from gateway.listen import PROMETHEUS_MISSING
 from gateway.meter import INTERVAL_S, Meter
 from gateway.outlets import Outlets
-from gateway.settings import MeterSettings, Settings
+from gateway.reload import Loaded, Plan, Standing, plan
+from gateway.settings import MeterSettings, Settings, SettingsError
 from gateway.sources import create
-from gateway.supervisor import keep, where
+from gateway.supervisor import cancel, keep, leave_behind_after, outcome, where
 from gateway.trust import Trust
+from gateway.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from decoders.decoder import Decoder
     from decoders.profile import Profile
+    from gateway.metrics_page import MetricsPage
 
 #: the longest sleep between two looks at all lines (s)
 TICK_S = 1.0
@@ -44,37 +51,62 @@ PORTS_STOP_S = 1.0
 class Daemon:
     """The daemon between start and stop; `profiles` holds those that the configuration names."""
 
-    def __init__(self, settings: Settings, profiles: Mapping[str, "Profile"]) -> None:
-        self._settings = settings
-        self._profiles = profiles
-        self._auto: list[Profile] = []
+    def __init__(
+        self,
+        settings: Settings,
+        profiles: Mapping[str, "Profile"],
+        read: Callable[[], tuple[Settings, Mapping[str, "Profile"]]] | None = None,
+    ) -> None:
+        """`read` reads the configuration anew, with what `meterd check` finds: it raises SettingsError."""
+        self._loaded = Loaded(settings, profiles)
+        self._read = read
+        self._standing = Standing()
+        self._reloading = asyncio.Lock()
+        self._reloads: set[asyncio.Task[dict[str, Any]]] = set()
+        self._hung_up = asyncio.Event()
         self._min_auth: dict[str, str] = {}
         self._zones: dict[str, ZoneInfo] = {}
         self._began = time.monotonic()
+        self._clock = HostClock()
         self._stop = asyncio.Event()
-        self.meters = {meter.name: self._meter(meter) for meter in settings.meter}
+        self._ready = asyncio.Event()
+        self._control: ControlServer | None = None
+        self._metrics: MetricsPage | None = None
+        self._tasks: defaultdict[str, list[asyncio.Task[None]]] = defaultdict(list)
+        self._beats = Beats()
+        self.meters = {meter.name: self._meter(meter, self._loaded) for meter in settings.meter}
+        #: meters that were taken out of the configuration while running: what they had is kept
+        self._former: dict[str, Meter] = {}
         self.outlets = Outlets(
             settings,
-            lambda: {m.name: m.counters.as_dict() for m in self.meters.values()},
-            lambda: {m.name: m.trust.export() for m in self.meters.values()},
-            lambda: {m.name: m.sub_meters.export() for m in self.meters.values()},
+            lambda: {m.name: m.counters_to_keep() for m in self._all()},
+            lambda: {m.name: m.trust.export() for m in self._all()},
+            lambda: {m.name: m.sub_meters.export() for m in self._all()},
+            series=lambda: {m.name: kept for m in self._all() if (kept := m.plausibility.export())},
+            beats=self._beats,
         )
+        self._watchdog = Watchdog(self._beats, self.outlets.save)
         self._reported = dict.fromkeys(self.meters, -math.inf)
 
     async def run(self) -> None:
         """Run until SIGTERM, SIGINT or `stop`; what is under way is flushed then."""
         self._watch_signals()
-        ready = asyncio.Event()
-        enabled = [meter for meter in self.meters.values() if meter.settings.enabled]
-        tasks = [asyncio.create_task(self._keep_meter(meter, ready), name=meter.name) for meter in enabled]
-        await self._ports_tried(enabled)
-        if any(meter.settings.profile == "auto" for meter in enabled):
-            self._auto = await asyncio.to_thread(_load_auto)
+        for meter in self.meters.values():
+            self._begin_reading(meter)
+        await self._ports_tried()
+        if any(meter.settings.profile == "auto" for meter in self.meters.values() if meter.settings.enabled):
+            self._loaded = self._loaded._replace(auto=await asyncio.to_thread(_load_auto))
         await self.outlets.start(self.meters.values())
-        control = await self._open_control()
-        ready.set()
-        watchers = [asyncio.create_task(self._keep_watch(meter)) for meter in self.meters.values()]
-        watchers.append(asyncio.create_task(self._keep_alive()))
+        for meter in self.meters.values():
+            self._clock.raise_floor(meter.plausibility.latest())
+        self._control = await self._open_control()
+        self._ready.set()
+        for meter in self.meters.values():
+            self._begin_watching(meter)
+        own = [asyncio.create_task(self._keep_alive()), asyncio.create_task(self._obey_signals())]
+        self._metrics = self._make_metrics()
+        if self._metrics:
+            own.append(asyncio.create_task(self._keep_metrics(self._metrics)))
         # What was made so far lives as long as the daemon: the collector need not walk through it between two readings.
         gc.freeze()
         log.event("started", version=__version__, meters=",".join(self.meters), outlets=self.outlets.describe())
@@ -83,11 +115,13 @@ class Daemon:
             await self._stop.wait()
         finally:
             sd_notify.notify(STOPPING="1")
-            await _cancel(*tasks)
-            await _cancel(*watchers)
+            await cancel([*own, *self._reloads], PORTS_STOP_S)
+            await cancel([task for tasks in self._tasks.values() for task in tasks], PORTS_STOP_S)
+            for meter in self.meters.values():
+                meter.settle()
             await self.outlets.stop()
-            if control:
-                await control.close()
+            if self._control:
+                await self._control.close()
             log.event("stopped")
 
     def stop(self) -> None:
@@ -108,13 +142,17 @@ class Daemon:
                 for meter in self.meters.values()
             ],
             **self.outlets.status(),
+            "configuration": self._standing.as_dict(),
+            "tasks": self._beats.as_dict(),
+            "metrics": self._metrics.status() if self._metrics else None,
         }
 
     def make_decoder(self, settings: MeterSettings) -> "Decoder":
         """Make the decoder of a meter."""
         from decoders.decoder import Decoder
 
-        candidates = self._auto if settings.profile == "auto" else [self._profiles[settings.profile]]
+        loaded = self._loaded
+        candidates = loaded.auto if settings.profile == "auto" else [loaded.profiles[settings.profile]]
         self._min_auth |= {profile.name: profile.min_auth for profile in candidates}
         cipher = candidates[0].cipher if len(candidates) == 1 else None
         empty_aad = cipher is not None and cipher.aad == "empty"
@@ -139,8 +177,105 @@ class Daemon:
         """Give a reading of unknown age to the journal only."""
         self.outlets.keep(meter, item)
 
-    def _meter(self, settings: MeterSettings) -> Meter:
-        profile = self._profiles.get(settings.profile)
+    def quarantine(self, meter: Meter, item: ItemP, reason: str) -> None:
+        """Give a reading that cannot be to the journal, which keeps it apart."""
+        self.outlets.quarantine(meter, item, reason)
+
+    def note(self, meter: Meter | None, event: str, **facts: Any) -> None:
+        """Write an event into the metrology log, and as a line into the log."""
+        self.outlets.note(meter, event, **facts)
+        log.event(event, meter=meter.name if meter else None, **facts)
+
+    async def reload(self) -> dict[str, Any]:
+        """Read the configuration anew and take it over whole, or leave everything as it is; one reload at a time.
+
+        The answer has `reloaded`; then `meters` and `outlets` (what was added, changed, removed) and `restart_needed`
+        (tables that wait for the next start), or else `errors`, one sentence each.
+        """
+        async with self._reloading:
+            sd_notify.reloading()
+            task = asyncio.ensure_future(self._take_over())
+            error = await outcome(task)
+            if isinstance(error, SettingsError):
+                self._standing.refused = tuple(error.problems)
+            elif error is not None:
+                self._standing.refused = (f"an error in meterd ({where(error)}): please report this",)
+            sd_notify.notify(READY="1", STATUS=self._sentence())
+            if error is None:
+                return task.result()
+            log.event("reload_refused", reason="; ".join(self._standing.refused))
+            return {"reloaded": False, "errors": list(self._standing.refused)}
+
+    async def _take_over(self) -> dict[str, Any]:
+        """Make everything new, then swap."""
+        if self._read is None:
+            raise SettingsError(["this daemon has no configuration on disk"])
+        loaded = await asyncio.to_thread(self._read_all, self._read)
+        todo = plan(self._loaded, loaded)
+        fresh = {meter.name: self._meter(meter, loaded) for meter in loaded.settings.meter if todo.begins(meter.name)}
+        sinks = self.outlets.prepare(todo.loaded.settings)
+        log_before = self._loaded.settings.log
+        # from here on nothing of the configuration can fail
+        await self._swap_meters(todo, fresh)
+        outlets = await self.outlets.swap(todo.loaded.settings, sinks)
+        for meter in self.meters.values():
+            self.outlets.report(meter)
+        if todo.loaded.settings.log != log_before:
+            log.setup(todo.loaded.settings.log.format, todo.loaded.settings.log.level)
+        self._look_for_keys(set(self.meters) - set(fresh))
+        self._standing = Standing(waiting=todo.waiting)
+        return self._told(todo, outlets)
+
+    async def _swap_meters(self, todo: Plan, fresh: Mapping[str, Meter]) -> None:
+        """Close the ports of meters that changed or went, and read those that changed or came."""
+        gone = (*todo.changed, *todo.removed)
+        await cancel([task for name in gone for task in self._tasks.pop(name, [])], PORTS_STOP_S)
+        before = self._former | self.meters
+        self._former |= {name: self.meters[name] for name in todo.removed}
+        self.meters = {one.name: fresh.get(one.name) or self.meters[one.name] for one in todo.loaded.settings.meter}
+        self._loaded = todo.loaded
+        for meter in fresh.values():
+            self._former.pop(meter.name, None)
+            self._reported[meter.name] = -math.inf
+            if meter.name in before:
+                self.outlets.succeed(meter, before[meter.name])
+            else:
+                self.outlets.acquaint(meter)
+        for name in todo.relearn:
+            self.meters[name].use(lambda: None)
+        await self.outlets.admit(todo.added)
+        for meter in fresh.values():
+            self._begin_reading(meter)
+            self._begin_watching(meter)
+
+    def _told(self, todo: Plan, outlets: Mapping[str, list[str]]) -> dict[str, Any]:
+        """Log what a reload did, and say it as an answer."""
+        meters = {"added": todo.added, "changed": todo.changed, "removed": todo.removed}
+        facts = meters | {f"outlets_{what}": names for what, names in outlets.items()}
+        log.event("reloaded", **{name: ",".join(names) or None for name, names in facts.items()})
+        if todo.waiting:
+            log.event("restart_needed", tables=",".join(todo.waiting))
+        answer = {name: list(names) for name, names in meters.items()}
+        return {"reloaded": True, "meters": answer, "outlets": outlets, "restart_needed": list(todo.waiting)}
+
+    def _look_for_keys(self, names: set[str]) -> None:
+        """Use keys that were put, changed or taken away where they are kept since the last look."""
+        for name in sorted(names):
+            meter = self.meters[name]
+            found = key_control.find(meter.settings)
+            if found != meter.trust.found:
+                key_control.hold(meter, found)
+
+    def _read_all(self, read: Callable[[], tuple[Settings, Mapping[str, "Profile"]]]) -> Loaded:
+        settings, profiles = read()
+        auto = any(meter.profile == "auto" for meter in settings.meter if meter.enabled)
+        return Loaded(settings, profiles, _load_auto() if auto else ())
+
+    def _all(self) -> list[Meter]:
+        return [*self._former.values(), *self.meters.values()]
+
+    def _meter(self, settings: MeterSettings, loaded: Loaded) -> Meter:
+        profile = loaded.profile(settings)
         baud = settings.baud or (profile.line.baud if profile else 115_200)
         framing = settings.framing or (profile.line.framing if profile else "8N1")
         interval_s = settings.interval_s or (profile.interval_s if profile else INTERVAL_S)
@@ -149,30 +284,69 @@ class Daemon:
         trust = Trust(settings, key_control.find(settings), profile.min_auth if profile else None)
         if trust.has_key:
             key_control.protect_memory()
-        return Meter(settings, create(settings, baud=baud, framing=framing), watch, self, trust)
+        source = create(settings, baud=baud, framing=framing)
+        return Meter(settings, source, watch, self, trust, clock=self._clock)
 
-    async def _keep_meter(self, meter: Meter, ready: asyncio.Event) -> None:
-        await keep(partial(meter.run, ready), partial(self._crashed, meter))
+    def _begin_reading(self, meter: Meter) -> None:
+        if meter.settings.enabled:
+            self._tasks[meter.name].append(asyncio.create_task(self._keep_meter(meter), name=meter.name))
+
+    def _begin_watching(self, meter: Meter) -> None:
+        self._tasks[meter.name].append(asyncio.create_task(self._keep_watch(meter)))
+
+    async def _keep_meter(self, meter: Meter) -> None:
+        beat = self._beats.part(f"meter {meter.name}")
+        live_as(beat)
+        try:
+            await keep(partial(meter.run, self._ready), partial(self._crashed, meter))
+        finally:
+            self._beats.drop(beat)
 
     def _crashed(self, meter: Meter, error: BaseException, pause: float) -> None:
         meter.counters.add("crashes")
         log.event("meter_crashed", meter=meter.name, error=where(error), again_in_s=pause)
 
-    async def _ports_tried(self, meters: list[Meter]) -> None:
+    async def _ports_tried(self) -> None:
         """Wait until every port was tried once, but not for long: a port may hang."""
         deadline = time.monotonic() + 0.2
+        meters = [meter for meter in self.meters.values() if meter.settings.enabled]
         while time.monotonic() < deadline and any(meter.watch.untried for meter in meters):
             await asyncio.sleep(0.002)
 
     async def _open_control(self) -> ControlServer | None:
-        path = socket_path(self._settings.control.socket)
-        server = ControlServer(path, {"status": lambda _: self.status(), "key": self._take_key})
+        path = socket_path(self._loaded.settings.control.socket)
+        commands: dict[str, Command] = {
+            "status": lambda _: self.status(),
+            "key": self._take_key,
+            "confirm": self._confirm,
+            "reload": lambda _: asyncio.shield(self._begin_reload()),
+        }
+        server = ControlServer(path, commands)
         try:
             await server.start()
         except OSError as error:
             log.event("control_trouble", path=str(path), reason=error.strerror or str(error))
             return None
         return server
+
+    def _make_metrics(self) -> "MetricsPage | None":
+        settings = self._loaded.settings.metrics
+        if settings is None:
+            return None
+        from gateway.metrics_page import MetricsPage
+
+        try:
+            return MetricsPage(settings, self.status)
+        except ImportError:
+            log.event("output_trouble", output="metrics", reason=PROMETHEUS_MISSING)
+            return None
+
+    async def _keep_metrics(self, page: "MetricsPage") -> None:
+        def told(error: BaseException, pause: float) -> None:
+            log.event("sink_ended", sink="metrics", error=where(error), again_in_s=pause)
+
+        live_as(self._beats.part("metrics"))
+        await keep(page.run, told, ends=False)
 
     async def _keep_watch(self, meter: Meter) -> None:
         """Watch a line, whatever happens: when the look itself fails, the line counts as silent and is looked at again.
@@ -187,7 +361,12 @@ class Daemon:
                 log.event("watch_failed", meter=meter.name, error=where(error), again_in_s=pause)
             failures[:] = [where(error)]
 
-        await keep(partial(self._watch, meter, failures), told, ends=False, pauses=(TICK_S,))
+        beat = self._beats.part(f"watch {meter.name}")
+        live_as(beat)
+        try:
+            await keep(partial(self._watch, meter, failures), told, ends=False, pauses=(TICK_S,))
+        finally:
+            self._beats.drop(beat)
 
     async def _watch(self, meter: Meter, failures: Sequence[str]) -> None:
         """Look at a line each second, and at the very moment when its reading stops to hold."""
@@ -195,6 +374,7 @@ class Daemon:
             meter.distrust(f"meterd could not judge the line: {failures[0]}; please report this")
             self.outlets.withdraw(meter)
         while True:
+            alive()
             now = time.monotonic()
             meter.expire(now)
             self._look(meter, now)
@@ -209,13 +389,15 @@ class Daemon:
         await keep(self._attend, told, ends=False, pauses=(TICK_S,))
 
     async def _attend(self) -> None:
-        """Tell the service manager that the loop turns, and the log how the journal is."""
-        watchdog_s = sd_notify.watchdog_s()
+        """Tell the service manager that every part lives, and the log how the journal is."""
+        control, limit_s = self._beats.part("control"), self._watchdog.limit_s
         while True:
-            if watchdog_s:
-                sd_notify.notify(WATCHDOG="1")
+            if self._control is not None and self._control.answers:
+                control()
+            self._watchdog.feed()
+            self._look_at_clock()
             self.outlets.look()
-            await asyncio.sleep(min(TICK_S, watchdog_s / 3) if watchdog_s else TICK_S)
+            await asyncio.sleep(min(TICK_S, limit_s / 3) if limit_s else TICK_S)
 
     def _look(self, meter: Meter, now: float) -> None:
         """Judge a line; tell what changed at once, and how things stand now and then."""
@@ -228,8 +410,30 @@ class Daemon:
             name = "line_state" if state.state in ("ok", "disabled") else "line_trouble"
             log.event(name, meter=meter.name, state=state.state, flags=",".join(state.flags) or None,
                       profile=meter.profile, evidence=state.evidence)  # fmt: skip
-            good = sum(other.available for other in self.meters.values())
-            sd_notify.notify(STATUS=f"{good} of {len(self.meters)} meters ok")
+            sd_notify.notify(STATUS=self._sentence())
+
+    def _sentence(self) -> str:
+        good = sum(other.available for other in self.meters.values())
+        refused = "; the configuration on disk is refused" if self._standing.refused else ""
+        return f"{good} of {len(self.meters)} meters ok{refused}"
+
+    def _look_at_clock(self) -> None:
+        """Tell when the clock of this host was set; a clock that was not believed may be now."""
+        doubted = not self._clock.believed
+        if step := self._clock.look():
+            self.note(None, "clock_step", step_s=round(step, 3), t=utc(self._clock.now(), "seconds"))
+        if doubted and self._clock.believed:
+            log.event("clock_believed", t=utc(self._clock.now(), "seconds"))
+
+    def _confirm(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Answer `meterd meter confirm`: whether there was something to confirm."""
+        name = request.get("meter")
+        meter = self.meters.get(name) if isinstance(name, str) else None
+        if meter is None:
+            return {"error": f"no such meter; there are: {', '.join(self.meters)}"}
+        confirmed = meter.confirm()
+        self.outlets.report(meter)
+        return {"meter": meter.name, "confirmed": confirmed, "exchange": meter.plausibility.shown()}
 
     def _take_key(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """Answer `meterd key set` and `remove`; nothing of the request but the meter's name is shown or kept."""
@@ -245,14 +449,28 @@ class Daemon:
     def _end(self) -> None:
         """Stop on a signal. What hangs then, a driver or a disk, is left behind after STOP_S."""
         if not self._stop.is_set():
-            _leave_behind_after(STOP_S)
+            leave_behind_after(STOP_S)
         self.stop()
 
     def _watch_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
-        loop.add_signal_handler(signal.SIGHUP, lambda: log.event("reload_refused", hint="restart meterd"))
+        loop.add_signal_handler(signal.SIGHUP, self._hung_up.set)
+
+    async def _obey_signals(self) -> None:
+        """Reload on SIGHUP; those that come during a reload are one more."""
+        while True:
+            await self._hung_up.wait()
+            self._hung_up.clear()
+            await self._begin_reload()
+
+    def _begin_reload(self) -> asyncio.Task[dict[str, Any]]:
+        """Reload in a task of its own: whoever asked for it may go away meanwhile."""
+        task = asyncio.create_task(self.reload())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+        return task
 
 
 def _load_auto() -> "list[Profile]":
@@ -267,21 +485,3 @@ def _load_auto() -> "list[Profile]":
         except (ProfileSyntaxError, OSError, UnicodeDecodeError) as error:
             log.event("profile_refused", profile=name, reason=str(error))
     return found
-
-
-async def _cancel(*tasks: asyncio.Task[None]) -> None:
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks, timeout=PORTS_STOP_S)
-
-
-def _leave_behind_after(seconds: float) -> None:
-    """End the process after a time, whatever hangs; a thread of its own, because the loop may hang, too."""
-
-    def end() -> None:
-        time.sleep(seconds)
-        log.event("stop_forced", after_s=seconds)
-        os._exit(0)
-
-    threading.Thread(target=end, name="stop", daemon=True).start()

@@ -41,14 +41,7 @@ def take(meters: Mapping[str, Meter], request: Mapping[str, Any]) -> dict[str, A
     else:
         held = find(meter.settings)
         meter.use(lambda: meter.trust.hold(held))
-    used = meter.trust.as_dict()
-    log.event(
-        "key_set",
-        meter=meter.name,
-        encryption=used["encryption"] or "none",
-        authentication=used["authentication"] or "none",
-        confirmed=confirmed or None,
-    )
+    used = _logged(meter, confirmed=confirmed)
     places = keys.find(meter.name, meter.settings.key_file, meter.settings.auth_key_file).places
     return {
         "meter": meter.name,
@@ -60,6 +53,13 @@ def take(meters: Mapping[str, Meter], request: Mapping[str, Any]) -> dict[str, A
     }
 
 
+def hold(meter: Meter, held: keys.Held) -> None:
+    """Let a meter use keys as they are kept now."""
+    meter.use(lambda: meter.trust.hold(held))
+    _logged(meter, confirmed=False)
+    protect_memory()
+
+
 def protect_memory() -> None:
     """Keep keys out of core dumps, and out of the reach of other processes of the same user (prctl(2), ptrace(2))."""
     import ctypes
@@ -67,6 +67,19 @@ def protect_memory() -> None:
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def _logged(meter: Meter, *, confirmed: bool) -> dict[str, Any]:
+    """Log the keys in use by their fingerprints, and give what `meterd status` shows of them."""
+    used = meter.trust.as_dict()
+    log.event(
+        "key_set",
+        meter=meter.name,
+        encryption=used["encryption"] or "none",
+        authentication=used["authentication"] or "none",
+        confirmed=confirmed or None,
+    )
+    return used
 
 
 def _secret(request: Mapping[str, Any], role: Any) -> Secret | None:

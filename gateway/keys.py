@@ -1,7 +1,8 @@
 """Key custody: where the keys of a meter come from, and the store in which `meterd key set` puts them.
 
 Each key is taken from the first of these places that has it:
-1. a systemd credential, `$CREDENTIALS_DIRECTORY/<meter>.ek` and `<meter>.ak` (systemd.exec(5), LoadCredential);
+1. a systemd credential, `$CREDENTIALS_DIRECTORY/<meter>.ek` and `<meter>.ak` (systemd.exec(5), LoadCredential), or
+   `meterd_<meter>.ek`, as systemd names a file of a folder that it loads as `meterd`;
 2. the files that the configuration names, `key_file` and `auth_key_file`;
 3. the store: `meterd/keys` in `$XDG_CONFIG_HOME`, for root without it `/etc/meterd/keys`; files of mode 0400.
 """
@@ -16,6 +17,8 @@ from decoders.cipher import KeyRole
 from gateway.key_material import KeyFileError, Material, Secret, combined, parse_keys, parse_one, read_file, told
 
 SYSTEM = Path("/etc/meterd/keys")
+#: what systemd puts before the names of files of a folder: `LoadCredential=meterd:/etc/meterd/keys`
+PREFIX = "meterd_"
 #: how the file of each key ends
 SUFFIXES: dict[KeyRole, str] = {"encryption": "ek", "authentication": "ak"}
 
@@ -96,7 +99,12 @@ def _candidates(meter: str, key_file: str | None, auth_key_file: str | None) -> 
     folder = credentials()
     named: dict[KeyRole, str | None] = {"encryption": key_file, "authentication": auth_key_file}
     return [
-        *(("credential", role, folder / f"{meter}.{suffix}") for role, suffix in SUFFIXES.items() if folder),
+        *(
+            ("credential", role, folder / f"{prefix}{meter}.{suffix}")
+            for prefix in ("", PREFIX)
+            for role, suffix in SUFFIXES.items()
+            if folder
+        ),
         *(("file", role, Path(path)) for role, path in named.items() if path),
         *(("store", role, stored(meter, role)) for role in SUFFIXES),
     ]

@@ -5,8 +5,11 @@ import re
 
 #: where a virtual P1 listens unless it is told otherwise: at the loopback, where only this machine reaches it
 VIRTUAL_P1 = "127.0.0.1:2001"
+#: the page for Prometheus
+METRICS = "127.0.0.1:9109"
 FORM = 'an address of this machine and a port, such as "127.0.0.1:2001", "0.0.0.0:2001" (every address) or "[::1]:2001"'
 ZEROCONF_MISSING = "mDNS needs python-zeroconf: pip install 'meterd[homewizard]', or mdns = false"
+PROMETHEUS_MISSING = "the page for Prometheus needs the Python package prometheus-client: pip install 'meterd[metrics]'"
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]{2,45})\]|(?P<v4>[0-9.]{7,15})):(?P<port>[0-9]{1,5})")
 
 
@@ -19,6 +22,11 @@ def parse(text: str) -> tuple[str, int]:
     if port > 65_535:
         raise ValueError(f"{text!r}: a TCP port is a number from 1 to 65535")
     return str(ipaddress.ip_address(match["v6"] or match["v4"])), port
+
+
+def is_loopback(text: str) -> bool:
+    """Tell whether only this machine reaches an address; raises ValueError as `parse` does."""
+    return ipaddress.ip_address(parse(text)[0]).is_loopback
 
 
 def overlap(one: str, other: str) -> bool:

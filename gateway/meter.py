@@ -449,6 +449,12 @@ class Meter:
         while self._held:
             self._give_up(self._held.popleft())
 
+    def counters_to_keep(self) -> dict[str, int]:
+        """What a restart goes on from: readings that wait for a time are in memory only, so not received until then."""
+        waiting = len(self._held)
+        values = self.counters.as_dict()
+        return values | {"received": values["received"] - waiting, "waiting": waiting}
+
     def confirm(self) -> bool:
         """A person says that this is the meter of its connection, and that it is right; False if nothing waited."""
         event = self.plausibility.confirm()

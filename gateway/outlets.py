@@ -1,49 +1,73 @@
 """Where readings go: the live sinks and the journal, behind one face; a failure of one never reaches another."""
 
 import asyncio
+import contextlib
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from gateway import log
+from gateway.beats import Beats
 from gateway.item_p import ItemP
 from gateway.meter import Meter
+from gateway.plausibility import Plausibility
+from gateway.running import Running
 from gateway.settings import Settings
 from gateway.sinks import Sink, SinkError, registry
+from gateway.sinks.made_of import made_of
 from gateway.sub_meters import SubMeters
-from gateway.supervisor import keep, where
 
 if TYPE_CHECKING:
     from gateway.stores.journal import Journal
+    from gateway.stores.ledger import Ledger
+    from gateway.stores.ledger_rows import Fact
+    from gateway.stores.outbox import Outbox
+    from gateway.trust import Change
 
 GROUP_S = {"normal": 10.0, "saver": 60.0}
 MIB = 1 << 20
 DAY_S = 86_400
-STOP_S = 2.5
+#: how long new meters wait for their sequence numbers (s)
+ADMIT_S = 2.0
+#: how often the ledger gets a copy of the receive counters (s), the first time soon after the start
+COPY_S, FIRST_COPY_S = 3_600.0, 60.0
 
 
 class Outlets:
     """The sinks and the journal of a configuration, from `start` to `stop`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what each meter has, by name
         self,
         settings: Settings,
         counters: Callable[[], Mapping[str, Mapping[str, int]]],
         trust: Callable[[], Mapping[str, bytes]],
         sub_meters: Callable[[], Mapping[str, bytes]],
+        beats: Beats | None = None,
+        *,
+        series: Callable[[], Mapping[str, bytes]] = dict,
     ) -> None:
-        """The three give what each meter has: the journal keeps it with each group that it commits."""
+        """The four give what each meter has: the journal keeps it with each group that it commits.
+
+        `beats` gets the signs of life of the sinks and of the journal.
+        """
         self._settings = settings
+        self._beats = beats or Beats()
+        self._running = Running(self._beats)
+        # without a journal that keeps it, another one at each start
+        self._salt = secrets.token_bytes(16)
         self._counters = counters
         self._trust = trust
         self._sub_meters = sub_meters
-        self._sinks: dict[str, Sink] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._series = series
         self._journal: Journal | None = None
         self._trouble: str | None = None
         self._notices: list[str] = []
+        self._ledger: Ledger | None = None
+        self._ledger_trouble: str | None = None
+        self._ledger_notices: list[str] = []
+        self._copy_due = time.monotonic() + FIRST_COPY_S
         self._seq: dict[str, int] = {}
         #: (sink, meter) -> why it takes no readings, so that it is told once
         self._refused: dict[tuple[str, str], str] = {}
@@ -51,25 +75,67 @@ class Outlets:
     async def start(self, meters: Iterable[Meter]) -> None:
         """Open the journal, take up the counters that it kept, and connect the sinks."""
         self._open_journal()
-        # without a journal that keeps it, another one at each start
-        salt = self._journal.salt if self._journal else secrets.token_bytes(16)
+        self._open_ledger()
+        self._salt = self._journal.salt if self._journal else self._salt
         for meter in meters:
-            meter.sub_meters = SubMeters(salt)
-            if self._journal:
-                meter.counters.restore(self._journal.counters(meter.name))
-                meter.sub_meters = _sub_meters(meter, salt, self._journal.sub_meters(meter.name))
-                _restore_trust(meter, self._journal.trust(meter.name))
-        self._sinks = registry.create(self._settings, salt, lasting=self._journal is not None)
-        self._tasks = [asyncio.create_task(self._keep(name, sink)) for name, sink in self._sinks.items()]
+            self.acquaint(meter)
+        self._running.start(self._create(self._settings))
+
+    def acquaint(self, meter: Meter) -> None:
+        """Let a meter that was not read yet go on from what was kept of it."""
+        meter.sub_meters = SubMeters(self._salt)
+        meter.plausibility = _series(meter, self._salt, self._journal.series(meter.name) if self._journal else None)
+        if self._journal:
+            meter.counters.restore(self._journal.counters(meter.name))
+            meter.sub_meters = _sub_meters(meter, self._salt, self._journal.sub_meters(meter.name))
+        self._restore_trust(meter)
+
+    def succeed(self, meter: Meter, before: Meter) -> None:
+        """Let a meter go on from what it had under an earlier configuration."""
+        change = meter.take_over(before)
+        meter.plausibility = _series(meter, self._salt, before.plausibility.export() or None)
+        if change is not None:
+            self._tell(meter, change)
+
+    async def admit(self, meters: Sequence[str]) -> None:
+        """Take on new meters while running, and wait a moment for the sequence numbers that are reserved for them."""
+        if self._journal and meters:
+            self._journal.admit(meters)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ADMIT_S):
+                    while not all(map(self._journal.knows, meters)):
+                        await asyncio.sleep(0.01)
+
+    def prepare(self, settings: Settings) -> dict[str, Sink]:
+        """Make the sinks of a configuration, without effect yet: those that are made of the same as now are kept."""
+        before, after = made_of(self._settings), made_of(settings)
+        same = {name for name, parts in after.items() if name in self._sinks and before.get(name) == parts}
+        fresh = self._create(settings) if same != set(after) else {}
+        return {name: self._sinks[name] if name in same else fresh[name] for name in after}
+
+    async def swap(self, settings: Settings, sinks: Mapping[str, Sink]) -> dict[str, list[str]]:
+        """Let sinks that are not in `sinks`, as made by `prepare`, say good-bye, then start the new ones."""
+        stopped = [name for name, sink in self._sinks.items() if sinks.get(name) is not sink]
+        started = [name for name, sink in sinks.items() if self._sinks.get(name) is not sink]
+        await self._running.stop(stopped)
+        self._settings = settings
+        self._refused.clear()
+        self._running.start(sinks)
+        return {"stopped": stopped, "started": started}
+
+    def save(self) -> None:
+        """Commit what is open soon, because the process may not live much longer."""
+        if self._journal:
+            self._journal.cut()
 
     async def stop(self) -> None:
         """Say good-bye at every sink while the journal commits what it holds, each within STOP_S."""
-        for task in self._tasks:
-            task.cancel()
-        closing = [asyncio.get_running_loop().run_in_executor(None, self._journal.close)] if self._journal else []
-        ending: list[asyncio.Future[Any]] = [*self._tasks, *closing]
-        if ending:
-            await asyncio.wait(ending, timeout=STOP_S)
+        loop = asyncio.get_running_loop()
+        closing = [loop.run_in_executor(None, self._journal.close)] if self._journal else []
+        if self._ledger:
+            self._ledger.copy_counters(self._trust())
+            closing.append(loop.run_in_executor(None, self._ledger.close))
+        await self._running.stop(list(self._sinks), *closing)
 
     def deliver(self, meter: Meter, item: ItemP) -> None:
         """Give a reading to each sink at once, then to the journal."""
@@ -89,6 +155,18 @@ class Outlets:
             self._journal.append(item)
         else:
             meter.counters.add("journal_lost")
+
+    def quarantine(self, meter: Meter, item: ItemP, reason: str) -> None:
+        """Give a reading that cannot be to the journal, which keeps it apart; no sink gets it."""
+        if self._journal:
+            self._journal.quarantine(item, reason)
+        else:
+            meter.counters.add("journal_lost")
+
+    def note(self, meter: Meter | None, event: str, **facts: "Fact") -> None:
+        """Put an event of METROLOGY into the metrology log, of a meter or of the gateway as a whole."""
+        if self._ledger:
+            self._ledger.note(event, meter.name if meter else None, facts=facts)
 
     def next_seq(self, meter: str) -> int:
         """Give a number that the meter never had; without a journal that remembers, milliseconds of the clock do."""
@@ -113,6 +191,7 @@ class Outlets:
         if self._journal:
             meter.counters.values |= {
                 "stored": self._journal.stored(meter.name),
+                "quarantined": self._journal.quarantined(meter.name),
                 "journal_lost": self._journal.lost(meter.name),
                 "journal_evicted": self._journal.evicted(meter.name),
             }
@@ -128,14 +207,21 @@ class Outlets:
         shown = {name: sink.status() for name, sink in self._sinks.items()}
         mqtt = shown.pop("mqtt", None)
         outputs = [{"name": name, **status} for name, status in shown.items()]
-        return {"mqtt": mqtt, "outputs": outputs, "journal": journal}
+        ledger = (
+            self._ledger.status()
+            if self._ledger
+            else {"path": str(self._settings.ledger_path), "state": "off", "trouble": self._ledger_trouble}
+        )
+        conservation = self._journal.conservation() if self._journal else None
+        return {"mqtt": mqtt, "outputs": outputs, "journal": journal, "ledger": ledger, "conservation": conservation}
 
     def describe(self) -> str:
         """Name the outlets, for the log."""
         return ",".join([*self._sinks, *(["journal"] if self._journal else [])]) or "none"
 
     def look(self) -> None:
-        """Log what happened to the journal since the last look."""
+        """Log what happened to the stores since the last look, and let the ledger copy the receive counters."""
+        self._look_at_ledger()
         if self._journal is None:
             return
         status = self._journal.status()
@@ -146,6 +232,53 @@ class Outlets:
             if notice not in self._notices:
                 log.event("journal_notice", reason=notice)
         self._notices = status["notices"]
+
+    def _look_at_ledger(self) -> None:
+        if self._ledger is None:
+            return
+        if time.monotonic() >= self._copy_due:
+            self._copy_due = time.monotonic() + COPY_S
+            self._ledger.copy_counters(self._trust())
+        status = self._ledger.status()
+        if status["trouble"] != self._ledger_trouble:
+            self._ledger_trouble = status["trouble"]
+            log.event("ledger_trouble" if self._ledger_trouble else "ledger_stores", reason=self._ledger_trouble)
+        for notice in status["notices"]:
+            if notice not in self._ledger_notices:
+                log.event("ledger_notice", reason=notice)
+        self._ledger_notices = status["notices"]
+
+    def _open_ledger(self) -> None:
+        from gateway.stores.ledger import Ledger, LedgerError
+
+        ledger = Ledger(self._settings.ledger_path)
+        try:
+            ledger.start()
+        except LedgerError as error:
+            self._ledger_trouble = str(error)
+            log.event("ledger_trouble", reason=self._ledger_trouble)
+        else:
+            self._ledger = ledger
+
+    def _restore_trust(self, meter: Meter) -> None:
+        """Let a meter go on from the receive counters of the journal, else from the ledger's copy of them.
+
+        A change of `min_auth` since they were saved is told.
+        """
+        saved = self._journal.trust(meter.name) if self._journal else None
+        copied = self._ledger.counters(meter.name) if self._ledger else None
+        change = _restored(meter, saved)
+        if change is None and copied is not None:
+            change = _restored(meter, copied)
+            if change is not None:
+                log.event("counters_restored", meter=meter.name)
+                self.note(meter, "counters_restored")
+        if change:
+            self._tell(meter, change)
+
+    def _tell(self, meter: Meter, change: "Change") -> None:
+        log.event("min_auth_changed", meter=meter.name, before=change.before, after=change.after)
+        self.note(meter, "min_auth_changed", before=change.before, after=change.after)
 
     def _open_journal(self) -> None:
         from gateway.stores.journal import Journal, JournalError
@@ -160,6 +293,8 @@ class Outlets:
             save_counters=self._counters,
             save_trust=self._trust,
             save_sub_meters=self._sub_meters,
+            save_series=self._series,
+            beat=self._beats.part("journal"),
         )
         try:
             journal.start()
@@ -169,11 +304,25 @@ class Outlets:
         else:
             self._journal = journal
 
-    async def _keep(self, name: str, sink: Sink) -> None:
-        def told(error: BaseException, pause: float) -> None:
-            log.event("sink_ended", sink=name, error=where(error), again_in_s=pause)
+    def _outbox(self, sink: str) -> "Outbox | None":
+        return self._journal.outbox(sink) if self._journal else None
 
-        await keep(sink.run, told, ends=False)
+    @property
+    def _sinks(self) -> dict[str, Sink]:
+        return self._running.sinks
+
+    def _create(self, settings: Settings) -> dict[str, Sink]:
+        known = self._journal.known() if self._journal else {}
+        return registry.create(settings, self._salt, self._outbox, lasting=self._journal is not None, former=known)
+
+
+def _series(meter: Meter, salt: bytes, saved: bytes | None) -> Plausibility:
+    """What a meter's registers go on from: that which the journal kept, unless it cannot be read."""
+    try:
+        return Plausibility(meter.settings.max_power_w, salt, saved)
+    except ValueError:
+        log.event("series_lost", meter=meter.name)
+        return Plausibility(meter.settings.max_power_w, salt)
 
 
 def _sub_meters(meter: Meter, salt: bytes, saved: bytes | None) -> SubMeters:
@@ -185,14 +334,15 @@ def _sub_meters(meter: Meter, salt: bytes, saved: bytes | None) -> SubMeters:
         return SubMeters(salt)
 
 
-def _restore_trust(meter: Meter, saved: bytes | None) -> None:
-    """Let a meter go on from the receive counters that the journal kept; a change of `min_auth` since then is told."""
+def _restored(meter: Meter, saved: bytes | None) -> "Change | Literal[False] | None":
+    """Let a meter go on from saved receive counters: the change of `min_auth` since then, False without one.
+
+    None where there is nothing to go on from.
+    """
     if saved is None:
-        return
+        return None
     try:
-        change = meter.trust.restore(saved)
+        return meter.trust.restore(saved) or False
     except ValueError:
         log.event("counters_lost", meter=meter.name)
-        return
-    if change is not None:
-        log.event("min_auth_changed", meter=meter.name, before=change.before, after=change.after)
+        return None

@@ -11,8 +11,10 @@ from gateway.toml_tables import Problems, near
 MAX_TABLES = 16
 
 
-def check(outputs: Mapping[str, dict[str, Any]], meters: Mapping[str, dict[str, Any]], problems: Problems) -> None:
-    """Check tables by how a message names them; `meters` are all meters in the same form."""
+def check(
+    outputs: Mapping[str, dict[str, Any]], meters: Mapping[str, dict[str, Any]], problems: Problems
+) -> dict[str, str]:
+    """Check tables by how a message names them; `meters` are all meters in the same form. Where each output listens."""
     if len(outputs) > MAX_TABLES:
         problems.add("[[virtual_p1]], [[homewizard]]", f"{len(outputs)} tables", f"at most {MAX_TABLES}")
     names = [values["name"] for values in meters.values() if "name" in values]
@@ -29,6 +31,23 @@ def check(outputs: Mapping[str, dict[str, Any]], meters: Mapping[str, dict[str, 
             for what in _listen(text, listening):
                 problems.add(f"{where} listen", what, listen.FORM)
             listening[where] = text
+    return listening
+
+
+def check_metrics(values: Mapping[str, Any] | None, taken: Mapping[str, str], problems: Problems) -> None:
+    """Check `[metrics]`, None where it is not there, beside where other outputs listen."""
+    if values is None:
+        return
+    text = values.get("listen", listen.METRICS)
+    wrong = list(_listen(text, taken))
+    for what in wrong:
+        problems.add("[metrics] listen", what, listen.FORM)
+    if not wrong and not listen.is_loopback(text) and not values.get("remote", False):
+        problems.add(
+            "[metrics] listen",
+            f"{text!r} is reached by other machines",
+            "127.0.0.1 or [::1]; or remote = true beside it",
+        )
 
 
 def _listen(text: str, others: Mapping[str, str]) -> Iterator[str]:

@@ -184,7 +184,7 @@ class Plausibility:
         if series.profile != reading.profile:
             self._change_profile(reading.profile)
         events: list[Event] = []
-        problems = [*self._strangers(reading), *self._contradictions(item, at, events)]
+        problems = [*self._strangers(reading)] or [*self._contradictions(item, at, events)]
         if problems:
             return self._doubt(item, at, problems)
         if reading.a_import_wh is None and reading.a_export_wh is None:

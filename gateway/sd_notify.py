@@ -1,7 +1,8 @@
-"""systemd's notification socket (sd_notify(3)): READY, STATUS, WATCHDOG, STOPPING; nothing happens outside systemd."""
+"""systemd's notification socket (sd_notify(3)): READY, STATUS, WATCHDOG ...; nothing happens outside systemd."""
 
 import os
 import socket
+import time
 
 
 def notify(**fields: str) -> None:
@@ -16,6 +17,11 @@ def notify(**fields: str) -> None:
             notifier.sendto(message.encode(), "\0" + path[1:] if path.startswith("@") else path)
         except OSError:
             return
+
+
+def reloading() -> None:
+    """Say that a reload begins; it ends with READY. The time lets systemd tell it from an earlier one."""
+    notify(RELOADING="1", MONOTONIC_USEC=str(time.monotonic_ns() // 1_000))
 
 
 def watchdog_s() -> float | None:

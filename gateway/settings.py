@@ -22,6 +22,7 @@ __all__ = [
     "LedgerSettings",
     "LogSettings",
     "MeterSettings",
+    "MetricsSettings",
     "MqttSettings",
     "PointSettings",
     "Settings",
@@ -33,6 +34,8 @@ __all__ = [
 LEDGER = "ledger.db"
 Name = Annotated[str, Meta(pattern=r"\A[a-z0-9_-]{1,32}\Z", description="1 to 32 of a-z, 0-9, _ and -")]
 Positive = Annotated[int, Meta(ge=1)]
+#: 3 x 25 A at 230 V, the usual connection of a home, and half as much again: 3 x 37.5 A (gateway.setup.limit)
+MAX_POWER_W = 25_875
 
 
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -52,8 +55,8 @@ class MeterSettings(Strict, frozen=True):
     timezone: str | None = None
     min_auth: Literal["verified", "unverified", "plain"] | None = None
     max_clock_offset_s: Annotated[int, Meta(ge=1, le=86_400)] = 3_600
-    #: what the connection carries in W, three phases of 37.5 A at 230 V unless said; 0: no limit
-    max_power_w: Annotated[int, Meta(ge=0, le=100_000_000)] = 25_875
+    #: what the connection carries in W; 0: no limit
+    max_power_w: Annotated[int, Meta(ge=0, le=100_000_000)] = MAX_POWER_W
     #: seconds between telegrams; the profile's where absent
     interval_s: Annotated[int, Meta(ge=1, le=3_600)] | None = None
     #: files of the encryption key (and, behind it, the authentication key) and of the authentication key
@@ -271,6 +274,17 @@ class LedgerSettings(Strict, frozen=True):
     path: str | None = None
 
 
+class MetricsSettings(Strict, frozen=True):
+    """`[metrics]`: the page that Prometheus asks for."""
+
+    listen: str = listen.METRICS
+    #: an address that other machines reach may be taken
+    remote: bool = False
+    max_clients: Annotated[int, Meta(ge=1, le=100)] = 8
+    #: names under which clients know this machine, beside its addresses and local names
+    hosts: tuple[str, ...] = ()
+
+
 class LogSettings(Strict, frozen=True):
     """`[log]`: what goes to stderr."""
 
@@ -291,6 +305,7 @@ class Settings(Strict, frozen=True):
     mqtt: MqttSettings | None = None
     journal: JournalSettings = JournalSettings()
     ledger: LedgerSettings = LedgerSettings()
+    metrics: MetricsSettings | None = None
     log: LogSettings = LogSettings()
     control: ControlSettings = ControlSettings()
     compat: tuple[CompatSettings, ...] = ()
@@ -324,6 +339,7 @@ TABLES: dict[str, type[Strict]] = {
     "mqtt": MqttSettings,
     "journal": JournalSettings,
     "ledger": LedgerSettings,
+    "metrics": MetricsSettings,
     "log": LogSettings,
     "control": ControlSettings,
     "influx": InfluxSettings,
@@ -365,7 +381,9 @@ def load(path: Path, known: Known = Known()) -> Settings:  # noqa: B008  # an em
     points = _list(raw.get("point", []), "point", PointSettings, problems)
     point_rules.check(points, names, problems)
     listening = {name: _list(raw.get(name, []), name, struct, problems) for name, struct in LISTENING.items()}
-    output_rules.check({where: one for many in listening.values() for where, one in many.items()}, meters, problems)
+    outputs = {where: one for many in listening.values() for where, one in many.items()}
+    taken = output_rules.check(outputs, meters, problems)
+    output_rules.check_metrics(tables.get("metrics"), taken, problems)
     problems.check()
     return Settings(
         meter=tuple(MeterSettings(**values) for values in meters.values()),

@@ -1,11 +1,15 @@
 """Keeps a part of the daemon running: an error ends its task, is told, and the task starts again after a pause."""
 
 import asyncio
+import os
+import threading
+import time
 import traceback
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from gateway import log
 from gateway.beats import alive
 
 BACK_OFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -29,7 +33,7 @@ async def keep(
     attempt = 0
     while True:
         began = asyncio.get_running_loop().time()
-        error = await _outcome(asyncio.ensure_future(start()))
+        error = await outcome(asyncio.ensure_future(start()))
         if error is None and ends:
             return
         if asyncio.get_running_loop().time() - began > HEALTHY_S:
@@ -42,7 +46,7 @@ async def keep(
         await asyncio.sleep(pause)
 
 
-async def _outcome(task: asyncio.Future[None]) -> BaseException | None:
+async def outcome(task: asyncio.Future[Any]) -> BaseException | None:
     """Wait for a task and give its error; when we are cancelled, so is the task."""
     try:
         await asyncio.wait((task,))
@@ -58,3 +62,23 @@ def where(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}{place}"
+
+
+async def cancel(tasks: Iterable[asyncio.Task[Any]], timeout_s: float) -> None:
+    """Cancel tasks and wait for them side by side; what does not end in time is left behind."""
+    waited = set(tasks)
+    for task in waited:
+        task.cancel()
+    if waited:
+        await asyncio.wait(waited, timeout=timeout_s)
+
+
+def leave_behind_after(seconds: float) -> None:
+    """End the process after a time, whatever hangs; a thread of its own, because the loop may hang, too."""
+
+    def end() -> None:
+        time.sleep(seconds)
+        log.event("stop_forced", after_s=seconds)
+        os._exit(0)
+
+    threading.Thread(target=end, name="stop", daemon=True).start()

@@ -123,6 +123,10 @@ class MeterCounters:
                 self.values[name] = value
             elif name.startswith("fault."):
                 self.faults[name.removeprefix("fault.")] = value
+        if saved and "received" not in saved:  # of a version that did not count it
+            self.values["rejected"] = self.faults.total()
+            kept = sum(saved.get(name, 0) for name in ("stored", "quarantined", "journal_lost"))
+            self.values["received"] = kept + self.values["rejected"]
 
     def as_dict(self) -> dict[str, int]:
         """All counters in one flat mapping, faults as `fault.<stage>.<code>`."""

@@ -2,7 +2,7 @@
 
 import difflib
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,10 @@ def read(path: Path) -> dict[str, Any]:
             data = file.read(MAX_OCTETS + 1)
         if len(data) > MAX_OCTETS:
             raise SettingsError([f"{path}: larger than 1 MiB: this is no configuration"])
-        return tomllib.loads(data.decode())
+        tables = tomllib.loads(data.decode())
+        if "\0" in "".join(_texts(tables)):
+            raise SettingsError([f"{path}: holds the character NUL, which no name and no path may have"])
+        return tables
     except OSError as error:
         problems.lines.append(f"{path}: cannot be read: {error.strerror}")
     except UnicodeDecodeError as error:
@@ -56,6 +59,19 @@ def read(path: Path) -> dict[str, Any]:
     except RecursionError:
         problems.lines.append(f"{path}: TOML syntax: nested too deeply")
     raise SettingsError(problems.lines)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a table, names of keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from value
+        for one in value.values():
+            yield from _texts(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _texts(one)
 
 
 def convert(raw: Any, struct: type[msgspec.Struct], where: str, problems: Problems) -> dict[str, Any]:

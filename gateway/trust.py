@@ -60,6 +60,8 @@ class Trust:
         self._material = Material()
         self._places: Mapping[KeyRole, str] = {}
         self.problems: tuple[str, ...] = ()
+        #: the keys that were found when they were looked for last
+        self.found = held
         if held is not None:
             self.hold(held)
 
@@ -75,6 +77,7 @@ class Trust:
 
     def hold(self, held: "Held") -> None:
         """Use keys from the places where they are kept."""
+        self.found = held
         self._material = held.material
         self._places = held.places
         self.problems = held.problems
@@ -141,6 +144,16 @@ class Trust:
         if saved.min_auth == self.min_auth:
             return None
         return Change(f"{saved.min_auth} ({saved.source})", f"{self.min_auth} ({self._source})")
+
+    def succeed(self, before: "Trust") -> Change | None:
+        """Go on from the trust of this meter under an earlier configuration; keys that a person entered stay in use.
+
+        Gives the change of the least class, as `restore`.
+        """
+        if "entered" in before._places.values():  # noqa: SLF001 - one of its own kind
+            self._material, self._places, self.problems = before._material, before._places, ()  # noqa: SLF001
+        self._waiting = before._waiting  # noqa: SLF001
+        return self.restore(before.export())
 
     def lowered(self) -> bool:
         """Whether the configuration asks for less than the meter's first telegrams proved."""

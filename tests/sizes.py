@@ -26,6 +26,8 @@ CHAOS_FAULTS, CHAOS_KINDS, CHAOS_KILLS = 150, 20, 20
 SCHEDULES = 20
 #: days of a soak, and telegrams in each
 SOAK_DAYS, SOAK_TELEGRAMS = 30, 8_640
+#: days of the soak of `make test`
+SOAK_SHORT_DAYS = 0.3
 #: telegrams of random histories of registers, over all seeds together
 HISTORIES = 10_000
 #: readings with hostile registers as line protocol, and registers of each: 100,000 lines together
@@ -33,3 +35,9 @@ INJECTIONS = 2_000
 INJECTIONS_EACH = 50
 #: random histories of a register, folded and compared with rational arithmetic
 INTERVAL_HISTORIES = 10_000
+#: power cuts and kills -9 of the stores, each; the few of each in `make test`
+POWER_CUTS, KILLS, POWER_CUTS_SHORT = 200, 200, 10
+#: commits of which the octets at the medium are weighed
+WRITTEN_GROUPS, WRITTEN_GROUPS_SHORT = 4_320, 360
+#: configurations with random damage that a reload is asked to take over
+MUTATED_CONFIGURATIONS = 1_000

@@ -97,10 +97,17 @@ def test_the_nine_attributes_of_item_p_are_annotated(checkout: Path) -> None:
 
 def test_the_schema_describes_every_key_that_is_written(checkout: Path) -> None:
     schema = json.loads((checkout / "docs/schemas/item-p.schema.json").read_text())
-    assert [*list(to_dict(stamped(), registers=True)), "sub"] == list(schema["properties"])
+    assert [*list(to_dict(stamped(), registers=True)), "id", "backfill", "sub"] == list(schema["properties"])
     sub = json.loads((checkout / "docs/schemas/sub.schema.json").read_text())
     assert list(sub_to_dict(SUB, meter="main", device="d", auth="plain", seq=1)) == list(sub["properties"])
     assert set(sub["properties"]["medium"]["enum"]) == set(MEDIA.values())
+
+
+def test_a_late_reading_says_so_and_has_an_id(valid: Validator) -> None:
+    late = json.loads(to_json(stamped(), late="0123456789abcdef-main-1"))
+    valid(late)
+    assert (late.pop("id"), late.pop("backfill")) == ("0123456789abcdef-main-1", True)
+    assert late == json.loads(to_json(stamped()))
 
 
 @pytest.mark.parametrize("key", [*QUANTITIES, "t", "t_meter", "reg_t"])

@@ -107,6 +107,7 @@ def setup(folder: Path) -> str:
             ("Authentication key", PUBLIC_KEY),
             ("Encryption key", key),
             ("Authentication key", PUBLIC_KEY),
+            ("Main fuse", ""),
             ("Broker:", f"localhost:{port}"),
             ("With TLS?", ""),
             ("User name", ""),

@@ -8,6 +8,8 @@ import sys
 
 #: program that a test starts: the Debian package that brings it (node runs the function that the ioBroker page gives)
 SERVERS: dict[str, str] = {
+    "systemd-analyze": "systemd",
+    "cc": "gcc libc6-dev",
     "influxd": "influxdb",
     "mosquitto": "mosquitto",
     "node": "nodejs",

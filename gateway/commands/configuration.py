@@ -4,12 +4,14 @@ import argparse
 import importlib.util
 import os
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.control import socket_path
 from gateway.influx_rules import INFLUX_MISSING
-from gateway.listen import ZEROCONF_MISSING, no_zone
+from gateway.listen import PROMETHEUS_MISSING, ZEROCONF_MISSING, no_zone
 from gateway.settings import Known, Settings, load
 
 if TYPE_CHECKING:
@@ -40,6 +42,18 @@ def user_place() -> Path:
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "meterd" / "meterd.toml"
 
 
+def control_socket(named: Path | None, config: Path | None) -> Path:
+    """Find the control socket: as named, else as configured, in a file that may have errors elsewhere, or be absent."""
+    if named is not None:
+        return socket_path(named)
+    path = place(config)
+    try:
+        control = tomllib.loads(path.read_text(encoding="utf-8")).get("control", {})
+        return socket_path(path.parent.joinpath(control["socket"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return socket_path()
+
+
 def read(path: Path) -> Settings:
     """Load the configuration and compare its names with what there is; raises SettingsError with every error."""
     from gateway import profiles
@@ -66,6 +80,8 @@ def named_profiles(settings: Settings) -> "tuple[dict[str, Profile], list[str]]"
 def output_problems(settings: Settings, profiles: "Mapping[str, Profile]") -> Iterator[str]:
     """Say what keeps an output from ever working: a zone that nobody knows, a library that is not there."""
     meters = {meter.name: meter for meter in settings.meter}
+    if settings.metrics and importlib.util.find_spec("prometheus_client") is None:
+        yield f"[metrics]: {PROMETHEUS_MISSING}"
     if settings.influx and settings.influx.version == "v2" and importlib.util.find_spec("influxdb_client") is None:
         yield f"[influx] version: {INFLUX_MISSING}"
     for table in ("virtual_p1", "homewizard"):

@@ -44,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     meter("--auth-key-file", metavar="FILE", help="the authentication key; - for standard input")
     meter("--system-title", type=_title, metavar="HEX", help="where the telegrams do not say it")
     meter("--min-auth", choices=("plain", "unverified", "verified"), help="refuse telegrams that prove less")
+    meter(
+        "--max-power", metavar="LIMIT", help="what the connection carries: 3x25A (the default), or watts; 0: no limit"
+    )
     mqtt = parser.add_argument_group("the broker").add_argument
     mqtt("--no-mqtt", action="store_true", help="no broker: readings go to the journal only")
     mqtt("--no-broker-test", action="store_true", help="do not connect to it")
@@ -84,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _steps(plan: Plan) -> None:
     """One step after the other. What is heavy to import comes after the first questions."""
-    from gateway.commands import setup_broker, setup_key, setup_line, setup_write
+    from gateway.commands import setup_broker, setup_key, setup_limit, setup_line, setup_write
 
     if plan.talk.asks:
         plan.talk.say("From the cable to readings. Ctrl-C ends it, and nothing is written then.")
@@ -95,6 +98,7 @@ def _steps(plan: Plan) -> None:
     setup_key.name_meter(plan)
     setup_key.enter_keys(plan)
     setup_key.settle_meter(plan)
+    setup_limit.settle_limit(plan)
     setup_broker.settle_broker(plan)
     setup_write.write(plan)
     setup_write.show(plan)

@@ -8,7 +8,7 @@ from typing import Any
 from decoders.recognise import Recognised
 from gateway.commands.setup_dialogue import Dialogue
 from gateway.key_material import Material
-from gateway.settings import MeterSettings, Settings
+from gateway.settings import MAX_POWER_W, MeterSettings, Settings
 from gateway.setup.listen import Heard
 
 
@@ -36,6 +36,8 @@ class Plan:
     stores_keys: bool = False
     timezone: str | None = None
     min_auth: str | None = None
+    #: what the connection carries (W), 0 for no limit
+    max_power_w: int = MAX_POWER_W
     #: `[mqtt]`, None for none; the password goes into a file beside the configuration
     mqtt: dict[str, Any] | None = None
     password: str | None = None

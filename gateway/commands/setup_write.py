@@ -14,6 +14,7 @@ from gateway.commands.setup_dialogue import StoppedError
 from gateway.commands.setup_plan import Plan
 from gateway.item_p import ItemP, to_dict
 from gateway.key_material import KeyFileError
+from gateway.settings import MAX_POWER_W
 from gateway.setup import document
 from gateway.setup.files import Changes, all_or_nothing
 from gateway.setup.suggestion import meter_table
@@ -114,8 +115,9 @@ def _meter(plan: Plan) -> dict[str, Any]:
     """The keys of `[[meter]]`: only what differs from the defaults of the profile."""
     args, line = plan.args, plan.heard.line if plan.heard else None
     profile = None if plan.profile == "auto" else profiles.load(plan.profile)
+    limit = None if plan.max_power_w == MAX_POWER_W else plan.max_power_w
     optional = {"timezone": plan.timezone, "min_auth": plan.min_auth, "system_title": args.system_title}
-    return meter_table(plan.name, plan.port, profile, line or (args.baud, args.framing), **optional)
+    return meter_table(plan.name, plan.port, profile, line or (args.baud, args.framing), max_power_w=limit, **optional)
 
 
 def _mqtt(plan: Plan) -> dict[str, Any] | None:

@@ -6,13 +6,12 @@ Exit code 0 when every meter that is switched on delivers and every outlet works
 import argparse
 import json
 import sys
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from gateway.commands import configuration
-from gateway.control import DEFAULT, ControlError, ask, socket_path
+from gateway.control import ControlError, ask
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the state of meters and outlets."""
     try:
-        answer = ask(socket_path(args.socket or _configured(configuration.place(args.config))), "status")
+        answer = ask(configuration.control_socket(args.socket, args.config), "status")
     except ControlError as error:
         if args.json:
             print(json.dumps({"error": str(error)}))
@@ -53,11 +52,15 @@ def lines(answer: Mapping[str, Any]) -> Iterator[str]:
             second = meter["keys"]["authentication"] or "none"
             yield f"{'':<{width}}  encryption key {meter['keys']['encryption']}, authentication key {second}"
         yield from (f"{'':<{width}}  {_sub_meter(sub)}" for sub in meter.get("sub_meters", ()))
+        if (exchange := meter.get("exchange")) and not exchange["confirmed"]:
+            yield f"{'':<{width}}  another meter since {exchange['t']}: `meterd meter confirm {meter['meter']}`"
         if meter["last_error"] and meter["state"] != "ok":
             yield f"{'':<{width}}  last error: {meter['last_error']['text']} ({meter['last_error']['t']})"
     yield _mqtt_line(answer["mqtt"])
     yield from (f"{output['name']}: {output['text']}" for output in answer.get("outputs", ()))
     yield _journal_line(answer["journal"])
+    yield from _missing(answer.get("conservation"))
+    yield from _standing(answer.get("configuration", {}), answer.get("tasks", {}))
 
 
 def _counts(meter: Mapping[str, Any]) -> str:
@@ -108,13 +111,29 @@ def _journal_line(journal: Mapping[str, Any]) -> str:
     return f"journal  {journal['path']}: {journal['stored']} readings stored, {journal['queued']} wait"
 
 
-def _configured(path: Path) -> str | Path:
-    """Read the place of the socket from a configuration that may have errors elsewhere, or not be readable at all."""
-    try:
-        control = tomllib.loads(path.read_text(encoding="utf-8")).get("control", {})
-        return path.parent.joinpath(control["socket"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return DEFAULT
+def _missing(conservation: Mapping[str, Any] | None) -> Iterator[str]:
+    """Say what did not reach the journal or a sink, and where it went; nothing when all is well."""
+    if conservation is None:
+        return
+    for meter, terms in conservation["meters"].items():
+        if not terms["holds"]:
+            yield f"account  {meter}: {terms['received']} received do not add up; please report this"
+        if terms["quarantined"] or terms["lost"]:
+            yield f"account  {meter}: {terms['quarantined']} readings in quarantine, {terms['lost']} lost"
+    for sink, meters in conservation["sinks"].items():
+        dead, evicted = (sum(terms[name] for terms in meters.values()) for name in ("dead_letter", "evicted"))
+        if dead or evicted:
+            yield f"account  {sink}: {dead} readings refused for good, {evicted} gave way before they were delivered"
+
+
+def _standing(configuration: Mapping[str, Any], tasks: Mapping[str, Any]) -> Iterator[str]:
+    """Say what is wrong with the file on disk, and what hangs; nothing when all is well."""
+    for problem in configuration.get("refused", ()):
+        yield f"config   refused at the last reload, what ran before runs on: {problem}"
+    for table in configuration.get("restart_needed", ()):
+        yield f"config   [{table}] on disk takes effect at the next start"
+    for name in tasks.get("late", ()):
+        yield f"tasks    {name} gives no sign of life"
 
 
 def _duration(seconds: float) -> str:

@@ -11,7 +11,7 @@ DEFAULT_LINE = (115_200, "8N1")
 
 
 def meter_table(
-    name: str, port: str, profile: Profile | None, line: tuple[int | None, str | None], **optional: str | None
+    name: str, port: str, profile: Profile | None, line: tuple[int | None, str | None], **optional: str | int | None
 ) -> dict[str, Any]:
     """The keys of `[[meter]]`; `line` is (baud, framing) with None for what a bridge sets or nobody knows."""
     baud, framing = line

@@ -40,8 +40,8 @@ _ROW_AT_FAULT = {0x95: "Packet too large", 0x99: "Payload format invalid"}
 #: late readings per second, and more for each meter: 50 times as many as a meter sends at most, and no more than a
 #: usual consumer takes: a broker drops what it cannot hand on
 RATE, RATE_PER_METER = 500, 100
-#: an acknowledgement that takes so much longer (s) than twice the fastest one waits behind others
-_QUEUED_S = 0.2
+#: an acknowledgement that takes longer than so many times the fastest one, and so much (s), waits behind others
+_SLOWER, _QUEUED_S = 1.25, 0.1
 #: after a page without rows the journal is not asked again for so long (s)
 _LOOK_S = 1.0
 #: octets of PUBLISH beside topic and payload, at most
@@ -84,7 +84,7 @@ class _Drain:
 
 
 class Backfill:
-    """Works off the outbox `mqtt` in each connection; `run` is cancelled with it. Everything runs in the event loop."""
+    """Works off the outbox `mqtt` from `begin` to `end` of each connection. Everything but reading runs in the loop."""
 
     def __init__(  # noqa: PLR0913
         self,
@@ -111,8 +111,8 @@ class Backfill:
         #: index of the first row that may be still to be sent
         self._next = 0
         self._in_flight = 0
-        self._window, self._fastest_s, self._shrunk_at = PROBE, math.inf, 0.0
-        self._wake = asyncio.Event()
+        self._window, self._fastest_s, self._shrunk_at = float(PROBE), math.inf, 0.0
+        self._reading: asyncio.Task[list[_Row]] | None = None
         self._look_at = self._paused_until = -math.inf
         self._attempt = 0
         self._rate = RATE + RATE_PER_METER * meters
@@ -122,35 +122,41 @@ class Backfill:
         self._trouble: str | None = None
         self._drain: _Drain | None = None
         self._is_first = True
-        self._runs = False
+        self._link: Link | None = None
 
-    async def run(self, link: Link) -> None:
-        """Hand over what is late, for one connection, until cancelled."""
-        self._begin(link)
-        page: asyncio.Task[list[_Row]] | None = None
-        try:
-            while True:
-                self._wake.clear()
-                page = self._read_ahead(page)
-                self._send(link)
-                self._settle()
-                await self._wake.wait()
-        finally:
-            if page is not None:
-                page.cancel()
+    def begin(self, link: Link) -> None:
+        """Count on in a new connection; what is late is handed over by `work`."""
+        for row in self._rows:
+            row.handed_at = None
+        self._next = self._in_flight = 0
+        self._window, self._fastest_s, self._shrunk_at = PROBE, math.inf, 0.0
+        self._is_first, self._link = True, link
+        self.proven.begin(link)
+
+    def work(self) -> None:
+        """Do what there is to do, at once: read ahead, hand over, settle. To be called now and then."""
+        if self._link is not None:
+            self._read_ahead()
+            self._send(self._link)
             self._settle()
-            self._runs = False
 
-    def wake(self) -> None:
-        """Look whether there is something to do."""
-        self._wake.set()
+    def end(self) -> None:
+        """Hand nothing more to this connection, which is lost or about to end."""
+        if self._link is not None:
+            self._link = None
+            self.proven.end()
+            self._settle()
+
+    def close(self) -> None:
+        """Let go of the file, by a thread: another one may be reading it still."""
+        asyncio.get_running_loop().run_in_executor(None, self._outbox.close)
 
     def status(self) -> dict[str, Any]:
         """What `meterd status` shows of the history: how it goes, and where the stored readings are."""
         outbox = self._outbox.status()
         state = "refused" if self._trouble else "sending" if self._drain else "up_to_date"
         return outbox | {
-            "state": state if self._runs else "no_connection",
+            "state": state if self._link else "no_connection",
             "in_flight": self._in_flight,
             "late": self._accepted,
             "trouble": self._trouble or outbox.get("trouble"),
@@ -158,28 +164,20 @@ class Backfill:
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
-    def _begin(self, link: Link) -> None:
-        for row in self._rows:
-            row.handed_at = None
-        self._next = self._in_flight = 0
-        self._window, self._fastest_s = PROBE, math.inf
-        self._is_first, self._runs = True, True
-
-    def _read_ahead(self, page: asyncio.Task[list[_Row]] | None) -> asyncio.Task[list[_Row]] | None:
+    def _read_ahead(self) -> None:
         """Keep rows in hand; the disk is read by a thread."""
+        page = self._reading
         if page is not None and page.done():
             rows = page.result()
             self._rows.extend(rows)
             self._look_at = -math.inf if rows else self._monotonic() + _LOOK_S
-            page = None
+            page = self._reading = None
         if page is not None or len(self._rows) > IN_HAND - PAGE or self._monotonic() < self._look_at:
-            return page
+            return
         last = self._rows[-1].entry.id if self._rows else None
-        if self._outbox.newest <= (self._outbox.position if last is None else last):
-            return None
-        page = asyncio.create_task(asyncio.to_thread(self._page, last))
-        page.add_done_callback(lambda _page: self._wake.set())
-        return page
+        if self._outbox.newest > (self._outbox.position if last is None else last):
+            self._reading = asyncio.create_task(asyncio.to_thread(self._page, last))
+            self._reading.add_done_callback(lambda _page: self.work())
 
     def _page(self, after: int | None) -> list[_Row]:
         store = self._outbox.store
@@ -200,7 +198,7 @@ class Backfill:
         now = self._monotonic()
         self._allowed = min(WINDOW, self._allowed + (now - self._allowed_at) * self._rate)
         self._allowed_at = now
-        limit = max(1, min(self._window, link.max_in_flight - RESERVE))
+        limit = max(1, min(int(self._window), link.max_in_flight - RESERVE))
         while self._next < len(self._rows) and now >= self._paused_until and link.writable:
             row = self._rows[self._next]
             if not row.done and row.handed_at is None and not self._pass(link, row, limit, now):
@@ -219,7 +217,7 @@ class Backfill:
         elif 0 < link.max_packet < (size := len(message.topic) + len(message.payload) + _HEAD):
             row.give_up(f"the broker takes packets of {link.max_packet} octets, and this one has about {size}")
         elif self._allowed < 1:
-            asyncio.get_running_loop().call_later(WINDOW / 2 / self._rate, self._wake.set)
+            asyncio.get_running_loop().call_later(WINDOW / 2 / self._rate, self.work)
             return False
         elif link.hand(message, partial(self._acked, row)):
             row.handed_at = now
@@ -231,7 +229,10 @@ class Backfill:
         return True
 
     def _acked(self, row: _Row, code: int, name: str) -> None:
-        self._wake.set()
+        self._take(row, code, name)
+        self.work()
+
+    def _take(self, row: _Row, code: int, name: str) -> None:
         if row.handed_at is None:  # of a connection that was lost meanwhile
             row.done = row.done or code < 0x80
             return
@@ -254,10 +255,10 @@ class Backfill:
     def _pace(self, handed_at: float, now: float) -> None:
         """Have more under way while that makes nothing slower, and half as much once acknowledgements queue up."""
         self._fastest_s = min(self._fastest_s, now - handed_at)
-        if now - handed_at <= 2 * self._fastest_s + _QUEUED_S:
-            self._window = min(WINDOW, self._window + 1)
+        if now - handed_at <= _SLOWER * self._fastest_s + _QUEUED_S:
+            self._window = min(WINDOW, self._window + (1 / self._window if self._shrunk_at else 1))
         elif handed_at > self._shrunk_at:
-            self._window, self._shrunk_at = max(1, self._window // 2), now
+            self._window, self._shrunk_at = max(1, self._window / 2), now
 
     def _refused(self, row: _Row, code: int, name: str) -> None:
         """Give up a row that is the only one refused; otherwise it is the broker's matter, and all is tried again."""
@@ -317,6 +318,7 @@ class Backfill:
         except ValueError:  # an error in meterd: begin anew from the cursor, and let it be seen
             self._rows.clear()
             self._next = self._in_flight = 0
+            self._reading = None
             raise
 
     def _begin_drain(self) -> None:

@@ -59,6 +59,7 @@ _STATUS = {
     ("v1", 429): "too many requests: it is tried again later",
     ("v2", 429): "too many requests: it is tried again later",
 }
+_CERTIFICATE = "if it asks for a client certificate, set influx.cert_file and influx.key_file"
 _POLICY = "the database has no such retention policy: check influx.retention_policy"
 #: an error of the system, the first that fits -> what it means
 _CAUSES: dict[type[Exception], str] = {
@@ -66,7 +67,6 @@ _CAUSES: dict[type[Exception], str] = {
     UnicodeError: "has a name that cannot be resolved: check influx.url and the name server",
     TimeoutError: "did not answer within {seconds:g} s: it is tried again",
     ConnectionRefusedError: "refused the connection: check that it is running, and influx.url",
-    ConnectionError: "closed the connection without an answer: it is tried again",
 }
 
 
@@ -125,6 +125,9 @@ def retry_after_s(answer: Answer) -> float | None:
 def explain(error: Exception, settings: InfluxSettings) -> Trouble:
     """Why there was no answer: DNS, TCP, TLS, a peer that speaks something else."""
     where, cause = f"database {place(settings.url)}", _cause(error)
+    if _is_closed(cause):
+        hint = f"; {_CERTIFICATE}" if settings.url.startswith("https:") else ""
+        return Trouble(f"{where} closed the connection without an answer: it is tried again{hint}")
     if isinstance(cause, ssl.SSLError):
         return Trouble(f"{where}: {_tls(cause)}", NEEDS_PERSON_S)
     for kind, text in _CAUSES.items():
@@ -133,6 +136,11 @@ def explain(error: Exception, settings: InfluxSettings) -> Trouble:
     if isinstance(cause, OSError):
         return Trouble(f"{where} cannot be reached: {cause.strerror or 'no route'}; check influx.url and the network")
     return Trouble(f"{where} answered something that is no HTTP: check influx.url", NEEDS_PERSON_S)
+
+
+def _is_closed(cause: BaseException) -> bool:
+    kinds = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+    return isinstance(cause, kinds)
 
 
 def _refused(answer: Answer) -> Refused:

@@ -170,7 +170,11 @@ class MqttSink:
 
     async def run(self) -> None:
         """Connect, and connect again whenever the connection is lost, until cancelled; then say good-bye (<= 3 s)."""
-        await self._connector.run(self._session)
+        try:
+            await self._connector.run(self._session)
+        finally:
+            if self._history:
+                self._history.close()
 
     def deliver(self, item: ItemP) -> None:
         """Publish a reading at once, or keep it as the newest of its meter while the broker takes nothing."""
@@ -231,33 +235,28 @@ class MqttSink:
 
     async def _session(self, link: Link) -> None:
         """One connection from its beginning to its loss (ConnectionFailedError) or to cancellation."""
-        history: asyncio.Task[None] | None = None
         try:
             if self._history:
-                self._history.proven.begin(link)
+                self._history.begin(link)
             self._greet(link)
-            if self._history:
-                history = asyncio.create_task(self._history.run(link))
             while True:
                 await link.wait(_TICK_S)
                 self._listen(link)
                 self._serve_all()
                 if not link.unacked:
                     self._to_forget = []
-                if history is not None and history.done():
-                    history.result()
         except OversizedError:
             self._mute("a message of more than 64 KiB")
             raise
         except asyncio.CancelledError:
+            if self._history:
+                self._history.end()
             await self._farewell(link)
             raise
         finally:
             self._link = None
             if self._history:
-                self._history.proven.end()
-            if history is not None:
-                history.cancel()
+                self._history.end()
 
     def _greet(self, link: Link) -> None:
         """Tell a new connection everything: availability, state and valid reading of each meter, then status."""
@@ -361,7 +360,7 @@ class MqttSink:
             self._announce(self._link)
             self._intervals.send(self._link)
         if self._history:
-            self._history.wake()
+            self._history.work()
 
     def _serve(self, meter: _Meter, now: float) -> None:
         """Publish what the broker does not know of a meter yet: availability, state, then the newest reading."""

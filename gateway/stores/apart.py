@@ -5,16 +5,12 @@ ever were is counted elsewhere: in the tallies, and at each cursor.
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 
 import msgspec
 
-from gateway.item_p import ItemP
 from gateway.stores.cursors import DeadLetter
 from gateway.stores.groups import Packed
-from gateway.stores.reader import Layouts
-from gateway.stores.rows import Corrupt, Ref, Row, seal, unpack, unseal
+from gateway.stores.rows import Corrupt, Ref, Row, seal, unseal
 
 TABLES = ("quarantine", "dead_letter")
 #: octets of each table, and the share of the journal that is at most
@@ -58,37 +54,31 @@ def encode_letter(letter: DeadLetter, at: float) -> bytes:
     return seal(_encode(packed), "dead_letter", letter.meter)
 
 
-def read_quarantine(db: sqlite3.Connection, meters: Mapping[int, str]) -> Iterator[tuple[ItemP, str]]:
-    """Readings that cannot be, oldest first, each with its reason; damaged rows are left out. Raises FAILURES."""
-    layouts = Layouts(db)
-    for number, sealed in db.execute("SELECT meter, data FROM quarantine ORDER BY id"):
-        try:
-            row = _decode_quarantined(unseal(sealed, "quarantine", meters[number]))
-            yield unpack(row.reading, meters[number], layouts), row.reason
-        except (Corrupt, KeyError, msgspec.DecodeError):
-            continue
+def decode_quarantined(sealed: object, meter: str) -> tuple[bytes, str]:
+    """Give back a reading as rows.pack made it, and the reason. Raises Corrupt."""
+    try:
+        row = _decode_quarantined(unseal(sealed, "quarantine", meter))
+    except msgspec.DecodeError as error:
+        raise Corrupt("a row of the quarantine is damaged") from error
+    return row.reading, row.reason
 
 
-def read_letters(db: sqlite3.Connection, meters: Mapping[int, str]) -> Iterator[tuple[DeadLetter, datetime]]:
-    """Dead letters, oldest first, each with the time of its commit; damaged rows are left out. Raises FAILURES."""
-    for number, sealed in db.execute("SELECT meter, data FROM dead_letter ORDER BY id"):
-        try:
-            row = _decode_letter(unseal(sealed, "dead_letter", meters[number]))
-        except (Corrupt, KeyError, msgspec.DecodeError):
-            continue
-        yield (
-            DeadLetter(row.sink, row.entry, meters[number], row.t, row.reason),
-            datetime.fromtimestamp(row.at, UTC),
-        )
+def decode_letter(sealed: object, meter: str) -> DeadLetter:
+    """Give back a dead letter. Raises Corrupt."""
+    try:
+        row = _decode_letter(unseal(sealed, "dead_letter", meter))
+    except msgspec.DecodeError as error:
+        raise Corrupt("a dead letter is damaged") from error
+    return DeadLetter(row.sink, row.entry, meter, row.t, row.reason)
 
 
-def refs(table: str, sealed: bytes, meter: str) -> tuple[Ref, ...]:
+def refs(table: str, sealed: object, meter: str) -> tuple[Ref, ...]:
     """Layouts that a row refers to. Raises Corrupt where it is not what was written."""
-    data = unseal(sealed, table, meter)
-    if table != "quarantine":
+    if table == "dead_letter":
+        decode_letter(sealed, meter)
         return ()
     try:
-        row = _decode_row(_decode_quarantined(data).reading)
+        row = _decode_row(decode_quarantined(sealed, meter)[0])
     except msgspec.DecodeError as error:
         raise Corrupt("a row of the quarantine is damaged") from error
     return row.layout, row.times

@@ -14,6 +14,8 @@ from typing import NamedTuple
 REASON = 200
 #: dead letters that wait for the next commit at most: behind a medium that fails, the oldest of them give way
 WAITING = 1_000
+#: dead letters that are shown
+RECENT = 10
 
 
 @dataclass(slots=True)
@@ -41,6 +43,26 @@ class Cursor:
     def of(self, meter: str) -> Settled:
         """Return what is settled of a meter, a new one for a new meter."""
         return self.meters.setdefault(meter, Settled())
+
+    def evict(self, rows: Iterable[tuple[int, str]]) -> None:
+        """Count rows (id, meter) that are gone and were not settled."""
+        for entry, meter in rows:
+            if entry > self.position:
+                self.of(meter).evicted += 1
+
+    def take_back(self, rows: Iterable[tuple[int, str]], unknown: Mapping[str, int]) -> None:
+        """Take back rows that came out of a damaged file; of `unknown` ones nobody knew that they were stored."""
+        for meter, n in unknown.items():
+            self.of(meter).evicted += n
+        for entry, meter in rows:
+            if entry > self.position:
+                self.of(meter).evicted -= 1
+
+    def forsake(self, stored: Mapping[str, int]) -> None:
+        """Count everything that is not settled as evicted."""
+        for meter, n in stored.items():
+            settled = self.of(meter)
+            settled.evicted += n - settled.total
 
     def copy(self) -> "Cursor":
         """Return one that shares nothing."""
@@ -76,12 +98,16 @@ class Cursors:
         self.newest = 0
         #: where the salvage of a damaged file has come to: rows beyond it would be a leap over those still to come
         self.ceiling: int | None = None
+        #: raised with each change that the file is to have
+        self.version = 0
         #: raised when another file takes the place of the last one
         self.generation = 0
         #: time of the oldest reading that a sink has to deliver, s since 1970
         self.oldest: dict[str, int | None] = {}
         #: dead letters that the next commit takes along
         self.waiting: deque[DeadLetter] = deque(maxlen=WAITING)
+        #: the newest dead letters that are in the file
+        self.recent: deque[DeadLetter] = deque(maxlen=RECENT)
         self._given: dict[str, dict[int, Given]] = {}
         self._gone: dict[str, set[int]] = {}
 
@@ -89,6 +115,7 @@ class Cursors:
         """Give a sink that is new a cursor before everything; what was evicted until now never reached it."""
         with self.lock:
             if sink not in self.by_sink:
+                self.version += 1
                 self.by_sink[sink] = Cursor(0, {meter: Settled(evicted=n) for meter, n in evicted.items()})
             self._given.setdefault(sink, {})
             self._gone.setdefault(sink, set())
@@ -127,27 +154,48 @@ class Cursors:
                     gone.remove(entry)
             self.waiting.extend(letters)
             cursor.position = upto
+            self.version += 1
 
-    def evict(self, rows: Iterable[tuple[int, str]]) -> None:
-        """Count rows (id, meter) that are gone from the file; one that a sink has in hand may still be delivered."""
+    def take(
+        self,
+        evicted: Sequence[tuple[int, str]],
+        adopted: Sequence[tuple[int, str]],
+        unknown: Mapping[str, int],
+        letters: Sequence[DeadLetter],
+    ) -> None:
+        """Let count what a transaction did: rows (id, meter) that are gone or back, dead letters that are in the file.
+
+        A row that is gone while a sink has it in hand may still be delivered: then it was not evicted.
+        """
         with self.lock:
             for sink, cursor in self.by_sink.items():
+                cursor.evict(evicted)
+                cursor.take_back(adopted, unknown)
                 given = self._given.get(sink, {})
-                unsettled = [row for row in rows if row[0] > cursor.position]
-                evict(cursor, unsettled)
-                self._gone.setdefault(sink, set()).update(entry for entry, _ in unsettled if entry in given)
+                gone = (entry for entry, _ in evicted if entry in given)
+                self._gone.setdefault(sink, set()).update(gone)
+                self._gone[sink].difference_update(entry for entry, _ in adopted)
+            self.recent.extend(letters)
+            for letter in letters:
+                if self.waiting and self.waiting[0] is letter:
+                    self.waiting.popleft()
 
-    def snapshot(self) -> dict[str, Cursor]:
-        """Copy all cursors, for the file."""
+    def learn(self, found: "Cursors", evicted: Mapping[str, int]) -> None:
+        """Take up cursors that could not be read before now; what is new begins behind what gave way until now."""
         with self.lock:
-            return {sink: cursor.copy() for sink, cursor in self.by_sink.items()}
+            new = self.by_sink.keys() - found.by_sink.keys()
+            self.by_sink = found.by_sink
+            self.newest, self.ceiling = found.newest, found.ceiling
+            for sink in new:
+                self.begin(sink, evicted)
 
-
-def evict(cursor: Cursor, rows: Iterable[tuple[int, str]]) -> None:
-    """Count the rows behind a cursor as evicted."""
-    for entry, meter in rows:
-        if entry > cursor.position:
-            cursor.of(meter).evicted += 1
+    def forsake(self, stored: Mapping[str, int]) -> None:
+        """Count everything that is pending as evicted: the file that had it is damaged."""
+        with self.lock:
+            self.generation += 1
+            for sink, cursor in self.by_sink.items():
+                cursor.forsake(stored)
+                self._gone.setdefault(sink, set()).update(self._given.get(sink, {}))
 
 
 def letter(sink: str, entry: int, meter: str, t: int, reason: str) -> DeadLetter:

@@ -1,17 +1,15 @@
 """The open journal file: commit a group, keep the quota, give back the state. Used by one thread at a time."""
 
-import os
 import time
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
-from itertools import takewhile
 from pathlib import Path
 
-from gateway.stores.apart import OCTETS, Apart, encode_quarantined
+from gateway.stores.apart import OCTETS, SHARE, TABLES, Apart, encode_letter, encode_quarantined
 from gateway.stores.files import check, create, in_place, set_aside_before, transaction
 from gateway.stores.groups import Group, Packed
+from gateway.stores.memory import Draft, State
+from gateway.stores.quota import EVICT_ROUNDS, MARGIN_PAGES, Quota, T
 from gateway.stores.rows import Corrupt, seal
 from gateway.stores.schema import (
     COUNTERS,
@@ -29,18 +27,10 @@ from gateway.stores.schema import (
     migrate,
     told,
 )
-from gateway.stores.state import Meter, State, Tally, encode_counters, encode_meter, read_meters, read_state
+from gateway.stores.state import Meter, encode_meter, encode_snapshot, last_serial, read_meters, read_state, recount
 
 #: sequence numbers reserved at once: a day at one reading per second, so that a failing medium does not run them out
 SEQ_BLOCK = 100_000
-EVICT_ROWS = 256
-#: chunks that are evicted for their age in one transaction
-EVICT_ROUNDS = 16
-#: room for what a group brings along beside its rows
-MARGIN_PAGES = 64
-AGE_CHECK_S = 3_600
-#: the time of a row, an integer even where damage made it something else
-T = "coalesce(CAST(t AS INTEGER), 0)"
 
 
 class Database:
@@ -52,9 +42,7 @@ class Database:
     def __init__(self, path: Path, *, max_bytes: int, max_age_s: int) -> None:
         """Open or create the file, which is private to its owner. Raises JournalError too."""
         self.path = path
-        self._max_age_s = max_age_s
-        self._limit_pages = max(64, (max_bytes - WAL_LIMIT) // PAGE_SIZE)
-        self._age_check_due = 0.0
+        self._limits = max(64, (max_bytes - WAL_LIMIT) // PAGE_SIZE), max_age_s
         self._numbers: dict[str, int] = {}
         self._layouts: set[int] = set()
         #: what the file holds of the tables KEPT, by table and number of the meter, so that only news are written
@@ -73,10 +61,12 @@ class Database:
             raise
 
     def _prepare(self, *, fresh: bool) -> None:
-        try:
+        pages, max_age_s = self._limits
+        octets = min(OCTETS, pages * PAGE_SIZE // SHARE)
+        with self._judged():
             configure(self.db, self.path)
             migrate(self.db, self.path, fresh=fresh)
-            self.db.execute(f"PRAGMA max_page_count = {self._limit_pages}")
+            self.db.execute(f"PRAGMA max_page_count = {pages}")
             self._numbers = {meter.name: number for number, meter in read_meters(self.db).items()}
             self._layouts = {number for (number,) in self.db.execute("SELECT id FROM layout")}
             self._kept = {
@@ -84,55 +74,82 @@ class Database:
                 for table in KEPT
                 for number, data in self.db.execute(f"SELECT meter, data FROM {table}")  # noqa: S608 - a constant
             }
+            self._apart = {table: Apart(self.db, table, octets) for table in TABLES}
+            self._quota = Quota(self.db, pages=pages, reserved=len(TABLES) * octets, max_age_s=max_age_s)
+
+    @contextmanager
+    def _judged(self) -> Iterator[None]:
+        """Say what an error means."""
+        try:
+            yield
         except FAILURES as error:
             raise told(error, self.path) from error
         except Corrupt as error:
             raise Damaged(f"{self.path}: {error}") from error
 
+    @property
+    def begun(self) -> bool:
+        """Whether the journal ever wrote to this file."""
+        with self._judged():
+            return bool(self.db.execute("SELECT count(*) FROM meta WHERE id = ?", (SALT,)).fetchone()[0])
+
     def state(self) -> State:
         """Read what a restart goes on from; not `complete` in a new file that follows one which was set aside."""
-        try:
+        with self._judged():
             state = read_state(self.db)
-            begun = self.db.execute("SELECT count(*) FROM meta WHERE id = ?", (SALT,)).fetchone()[0]
-        except FAILURES as error:
-            raise told(error, self.path) from error
-        except Corrupt as error:
-            raise Damaged(f"{self.path}: {error}") from error
-        state.complete = bool(begun) or not set_aside_before(self.path)
+        state.complete = self.begun or not set_aside_before(self.path)
         return state
 
     def check(self) -> None:
         """Read the whole file and its structure (PRAGMA quick_check); raises Damaged. `db.interrupt` ends it early."""
         check(self.db, self.path, JOURNAL)
 
+    def recount(self, state: State) -> None:
+        """Count all rows where the counters may not be those of the rows."""
+        if state.recount:
+            with self._judged():
+                recount(self.db, state)
+
     def commit(self, group: Group, state: State) -> dict[str, int]:
         """Commit a group with its counters, and sequence numbers ahead of it; returns what is reserved by meter.
 
-        `state.tallies` counts the rows of the group from the moment on at which they are in the file.
+        Tallies and cursors of `state` count its rows from the moment on at which they are in the file.
         """
         if not in_place(self.path, self._identity):
             raise StorageFault(f"journal {self.path}: the file was removed or replaced")
-        if group.tried and self._is_in(group, state):
+        self.resolve(state)
+        if group.done:
             return {}
-        draft = replace(state, tallies={meter: replace(tally) for meter, tally in state.tallies.items()})
+        draft = state.begin(group)
         with self._transaction():
-            reserved = self._write(group, draft)
+            reserved = self._write(group, state, draft)
         # Only now: whoever reads a tally may rely on the disk.
-        state.tallies = draft.tallies
+        state.take(draft)
         if reserved:
             self._fold()
         return reserved
 
-    def _is_in(self, group: Group, state: State) -> bool:
-        """Tell whether a commit that reported a failure reached the file: then the file has counted its rows."""
-        found = self.state().tallies
-        rows = Counter(row.meter for row in group.rows)
-        if not rows or any(
-            found.get(meter, Tally()).stored != state.tally(meter).stored + n for meter, n in rows.items()
-        ):
-            return False
-        state.tallies = state.tallies | found
-        return True
+    def replace(self, given: Mapping[str, int], state: State, aside: str | None) -> dict[str, int]:
+        """Begin a new file after one that was set aside: until its rows are copied, they count as evicted."""
+        draft = state.begin()
+        draft.forsake()
+        if aside is not None:
+            draft.salvages[aside] = draft.ceiling = 0
+        with self._transaction():
+            reserved = self._write(Group(given=dict(given)), state, draft)
+        state.take(draft)
+        self._fold()
+        return reserved
+
+    def resolve(self, state: State) -> None:
+        """Find out whether a commit that reported a failure reached the file all the same."""
+        draft, state.draft = state.draft, None
+        if draft is None:
+            return
+        with self._judged():
+            reached = last_serial(self.db) == draft.serial
+        if reached:
+            state.take(draft)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -149,50 +166,71 @@ class Database:
         with suppress(*FAILURES):
             self.db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
-    def _write(self, group: Group, state: State) -> dict[str, int]:
-        self._evict(group, state)
-        self._introduce(group, state)
+    @property
+    def _meters(self) -> dict[int, str]:
+        return {number: name for name, number in self._numbers.items()}
+
+    @property
+    def _apart_octets(self) -> int:
+        return sum(table.octets for table in self._apart.values())
+
+    def _write(self, group: Group, state: State, draft: Draft) -> dict[str, int]:
+        self._quota.make_room(group.size, self._apart_octets, self._meters, draft)
+        named = {*group.given, *group.counters, *group.lost, *(meter for _, meter in group.kept)}
+        self._introduce({*named, *(row.meter for row in group.rows)}, state.layouts, state)
         reserved = self._reserve(group.given, state)
-        self._insert(group.rows)
-        for row in group.rows:
-            if row.reason is None:
-                state.tally(row.meter).stored += 1
-            else:
-                state.tally(row.meter).quarantined += 1
+        self._insert([row for row in group.rows if row.reason is None], draft)
+        self._quarantine([row for row in group.rows if row.reason is not None], draft)
         for meter, n in group.lost.items():
-            state.tally(meter).lost += n
-        self._write_counters(group, state)
+            draft.tally(meter).lost += n
+        self._write_letters(draft)
         self._write_kept(group)
+        draft.saved = draft.saved | group.counters
+        self._write_snapshot(draft)
         return reserved
 
-    def _insert(self, rows: Collection[Packed]) -> None:
+    def _insert(self, rows: Collection[Packed], draft: Draft) -> None:
+        first = draft.next_id
         self.db.executemany(
-            "INSERT INTO record VALUES (NULL, ?, ?, ?)",
-            ((self._numbers[row.meter], row.t, seal(row.data, row.meter, row.t)) for row in rows if row.reason is None),
+            "INSERT INTO record VALUES (?, ?, ?, ?)",
+            (
+                (entry, self._numbers[row.meter], row.t, seal(row.data, row.meter, row.t))
+                for entry, row in enumerate(rows, first)
+            ),
         )
         for row in rows:
-            if row.reason is not None:
-                Apart(self.db, "quarantine", OCTETS).add(self._numbers[row.meter], encode_quarantined(row))
+            draft.tally(row.meter).stored += 1
+        if rows:
+            draft.next_id = first + len(rows)
+            draft.newest = draft.next_id - 1
 
-    def _introduce(self, group: Group, state: State) -> None:
-        """Write what rows refer to: meters, layouts, and in a new file the salt."""
-        for meter in sorted(
-            {*group.given, *group.counters, *(meter for _, meter in group.kept), *(row.meter for row in group.rows)}
-            - set(self._numbers)
-        ):
+    def _quarantine(self, rows: Collection[Packed], draft: Draft) -> None:
+        for row in rows:
+            self._apart["quarantine"].add(self._numbers[row.meter], encode_quarantined(row))
+            draft.tally(row.meter).quarantined += 1
+
+    def _write_letters(self, draft: Draft) -> None:
+        for letter in draft.letters:
+            number = self._numbers.get(letter.meter)
+            if number is not None:
+                self._apart["dead_letter"].add(number, encode_letter(letter, time.time()))
+
+    def _introduce(self, meters: Collection[str], layouts: Mapping[int, bytes], state: State) -> None:
+        """Write what rows refer to: meters, layouts, and in a new file the salt and the identity."""
+        for meter in sorted(set(meters) - set(self._numbers)):
             number = max(self._numbers.values(), default=COUNTERS) + 1
             data = encode_meter(number, Meter(meter, state.reserved.get(meter, 0)))
             self.db.execute("INSERT INTO meter VALUES (?, ?)", (number, data))
             self._numbers[meter] = number
         # A copy: the loop's thread goes on adding layouts.
-        layouts = dict(state.layouts)
+        layouts = dict(layouts)
         missing = layouts.keys() - self._layouts
         self.db.executemany(
             "INSERT INTO layout VALUES (?, ?)", [(n, seal(layouts[n], "layout", n)) for n in sorted(missing)]
         )
         self._layouts |= missing
-        self.db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (SALT, seal(state.salt, SALT)))
-        self.db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (STORE, seal(os.urandom(8), STORE)))
+        for row, value in ((SALT, state.salt), (STORE, state.store)):
+            self.db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (row, seal(value, row)))
 
     def _reserve(self, given: dict[str, int], state: State) -> dict[str, int]:
         """Reserve the next block of numbers for each meter that has used up half of its last one."""
@@ -210,14 +248,22 @@ class Database:
         data = encode_meter(number, Meter(meter, reserved))
         self.db.execute("UPDATE meter SET data = ? WHERE id = ?", (data, number))
 
-    def _write_counters(self, group: Group, state: State) -> None:
-        if not group.counters:
-            return
-        if not group.rows:
-            # Without readings the last counters are replaced, so that a noisy line does not evict history.
-            self.db.execute("DELETE FROM record WHERE id = (SELECT max(id) FROM record) AND meter = ?", (COUNTERS,))
-        data = encode_counters(self._numbers, group.counters, state)
-        self.db.execute("INSERT INTO record VALUES (NULL, ?, ?, ?)", (COUNTERS, 0, data))
+    def _write_snapshot(self, draft: Draft) -> None:
+        """Write counters, tallies and cursors behind the rows.
+
+        Without readings they replace those before them, so that a noisy line does not evict history.
+        """
+        self.db.execute("DELETE FROM record WHERE id = ? AND meter = ?", (draft.next_id - 1, COUNTERS))
+        data = encode_snapshot(self._numbers, draft)
+        self.db.execute("INSERT INTO record VALUES (?, ?, ?, ?)", (draft.next_id, COUNTERS, 0, data))
+        draft.next_id += 1
+        draft.oldest = {sink: self._oldest(cursor.position) for sink, cursor in draft.cursors.items()}
+
+    def _oldest(self, position: int) -> int | None:
+        """Time of the first reading behind a cursor."""
+        behind = f"SELECT {T} FROM record WHERE id > ? AND meter <> ? ORDER BY id LIMIT 1"  # noqa: S608 - a constant
+        found = self.db.execute(behind, (position, COUNTERS)).fetchone()
+        return found[0] if found else None
 
     def _write_kept(self, group: Group) -> None:
         """Write what goes with the rows of the group, where it changed."""
@@ -228,70 +274,63 @@ class Database:
                 self.db.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", (number, sealed))  # noqa: S608 - of KEPT
                 self._kept[table, number] = sealed
 
-    def _evict(self, group: Group, state: State) -> None:
-        """Remove the oldest rows: by age now and then, by size as long as the group does not fit."""
-        now = time.monotonic()
-        if now >= self._age_check_due and self._evict_old(state):
-            self._age_check_due = now + AGE_CHECK_S
-        needed = group.size * 3 // 2 // PAGE_SIZE + MARGIN_PAGES
-        while self.pages() + needed > self._limit_pages and self._delete(None, state):
-            pass
-
-    def _evict_old(self, state: State) -> bool:
-        """Evict by age; False where more is left to do.
-
-        The newest row decides together with the host's clock what is old: a host that wakes up in 2040 deletes nothing.
-        """
-        newest = self.db.execute(
-            f"SELECT {T} FROM record WHERE meter <> ? ORDER BY id DESC LIMIT 1",  # noqa: S608 - a constant
-            (COUNTERS,),
-        ).fetchone()
-        if newest is None:
-            return True
-        cutoff = min(newest[0], int(time.time())) - self._max_age_s
-        return not all(self._delete(cutoff, state) for _ in range(EVICT_ROUNDS))
-
-    def _delete(self, cutoff: int | None, state: State) -> bool:
-        """Delete a chunk of the oldest rows, never the newest of all; False when there was nothing to delete."""
-        oldest = self.db.execute(
-            f"SELECT id, meter, {T} FROM record"  # noqa: S608 - a constant
-            " WHERE id < (SELECT max(id) FROM record) ORDER BY id LIMIT ?",
-            (EVICT_ROWS,),
-        ).fetchall()
-        evicted = list(takewhile(lambda row: cutoff is None or row[2] < cutoff, oldest))
-        if not evicted:
-            return False
-        names = {number: name for name, number in self._numbers.items()}
-        for _, number, _ in evicted:
-            if number in names:
-                state.tally(names[number]).evicted += 1
-        self.db.execute("DELETE FROM record WHERE id <= ?", (evicted[-1][0],))
-        return True
-
-    def pages(self) -> int:
-        """Count the pages in use."""
-        total: int = self.db.execute("PRAGMA page_count").fetchone()[0]
-        free: int = self.db.execute("PRAGMA freelist_count").fetchone()[0]
-        return total - free
-
     def shrink(self, state: State) -> None:
         """Bring a file that is larger than its quota (it was lowered) back under it: evict, then rebuild the file."""
-        try:
-            if self.db.execute("PRAGMA page_count").fetchone()[0] <= self._limit_pages:
+        with self._judged():
+            if self.db.execute("PRAGMA page_count").fetchone()[0] <= self._quota.limit:
                 return
-            while self.pages() + MARGIN_PAGES > self._limit_pages and self._delete(None, state):
-                pass
+        more = True
+        while more:
+            draft = state.begin()
+            with self._transaction():
+                more = self._quota.evict(MARGIN_PAGES, self._apart_octets, self._meters, draft, rounds=EVICT_ROUNDS)
+                self._write_snapshot(draft)
+            state.take(draft)
+        self.rebuild()
+
+    def rebuild(self) -> None:
+        """Write the file anew, without the pages that are free; raises StorageFault where there is no room for both."""
+        with self._judged():
             self.db.execute("VACUUM")
             self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            self.db.execute(f"PRAGMA max_page_count = {self._limit_pages}")
-        except FAILURES as error:
-            raise told(error, self.path) from error
+            self.db.execute(f"PRAGMA max_page_count = {self._quota.limit}")
 
-    def adopt(self, rows: Collection[Packed], layouts: Mapping[int, bytes], state: State) -> None:
-        """Commit rows of another file as they are, and what they refer to (salvage.py)."""
+    def adopt(
+        self,
+        rows: Mapping[int, Packed],
+        layouts: Mapping[int, bytes],
+        state: State,
+        progress: tuple[str, int | None],
+        apart: Collection[tuple[str, str, bytes]] = (),
+    ) -> None:
+        """Commit rows of a damaged file under the ids that they had, and what they refer to (salvage.py).
+
+        `progress`: the name of that file, and the id up to which it is copied; None at its end. `apart`: rows (table,
+        meter, sealed data) of what stands apart there.
+        """
+        draft = state.begin()
+        name, upto = progress
         with self._transaction():
-            self._introduce(Group(rows=list(rows)), replace(state, layouts={**state.layouts, **layouts}))
-            self._insert(rows)
+            rows = {entry: row for entry, row in rows.items() if entry not in self._there(rows)}
+            meters = {*(row.meter for row in rows.values()), *(meter for _, meter, _ in apart)}
+            self._introduce(meters, layouts, state)
+            self.db.executemany(
+                "INSERT INTO record VALUES (?, ?, ?, ?)",
+                (
+                    (entry, self._numbers[row.meter], row.t, seal(row.data, row.meter, row.t))
+                    for entry, row in rows.items()
+                ),
+            )
+            for table, meter, data in apart:
+                self._apart[table].add(self._numbers[meter], data)
+            draft.adopt([(entry, row.meter) for entry, row in rows.items()], name, upto)
+            self._write_snapshot(draft)
+        state.take(draft)
+
+    def _there(self, rows: Collection[int]) -> set[int]:
+        """Ids of these that are taken."""
+        between = (min(rows, default=0), max(rows, default=0))
+        return {entry for (entry,) in self.db.execute("SELECT id FROM record WHERE id BETWEEN ? AND ?", between)}
 
     def release(self, given: dict[str, int]) -> None:
         """Give back the sequence numbers that were not used: after a clean end the next start leaves no gap."""

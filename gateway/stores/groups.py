@@ -6,6 +6,7 @@ Nothing in it waits for the medium; its lock is held for moments only.
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -49,6 +50,8 @@ class Group:
     size: int = 0
     #: a commit of it failed: it may be in the file all the same
     tried: bool = False
+    #: it is in the file, and the tallies count it
+    done: bool = False
 
     def extend(self, later: "Group") -> None:
         """Take a later group into the same transaction."""
@@ -83,7 +86,7 @@ class GroupQueue:
         self.octets = 0
         self._open = Group()
         self._closed: deque[Group] = deque()
-        self._in_flight = False
+        self._in_flight: Group | None = None
         self._stopped = False
         self._changed = threading.Condition()
 
@@ -129,13 +132,13 @@ class GroupQueue:
             while self._closed and not group.tried and group.size + self._closed[0].size < TRANSACTION:
                 group.extend(self._closed.popleft())
             self.octets -= group.size
-            self._in_flight = True
+            self._in_flight = group
             return group
 
     def settle(self, group: Group, *, committed: bool) -> None:
         """Say what became of a group that was taken; one that was not committed is the oldest again."""
         with self._changed:
-            self._in_flight = False
+            self._in_flight = None
             if not committed:
                 group.tried = True
                 self._closed.appendleft(group)
@@ -157,6 +160,17 @@ class GroupQueue:
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
+
+    def add_lost(self, lost: Mapping[str, int]) -> None:
+        """Count readings that were lost before this start, and were not known of."""
+        with self._changed:
+            self.lost.update(lost)
+
+    def held(self) -> Counter[str]:
+        """Count by meter the rows that are not in the file; exact under the lock of the cursors."""
+        with self._changed:
+            groups = [self._open, *self._closed, *([self._in_flight] if self._in_flight else [])]
+            return Counter(row.meter for group in groups if not group.done for row in group.rows)
 
     @property
     def rows(self) -> int:

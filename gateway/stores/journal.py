@@ -9,7 +9,7 @@ takes the oldest readings of a bounded queue, counted as `journal_lost`. Sequenc
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from typing import Any
 from gateway.beats import Beat
 from gateway.item_p import ItemP, utc
 from gateway.stores.groups import GroupQueue, Packed
-from gateway.stores.outbox import Outbox
+from gateway.stores.outbox import Outbox, shown, standing
+from gateway.stores.reader import Reader
 from gateway.stores.rows import EPOCH, Interner, Ref, pack
 from gateway.stores.schema import JournalError
-from gateway.stores.state import TALLIES, State, after_damage, encode_names
+from gateway.stores.state import TALLIES, State, Tally, after_damage, encode_names
 from gateway.stores.writer import Writer
 
 __all__ = ["Journal", "JournalError"]
@@ -52,19 +53,25 @@ class Journal:
         save_counters: SaveCounters = dict,
         save_trust: SaveKept = dict,
         save_sub_meters: SaveKept = dict,
+        save_series: SaveKept = dict,
         beat: Beat | None = None,
     ) -> None:
         """`meters` names every meter that will ask for sequence numbers; `beat` gets the writer's signs of life.
 
         `save_counters` gives counters by meter, `save_trust` what admitted the readings of each, `save_sub_meters` what
-        is known of its sub-meters: all are committed with exactly the readings before them.
+        is known of its sub-meters, `save_series` what its registers go on from: all are committed with exactly the
+        readings before them.
         """
         self.path = path
         self._max_bytes = max_bytes
         self._group_s = group_s
         self._meters = tuple(meters)
         self._save_counters = save_counters
-        self._save_kept: dict[str, SaveKept] = {"trust": save_trust, "sub_meter": save_sub_meters}
+        self._save_kept: dict[str, SaveKept] = {
+            "trust": save_trust,
+            "sub_meter": save_sub_meters,
+            "series": save_series,
+        }
         self._queue = GroupQueue(max(RAM_LEAST, RAM_PER_METER * len(self._meters)))
         self._writer = Writer(path, self._queue, max_bytes=max_bytes, max_age_s=max_age_s, beat=beat)
         self._interner = Interner({}, 1)
@@ -73,6 +80,7 @@ class Journal:
         self._first = 0
         self._cut_counters: dict[str, tuple[Ref, tuple[int, ...]]] = {}
         self._cut_kept: dict[tuple[str, str], bytes] = {}
+        self._cut_settled = 0
         self._running = False
         self._timer: asyncio.Handle | None = None
 
@@ -131,8 +139,9 @@ class Journal:
         if self._running:
             counters = self._counters_now()
             kept = {(table, meter): data for table, save in self._save_kept.items() for meter, data in save().items()}
-            news = counters != self._cut_counters or kept != self._cut_kept
-            self._cut_counters, self._cut_kept = counters, kept
+            settled = self._state.cursors.version
+            news = (counters, kept, settled) != (self._cut_counters, self._cut_kept, self._cut_settled)
+            self._cut_counters, self._cut_kept, self._cut_settled = counters, kept, settled
             self._queue.cut(counters, dict(self._given), kept, news=news)
 
     def next_seq(self, meter: str) -> int:
@@ -158,10 +167,19 @@ class Journal:
         """What was known of a meter's sub-meters with its last readings before this start; None for a new meter."""
         return self._state.kept.get(("sub_meter", meter))
 
+    def known(self) -> dict[str, bytes | None]:
+        """Every meter that was ever configured with this journal, with what `sub_meters` gives of it."""
+        return {meter: self.sub_meters(meter) for meter in sorted({*self._state.tallies, *self._state.reserved})}
+
+    def series(self, meter: str) -> bytes | None:
+        """What the registers of a meter went on from before this start; None for a new meter."""
+        return self._state.kept.get(("series", meter))
+
     def outbox(self, name: str) -> Outbox:
         """The journal as the sink of this name sees it; one that is new starts before the oldest reading."""
-        evicted = {meter: tally.evicted for meter, tally in self._state.tallies.items()}
-        self._state.cursors.begin(name, evicted)
+        with self._state.cursors.lock:
+            evicted = {meter: tally.evicted for meter, tally in self._state.tallies.items()}
+            self._state.cursors.begin(name, evicted)
         return Outbox(name, self.path, self._state, self._writer.doubt)
 
     @property
@@ -204,6 +222,41 @@ class Journal:
             "max_bytes": self._max_bytes,
             "last_commit": utc(writer.committed_at, "milliseconds"),
         }
+
+    def conservation(self) -> dict[str, Any]:
+        """Where every result of the decoders is, by meter and by sink; `holds` tells whether it adds up.
+
+        received = stored + quarantined + rejected + held + lost, and for each sink
+        stored = delivered + pending + evicted + dead_letter.
+        """
+        state, counters = self._state, self._save_counters()
+        with state.cursors.lock:
+            held, lost = self._queue.held(), self._queue.lost.copy()
+            names = sorted({*state.tallies, *counters, *held, *lost})
+            counted: dict[str, Mapping[str, int]] = {
+                name: counters.get(name, state.counters.get(name, NONE)) for name in names
+            }
+            waiting = {name: values.get("waiting", 0) for name, values in counters.items()}
+            meters = {
+                name: _balance(state.tally(name), counted[name], waiting.get(name, 0), held[name], lost[name])
+                for name in names
+            }
+            sinks = {sink: standing(state, sink) for sink in sorted(state.cursors.by_sink)}
+        return {
+            "holds": all(meter["holds"] for meter in meters.values())
+            and all(terms["pending"] >= 0 for sink in sinks.values() for terms in sink.values()),
+            "meters": meters,
+            "sinks": sinks,
+        }
+
+    def dead_letters(self, limit: int = 20) -> list[dict[str, Any]]:
+        """The newest dead letters that are committed, oldest first; it reads the disk. Raises JournalError."""
+        reader = Reader(self.path)
+        try:
+            found = deque(reader.dead_letters(), maxlen=limit)
+        finally:
+            reader.close()
+        return [shown(letter) for letter in found]
 
     def flush(self, timeout_s: float = CLOSE_S) -> bool:
         """Cut, and wait until everything is committed; False when that did not happen in time."""
@@ -253,6 +306,19 @@ class Journal:
             ref = self._interner.ref(meter, "counters", encode_names(names))
             result[meter] = (ref, tuple(values[name] for name in names))
         return result
+
+
+def _balance(tally: Tally, counters: Mapping[str, int], waiting: int, held: int, lost: int) -> dict[str, Any]:
+    """One meter; `waiting` readings are in the daemon's memory, and not among those that the counters call received."""
+    terms = {
+        "stored": tally.stored,
+        "quarantined": tally.quarantined,
+        "rejected": counters.get("rejected", 0),
+        "held": held + waiting,
+        "lost": lost,
+    }
+    received = counters.get("received", 0) + waiting + tally.recovered
+    return {"received": received, **terms, "holds": received == sum(terms.values())}
 
 
 def _size(path: Path) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gateway.item_p import ItemP, utc
-from gateway.stores.cursors import Given, letter
+from gateway.stores.cursors import DeadLetter, Given, letter
 from gateway.stores.reader import Layouts
 from gateway.stores.rows import EPOCH, Corrupt, unpack, unseal
 from gateway.stores.schema import COUNTERS, FAILURES, Damaged, connect_readonly, told
@@ -110,10 +110,13 @@ class Outbox:
             oldest = self._cursors.oldest.get(self.name)
             result: dict[str, Any] = {name: sum(terms[name] for terms in by_meter.values()) for name in TERMS}
         result |= {"position": self.position, "newest": self.newest, "meters": by_meter, "trouble": self.trouble}
+        result["dead_letters"] = [shown(one) for one in list(self._cursors.recent) if one.sink == self.name]
         when = None if oldest is None or not result["pending"] else datetime.fromtimestamp(oldest, UTC)
         return result | {"oldest_pending": utc(when, "seconds")}
 
     def _page(self, after: int | None, limit: int) -> list[Entry]:
+        if not self._state.known:
+            return []
         db = self._open()
         last = self.position if after is None else after
         entries: list[Entry] = []
@@ -199,6 +202,12 @@ class Outbox:
 
 #: of what is stored, where it is for a sink
 TERMS = ("delivered", "pending", "evicted", "dead_letter")
+
+
+def shown(letter: DeadLetter) -> dict[str, Any]:
+    """A dead letter as `meterd status --json` shows it."""
+    t = utc(datetime.fromtimestamp(letter.t, UTC), "seconds")
+    return {"sink": letter.sink, "id": letter.entry, "meter": letter.meter, "t": t, "reason": letter.reason}
 
 
 def standing(state: State, sink: str) -> dict[str, dict[str, int]]:

@@ -6,6 +6,8 @@ from datetime import datetime
 from pathlib import Path
 
 from gateway.item_p import ItemP
+from gateway.stores.apart import decode_letter, decode_quarantined
+from gateway.stores.cursors import DeadLetter
 from gateway.stores.rows import Corrupt, unpack, unseal
 from gateway.stores.schema import APPLICATION_ID, FAILURES, SALT, STEPS, JournalError, connect_readonly
 from gateway.stores.state import read_layout, read_meters
@@ -74,6 +76,32 @@ class Reader:
                 item = self._item(number, t, data)
                 if item is not None and self._in_time(item):
                     yield item
+
+    def dead_letters(self) -> Iterator[DeadLetter]:
+        """Yield what a sink could not take, oldest first; empty in a journal of before."""
+        for meter, sealed in self._apart("dead_letter"):
+            try:
+                yield decode_letter(sealed, meter)
+            except Corrupt:
+                self.damaged += 1
+
+    def quarantine(self) -> Iterator[tuple[ItemP, str]]:
+        """Yield the readings that cannot be, oldest first, each with the reason; empty in a journal of before."""
+        for meter, sealed in self._apart("quarantine"):
+            try:
+                packed, reason = decode_quarantined(sealed, meter)
+                yield unpack(packed, meter, self._layout), reason
+            except Corrupt:
+                self.damaged += 1
+
+    def _apart(self, table: str) -> Iterator[tuple[str, object]]:
+        """Meter and sealed data of what stands apart."""
+        try:
+            there = self._db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+            rows = self._db.execute(f"SELECT meter, data FROM {table} ORDER BY id").fetchall() if there else []  # noqa: S608 - of apart.TABLES
+        except FAILURES as error:
+            raise _unreadable(self.path, error) from error
+        return ((self._names[number], sealed) for number, sealed in rows if number in self._names)
 
     def _head(self) -> tuple[dict[int, str], bytes]:
         try:

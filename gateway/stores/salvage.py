@@ -1,4 +1,7 @@
-"""A damaged journal: set the file aside, and carry over from it every row that is still what was written."""
+"""A damaged journal that was set aside: carry over from it every row that is still what was written, under its id.
+
+Cursors count by ids: a reading that keeps its id is neither delivered twice for the damage, nor left out.
+"""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -7,13 +10,15 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.stores import apart
 from gateway.stores.database import Database
-from gateway.stores.files import chunks
 from gateway.stores.groups import Packed
-from gateway.stores.rows import Corrupt, Row, unseal
+from gateway.stores.memory import State
+from gateway.stores.rows import Corrupt, Ref, Row, unseal
 from gateway.stores.schema import COUNTERS, FAILURES, connect_readonly
-from gateway.stores.state import State, decode_meter, read_layout
+from gateway.stores.state import decode_meter, read_layout
 
+CHUNK = 256
 ROWS = "SELECT id, meter, t, data FROM record WHERE id > ? ORDER BY id LIMIT ?"
 
 _row = msgspec.msgpack.Decoder(Row).decode
@@ -26,25 +31,43 @@ class Salvage:
         self.aside = aside
         #: readings carried over
         self.copied = 0
-        self._last = 0
 
     def run(self, target: Database, state: State, stopped: Callable[[], bool]) -> None:
         """Copy rows in order until the end, or `stopped`. Raises Damaged and StorageFault of the target, only."""
+        name = self.aside.name
         try:
             db = connect_readonly(self.aside)
         except FAILURES:
+            target.adopt({}, {}, state, (name, None))
             return
         try:
             meters = dict(_meters(db))
-            for last, chunk in chunks(db, ROWS, self._last, stopped):
-                layouts: dict[int, bytes] = {}
-                rows = [row for found in chunk if (row := _readable(db, meters, layouts, found)) is not None]
-                target.adopt(rows, layouts, state)
-                self.copied += len(rows)
-                self._last = last
+            self._copy(db, meters, target, state, stopped)
+            if not stopped():
+                target.adopt({}, {}, state, (name, None))
         finally:
             db.close()
             Path(f"{self.aside}-shm").unlink(missing_ok=True)
+
+    def _copy(
+        self,
+        db: sqlite3.Connection,
+        meters: dict[int, str],
+        target: Database,
+        state: State,
+        stopped: Callable[[], bool],
+    ) -> None:
+        name, last = self.aside.name, state.salvages.get(self.aside.name, 0)
+        if not last:
+            layouts: dict[int, bytes] = {}
+            rows = list(_standing_apart(db, meters, layouts))
+            target.adopt({}, layouts, state, (name, 0), rows)
+        for upto, chunk in _chunks(db, last, state.next_id, stopped):
+            layouts = {}
+            found = ((entry, _readable(db, meters, layouts, row)) for entry, row in chunk)
+            readings = {entry: row for entry, row in found if row is not None}
+            target.adopt(readings, layouts, state, (name, upto))
+            self.copied += len(readings)
 
 
 def _meters(db: sqlite3.Connection) -> Iterator[tuple[int, str]]:
@@ -57,6 +80,43 @@ def _meters(db: sqlite3.Connection) -> Iterator[tuple[int, str]]:
             yield number, decode_meter(unseal(found[0], "meter", number)).name
 
 
+def _chunks(
+    db: sqlite3.Connection, last: int, end: int, stopped: Callable[[], bool]
+) -> Iterator[tuple[int, list[tuple[int, tuple[object, ...]]]]]:
+    """Rows after `last` in order, each with its id, and how far they go; no row has the id `end` or a higher one.
+
+    Where pages cannot be read, it leaps ahead, twice as far each time, until something can be again.
+    """
+    leap = 0
+    while last < end and not stopped():
+        rows: list[tuple[object, ...]] = []
+        whole = False
+        with suppress(*FAILURES):
+            # One by one: what came before the page that cannot be read is kept.
+            for row in db.execute(ROWS, (last, CHUNK)):
+                rows += (row,)
+            whole = True
+        numbered = list(_numbered(rows, last, end))
+        if whole and not numbered:
+            return
+        leap = 0 if numbered else max(32, leap * 2)
+        last = numbered[-1][0] if numbered else min(end, last + leap)
+        yield last, numbered
+
+
+def _numbered(rows: list[tuple[object, ...]], last: int, end: int) -> Iterator[tuple[int, tuple[object, ...]]]:
+    """Rows with ids that rise; one whose own id is damaged gets the next after the row before it, which it had."""
+    for n, row in enumerate(rows):
+        following = rows[n + 1][0] if n + 1 < len(rows) else end
+        entry = row[0]
+        fits = isinstance(entry, int) and last < entry < end
+        if not fits or (isinstance(following, int) and last + 1 < following <= entry):  # type: ignore[operator]
+            entry = last + 1
+        if isinstance(entry, int) and entry < end:
+            last = entry
+            yield entry, row
+
+
 def _readable(
     db: sqlite3.Connection, meters: dict[int, str], layouts: dict[int, bytes], found: tuple[object, ...]
 ) -> Packed | None:
@@ -67,9 +127,25 @@ def _readable(
     try:
         data = unseal(sealed, meters[number], t)
         row = _row(data)
-        for ref in (row.layout, row.times):
-            if isinstance(ref, int) and ref not in layouts:
-                layouts[ref] = read_layout(db, ref)
+        _take_layouts(db, (row.layout, row.times), layouts)
     except (*FAILURES, Corrupt, msgspec.DecodeError):
         return None
     return Packed(meters[number], t, data)
+
+
+def _take_layouts(db: sqlite3.Connection, refs: tuple[Ref, ...], layouts: dict[int, bytes]) -> None:
+    for ref in refs:
+        if isinstance(ref, int) and ref not in layouts:
+            layouts[ref] = read_layout(db, ref)
+
+
+def _standing_apart(
+    db: sqlite3.Connection, meters: dict[int, str], layouts: dict[int, bytes]
+) -> Iterator[tuple[str, str, bytes]]:
+    """What stands apart (gateway.stores.apart) and can be read: table, meter, sealed data."""
+    for table in apart.TABLES:
+        with suppress(*FAILURES):
+            for number, sealed in db.execute(f"SELECT meter, data FROM {table} ORDER BY id"):  # noqa: S608 - of TABLES
+                with suppress(*FAILURES, Corrupt, KeyError):
+                    _take_layouts(db, apart.refs(table, sealed, meters[number]), layouts)
+                    yield table, meters[number], sealed

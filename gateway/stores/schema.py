@@ -66,9 +66,11 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE quarantine (id INTEGER PRIMARY KEY, meter INTEGER NOT NULL, data BLOB NOT NULL)",
         "CREATE TABLE dead_letter (id INTEGER PRIMARY KEY, meter INTEGER NOT NULL, data BLOB NOT NULL)",
     ),
+    # its registers and who it is: what the next reading must go on from (gateway.plausibility)
+    ("CREATE TABLE series (meter INTEGER PRIMARY KEY, data BLOB NOT NULL)",),
 )
 #: tables of what a meter goes on from after a restart, one row for each; both parts of the journal know them by name
-KEPT = ("trust", "sub_meter")
+KEPT = ("trust", "sub_meter", "series")
 
 
 class JournalError(StoreError):

@@ -1,77 +1,53 @@
-"""What must outlive the file that it stands in: the salt, the numbers given out, the counters."""
+"""What must outlive the file that it stands in: the salt, the numbers given out, counters, tallies and cursors.
+
+At the end of each transaction the file gets one row with counters, tallies and cursors as they are with exactly the
+rows before it (`record.meter` = COUNTERS). Whoever opens the file needs the last of these rows only.
+"""
 
 import secrets
 import sqlite3
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple
 from pathlib import Path
 
 import msgspec
 
-from gateway.stores.cursors import Cursors
+from gateway.stores.cursors import Cursor, Settled
+from gateway.stores.memory import TALLIES, Draft, Saved, State, Tally
 from gateway.stores.rows import Corrupt, Ref, seal, unseal
-from gateway.stores.schema import COUNTERS, FAILURES, KEPT, SALT, connect_readonly
+from gateway.stores.schema import COUNTERS, FAILURES, KEPT, SALT, STORE, connect_readonly
+
+__all__ = ["TALLIES", "Draft", "Saved", "State", "Tally", "read_state", "salvage_state"]
 
 
-@dataclass(slots=True)
-class Tally:
-    """Readings of one meter: committed, never taken, and committed but evicted since."""
-
-    stored: int = 0
-    lost: int = 0
-    evicted: int = 0
-    #: kept apart, because they cannot be
-    quarantined: int = 0
-    #: found after the counters that knew them were lost: received, too
-    recovered: int = 0
-
-    def as_dict(self) -> dict[str, int]:
-        """Return the tally by the names of telemetry.COUNTERS."""
-        return {
-            "stored": self.stored,
-            "quarantined": self.quarantined,
-            "journal_lost": self.lost,
-            "journal_evicted": self.evicted,
-        }
-
-
-#: telemetry.COUNTERS that the journal counts itself
-TALLIES = frozenset(Tally().as_dict())
-
-
-@dataclass(slots=True)
-class State:
-    """In memory this is the truth; the file has a copy that every commit brings up to date."""
-
-    salt: bytes = field(default_factory=lambda: secrets.token_bytes(16))
-    #: names this journal, also after a salvage
-    store: bytes = field(default_factory=lambda: secrets.token_bytes(8))
-    cursors: Cursors = field(default_factory=Cursors)
-    #: highest sequence number of each meter that may have been given out
-    reserved: dict[str, int] = field(default_factory=dict)
-    counters: dict[str, dict[str, int]] = field(default_factory=dict)
-    #: what each meter goes on from, by table of schema.KEPT and meter, as gateway.trust and gateway.sub_meters pack it
-    kept: dict[tuple[str, str], bytes] = field(default_factory=dict)
-    tallies: dict[str, Tally] = field(default_factory=dict)
-    layouts: dict[int, bytes] = field(default_factory=dict)
-    next_layout: int = 1
-    #: False where numbers may have been given out that this state does not know
-    complete: bool = True
-
-    def tally(self, meter: str) -> Tally:
-        """Return the tally of a meter, a new one for a new meter."""
-        return self.tallies.setdefault(meter, Tally())
-
-
-class _Saved(msgspec.Struct, array_like=True, frozen=True):
+class _Counted(msgspec.Struct, array_like=True, frozen=True):
     """The counters of one meter as the file holds them; the names change seldom, and are a layout."""
 
     meter: int
     names: Ref
     values: tuple[int, ...]
     tally: tuple[int, ...]
+
+
+class _Sink(msgspec.Struct, array_like=True, frozen=True):
+    """A cursor."""
+
+    name: str
+    position: int
+    #: meter, delivered, dead, evicted
+    meters: tuple[tuple[int, int, int, int], ...]
+
+
+class _Snapshot(msgspec.Struct, array_like=True, frozen=True):
+    """The row at the end of a transaction."""
+
+    serial: int
+    meters: tuple[_Counted, ...]
+    sinks: tuple[_Sink, ...]
+    #: files set aside, and how far each is copied
+    salvages: dict[str, int]
 
 
 class Meter(msgspec.Struct, array_like=True, frozen=True):
@@ -82,11 +58,15 @@ class Meter(msgspec.Struct, array_like=True, frozen=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_saved = msgspec.msgpack.Decoder(tuple[_Saved, ...]).decode
+_decode_snapshot = msgspec.msgpack.Decoder(_Snapshot).decode
+#: the row of schemas 1 to 3, which knew no sinks
+_decode_counted = msgspec.msgpack.Decoder(tuple[_Counted, ...]).decode
 _decode_names = msgspec.msgpack.Decoder(tuple[str, ...]).decode
 decode_meter = msgspec.msgpack.Decoder(Meter).decode
 #: how many groups back the counters are looked for when those of the last are damaged
 LOOK_BACK = 64
+#: octets of the smallest row
+LEAST_ROW = 16
 #: layouts that a new process knows from the start
 WARM = 256
 
@@ -96,13 +76,22 @@ def encode_meter(number: int, meter: Meter) -> bytes:
     return seal(_encode(meter), "meter", number)
 
 
-def encode_counters(numbers: dict[str, int], saved: dict[str, tuple[Ref, tuple[int, ...]]], state: State) -> bytes:
-    """Pack and seal the counters of all meters, the tallies of this very moment among them."""
-    rows = []
-    for name, (names, values) in saved.items():
-        tally = state.tally(name)
-        rows.append(_Saved(numbers[name], names, values, astuple(tally)))
-    return seal(_encode(rows), COUNTERS)
+def encode_snapshot(numbers: Mapping[str, int], now: Draft) -> bytes:
+    """Pack and seal the counters of all meters, and the tallies and cursors of this very moment."""
+    counted = tuple(
+        _Counted(number, *now.saved.get(name, NO_COUNTERS), astuple(now.tally(name)))
+        for name, number in numbers.items()
+    )
+    sinks = tuple(_Sink(sink, cursor.position, _settled(cursor, numbers)) for sink, cursor in now.cursors.items())
+    return seal(_encode(_Snapshot(now.serial, counted, sinks, now.salvages)), COUNTERS)
+
+
+def _settled(cursor: Cursor, numbers: Mapping[str, int]) -> tuple[tuple[int, int, int, int], ...]:
+    return tuple(
+        (numbers[name], settled.delivered, settled.dead, settled.evicted)
+        for name, settled in cursor.meters.items()
+        if name in numbers
+    )
 
 
 def read_meters(db: sqlite3.Connection) -> dict[int, Meter]:
@@ -129,16 +118,79 @@ def _state(db: sqlite3.Connection) -> State:
     meters = read_meters(db)
     state = State(reserved={meter.name: meter.reserved for meter in meters.values()})
     state.salt = state.salt if found is None else unseal(found[0], SALT)
+    found = db.execute("SELECT data FROM meta WHERE id = ?", (STORE,)).fetchone()
+    state.store = state.store if found is None else unseal(found[0], STORE)
     layouts = db.execute("SELECT id, data FROM layout ORDER BY id DESC LIMIT ?", (WARM,))
     state.layouts = {number: unseal(data, "layout", number) for number, data in layouts}
     state.next_layout = max(state.layouts, default=0) + 1
     state.kept = _kept(db, meters)
-    for row in _last_counters(db):
-        name = meters[row.meter].name
+    _take_up(db, state, {number: meter.name for number, meter in meters.items()})
+    return state
+
+
+def _take_up(db: sqlite3.Connection, state: State, meters: Mapping[int, str]) -> None:
+    """Take up counters, tallies and cursors from the last row that holds them. Raises Corrupt, KeyError, FAILURES.
+
+    Readings behind that row are counted here; where another row had to do, a recount is asked for.
+    """
+    at, last, sound = _last_snapshot(db)
+    newest = db.execute("SELECT id FROM record WHERE meter <> ? ORDER BY id DESC LIMIT 1", (COUNTERS,)).fetchone()
+    state.cursors.newest = newest[0] if newest else 0
+    state.recount = not sound and newest is not None
+    for row in last.meters:
+        name = meters[row.meter]
         names = row.names if isinstance(row.names, bytes) else read_layout(db, row.names)
+        # inside, because a new file after a damaged one has none of its layouts
+        state.saved[name] = names, row.values
         state.tallies[name] = Tally(*row.tally)
         state.counters[name] = dict(zip(_decode_names(names), row.values, strict=True)) | state.tallies[name].as_dict()
-    return state
+    state.serial, state.salvages = last.serial, last.salvages
+    state.cursors.by_sink = {sink.name: _cursor(sink, meters) for sink in last.sinks}
+    state.cursors.ceiling = min(state.salvages.values(), default=None)
+    highest = db.execute("SELECT max(id) FROM record").fetchone()[0] or 0
+    state.next_id = 1 + max([highest, *(sink.position for sink in last.sinks)])
+    for name, n in _count(db, at, meters).items():
+        state.tally(name).stored += n
+        state.tally(name).recovered += n
+
+
+def _cursor(sink: _Sink, meters: Mapping[int, str]) -> Cursor:
+    return Cursor(
+        sink.position,
+        {meters[number]: Settled(delivered, dead, evicted) for number, delivered, dead, evicted in sink.meters},
+    )
+
+
+def _count(db: sqlite3.Connection, after: int, meters: Mapping[int, str]) -> dict[str, int]:
+    """Count the readings behind a row, by meter."""
+    rows = db.execute(
+        "SELECT meter, count(*) FROM record WHERE id > ? AND meter <> ? GROUP BY meter", (after, COUNTERS)
+    )
+    return {meters[number]: n for number, n in rows if number in meters}
+
+
+def recount(db: sqlite3.Connection, state: State) -> None:
+    """Make tallies and cursors those of the rows that are there. Raises FAILURES, Corrupt."""
+    meters = {number: meter.name for number, meter in read_meters(db).items()}
+    there = _count(db, 0, meters)
+    with state.cursors.lock:
+        for name in meters.values():
+            _correct(state.tally(name), there.get(name, 0))
+        for cursor in state.cursors.by_sink.values():
+            pending = _count(db, cursor.position, meters)
+            for name in meters.values():
+                settled = cursor.of(name)
+                settled.evicted += state.tally(name).stored - settled.total - pending.get(name, 0)
+        state.recount = False
+
+
+def _correct(tally: Tally, there: int) -> None:
+    difference = there - (tally.stored - tally.evicted)
+    if difference > 0:
+        tally.stored += difference
+        tally.recovered += difference
+    else:
+        tally.evicted -= difference
 
 
 def _kept(db: sqlite3.Connection, meters: Mapping[int, Meter]) -> dict[tuple[str, str], bytes]:
@@ -158,14 +210,15 @@ def salvage_state(path: Path) -> State:
     try:
         db = connect_readonly(path)
     except FAILURES:
-        return _incomplete(state)
+        state.known = False
+        return _incomplete(state, path)
     try:
         state = read_state(db)
     except (*FAILURES, Corrupt):
         state = _fragments(db)
     finally:
         db.close()
-    return _incomplete(state)
+    return _incomplete(state, path)
 
 
 def after_damage(reserved: int) -> int:
@@ -173,8 +226,10 @@ def after_damage(reserved: int) -> int:
     return max(reserved, time.time_ns() // 1_000_000)
 
 
-def _incomplete(state: State) -> State:
+def _incomplete(state: State, path: Path) -> State:
     state.complete = False
+    # So many rows at most may be in what cannot be read.
+    state.next_id += sum(file.stat().st_size for file in (path, Path(f"{path}-wal")) if file.is_file()) // LEAST_ROW
     # Numbers of layouts that cannot be known are passed over in one leap.
     state.next_layout = (1 << 24) + secrets.randbelow(1 << 30)
     state.layouts = {}
@@ -182,27 +237,43 @@ def _incomplete(state: State) -> State:
 
 
 def _fragments(db: sqlite3.Connection) -> State:
-    state = State()
+    state = State(known=False)
     fresh = state.salt
     with suppress(*FAILURES, Corrupt, TypeError):
         state.salt = unseal(db.execute("SELECT data FROM meta WHERE id = ?", (SALT,)).fetchone()[0], SALT)
     with suppress(*FAILURES, Corrupt):
         meters = read_meters(db)
         state.reserved = {meter.name: meter.reserved for meter in meters.values()}
-        # Pseudonyms of another salt name nobody: every sub-meter would look exchanged.
+        # Pseudonyms of another salt name nobody: every sub-meter, and the meter itself, would look exchanged.
         kept = _kept(db, meters).items()
-        state.kept = {key: data for key, data in kept if key[0] != "sub_meter" or state.salt != fresh}
+        state.kept = {key: data for key, data in kept if key[0] == "trust" or state.salt != fresh}
+    with suppress(*FAILURES, Corrupt, TypeError):
+        state.store = unseal(db.execute("SELECT data FROM meta WHERE id = ?", (STORE,)).fetchone()[0], STORE)
+    with suppress(*FAILURES, Corrupt, KeyError, ValueError):
+        _take_up(db, state, {number: meter.name for number, meter in read_meters(db).items()})
+        state.known = True
     return state
 
 
-def _last_counters(db: sqlite3.Connection) -> tuple[_Saved, ...]:
-    rows = db.execute("SELECT data FROM record WHERE meter = ? ORDER BY id DESC LIMIT ?", (COUNTERS, LOOK_BACK))
-    for (data,) in rows:
+def last_serial(db: sqlite3.Connection) -> int:
+    """How often the state was written, as the file has it; 0 where that cannot be read. Raises FAILURES."""
+    return _last_snapshot(db)[1].serial
+
+
+def _last_snapshot(db: sqlite3.Connection) -> tuple[int, _Snapshot, bool]:
+    """Id and content of the last row that holds the state, and whether it is the very last, and of this schema."""
+    rows = db.execute("SELECT id, data FROM record WHERE meter = ? ORDER BY id DESC LIMIT ?", (COUNTERS, LOOK_BACK))
+    for n, (at, sealed) in enumerate(rows):
         try:
-            return _decode_saved(unseal(data, COUNTERS))
-        except (Corrupt, msgspec.DecodeError):
+            data = unseal(sealed, COUNTERS)
+        except Corrupt:
             continue
-    return ()
+        try:
+            return at, _decode_snapshot(data), n == 0
+        except msgspec.DecodeError:
+            with suppress(msgspec.DecodeError):
+                return at, _Snapshot(0, _decode_counted(data), (), {}), False
+    return 0, _Snapshot(0, (), (), {}), False
 
 
 def _decoded_meter(data: bytes) -> Meter:
@@ -215,3 +286,7 @@ def _decoded_meter(data: bytes) -> Meter:
 def encode_names(names: tuple[str, ...]) -> bytes:
     """Pack the names of counters, a layout."""
     return _encode(names)
+
+
+#: of a meter that nobody gave counters for
+NO_COUNTERS: Saved = (encode_names(()), ())

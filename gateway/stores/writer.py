@@ -12,13 +12,14 @@ import sqlite3
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.beats import Beat, alive, live_as
 from gateway.stores.database import Database
-from gateway.stores.files import set_aside
+from gateway.stores.files import set_aside, set_aside_before
 from gateway.stores.groups import Group, GroupQueue
 from gateway.stores.place import accessible, lock
 from gateway.stores.salvage import Salvage
@@ -28,6 +29,8 @@ from gateway.stores.state import State, salvage_state
 #: pauses after a fault (s)
 RETRY_S = (1, 2, 5, 10, 30, 60)
 NOTICES = 8
+#: a file that was checked is not doubted for so long (s)
+DOUBT_S = 600.0
 
 
 class Writer:
@@ -52,7 +55,11 @@ class Writer:
         self._stopping = threading.Event()
         self._database: Database | None = None
         self._lock: int | None = None
-        self._salvages: list[Salvage] = []
+        #: a file that was set aside, and is not named in the new one yet
+        self._aside: Path | None = None
+        self._salvages: dict[str, Salvage] = {}
+        self._examined = -math.inf
+        self._doubted = False
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
 
     def open(self) -> None:
@@ -64,9 +71,9 @@ class Writer:
             self._lock = lock(self.path)
             accessible(self.path)
             self._open_first()
-        except StorageFault as fault:
+        except (StorageFault, Damaged) as fault:
             self.trouble = str(fault)
-            self.state = self.state if self._salvages else salvage_state(self.path)
+            self.state = self.state if self._aside else salvage_state(self.path)
         except BaseException:
             self._unlock()
             raise
@@ -76,7 +83,7 @@ class Writer:
         self.given = given
         if self._database is not None:
             try:
-                self.state.reserved |= self._database.commit(Group(given=dict(given)), self.state)
+                self._settle_in(self._database)
             except (StorageFault, Damaged) as fault:
                 self.trouble = str(fault)
                 self._shut()
@@ -84,7 +91,8 @@ class Writer:
 
     def doubt(self) -> None:
         """Check the whole file again before the next commit: somebody read from it what was never written."""
-        self.checked = False
+        if time.monotonic() - self._examined >= DOUBT_S:
+            self._doubted = True
 
     @property
     def busy_s(self) -> float:
@@ -115,16 +123,21 @@ class Writer:
         """Open at the start, where everything is read; a file that does not open is set aside."""
         try:
             self._database = Database(self.path, **self._limits)
-            self.state = self._database.state()
+            before = [] if self._database.begun else set_aside_before(self.path)
+            if before:  # the process ended before it began the new file
+                self._aside, self.state = before[-1], salvage_state(before[-1])
+            else:
+                self.state = self._database.state()
         except Damaged as damage:
             self._shut()
             self.state = salvage_state(self.path)
-            self._replace(damage)
+            self._set_aside(damage)
+            self._database = Database(self.path, **self._limits)
 
     def _run(self) -> None:
         if self._beat is not None:
             live_as(self._beat)
-        self.trouble = self._try(Group())
+        self.trouble = self._try(None)
         failures = 0 if self.trouble is None else 1
         while True:
             if failures:
@@ -134,7 +147,7 @@ class Writer:
             group = self._queue.take(wait=not failures)
             if group is None and self.stopped:
                 break
-            self.trouble = self._try(group or Group())
+            self.trouble = self._try(group)
             failures = 0 if self.trouble is None else failures + 1
             if group is not None:
                 self._queue.settle(group, committed=self.trouble is None)
@@ -142,7 +155,7 @@ class Writer:
                 break
         self._end()
 
-    def _try(self, group: Group) -> str | None:
+    def _try(self, group: Group | None) -> str | None:
         """Let the medium have the word."""
         self._asked = time.monotonic()
         alive(math.inf)
@@ -152,7 +165,7 @@ class Writer:
             self._asked = None
             alive()
 
-    def _tried(self, group: Group) -> str | None:
+    def _tried(self, group: Group | None) -> str | None:
         """Commit a group, opening and checking the file first where needed; what failed as a sentence, or None.
 
         A file that turns out to be damaged is replaced, and the group goes into the new one at once.
@@ -164,23 +177,29 @@ class Writer:
                 self._shut()
                 return str(fault)
             except Damaged as damage:
-                failed = self._start_over(damage)
-                if failed is not None:
-                    return failed
+                self._shut()
+                try:
+                    self._set_aside(damage)
+                except StorageFault as fault:
+                    return str(fault)
             else:
                 return None
         return f"journal {self.path}: the new file is damaged, too"
 
-    def _commit(self, database: Database, group: Group) -> None:
-        if group.counters or group.rows:
+    def _commit(self, database: Database, group: Group | None) -> None:
+        if group is not None:
             self.state.reserved |= database.commit(group, self.state)
             self.committed_at = datetime.now(UTC)
 
     def _ready(self) -> Database:
         """Open the file again after a fault; check it, and carry over what was salvaged, before the first commit."""
+        if self._doubted:
+            self._doubted = self.checked = False
+            self._shut()  # the pages that it has in memory may be sound where those of the file are not
         if self._database is None:
             self._lock = self._lock if self._lock is not None else lock(self.path)
             self._database = Database(self.path, **self._limits)
+            self._settle_in(self._database)
         if not self.checked:
             self._examine(self._database)
         return self._database
@@ -188,45 +207,53 @@ class Writer:
     def _examine(self, database: Database) -> None:
         """Check the file, salvage what was set aside, keep the quota; an order to stop ends each of them early."""
         try:
-            for step in (database.check, self._salvage, lambda: database.shrink(self.state)):
+            steps: tuple[Callable[[], None], ...] = (
+                database.check,
+                self._salvage,
+                lambda: database.recount(self.state),
+                lambda: database.shrink(self.state),
+            )
+            for step in steps:
                 if not self.stopped:
                     step()
         except StorageFault:
             if not self.stopped:
                 raise
-        self.checked = True
+        self.checked, self._examined = True, time.monotonic()
+
+    def _settle_in(self, database: Database) -> None:
+        """Begin a new file, or learn from one that could not be read before; numbers are reserved."""
+        if not database.begun:
+            self.state.reserved |= database.replace(self.given, self.state, self._aside.name if self._aside else None)
+            self._aside = None
+            return
+        database.resolve(self.state)
+        if not self.state.known:
+            found = database.state()
+            self._queue.add_lost({meter: tally.lost for meter, tally in found.tallies.items()})
+            self.state.learn(found)
+        self.state.reserved |= database.commit(Group(given=dict(self.given)), self.state)
 
     def _salvage(self) -> None:
-        while self._salvages and self._database is not None:
-            salvage = self._salvages[-1]
+        """Copy what can be read of files that were set aside, the newest first."""
+        for name in reversed(list(self.state.salvages)):
+            if self._database is None or self.stopped:
+                return
+            salvage = self._salvages.setdefault(name, Salvage(self.path.with_name(name)))
             salvage.run(self._database, self.state, self._stopping.is_set)
-            self._salvages.pop()
-            cut_short = ", and the rest left there by the order to stop" if self.stopped else ""
+            cut_short = ", the rest follows at the next start" if self.stopped else ""
             self.notices.append(f"{salvage.copied} readings were salvaged from {salvage.aside}{cut_short}")
 
-    def _start_over(self, damage: Damaged) -> str | None:
-        """Replace a file that turned out to be damaged; a sentence when that failed."""
-        self._shut()
-        try:
-            self._replace(damage)
-        except (StorageFault, JournalError) as fault:
-            return str(fault)
-        return None
-
-    def _replace(self, damage: Damaged) -> None:
-        """Set the file aside and create a new one; raises StorageFault."""
+    def _set_aside(self, damage: Damaged) -> None:
+        """Set the file aside; a new one takes its place. Raises StorageFault."""
         try:
             aside = set_aside(self.path)
         except OSError as error:
             raise StorageFault(f"journal {self.path}: {error.strerror}") from error
-        self._salvages.append(Salvage(aside))
+        # One that is damaged before it took over from the last holds nothing.
+        self._aside = self._aside or aside
         self.checked = False
         self.notices.append(f"the journal was damaged ({damage}): it was set aside as {aside}, and a new one begun")
-        try:
-            self._database = Database(self.path, **self._limits)
-            self.state.reserved |= self._database.commit(Group(given=dict(self.given)), self.state)
-        except Damaged as again:
-            raise StorageFault(f"journal {self.path}: a new file is damaged at once ({again})") from again
 
     def _shut(self) -> None:
         if self._database is not None:

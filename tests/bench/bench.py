@@ -8,6 +8,7 @@ from pathlib import Path
 
 import decoding
 import detection
+import drain_mqtt
 import first_entity
 import latency
 import many
@@ -31,6 +32,7 @@ PARTS: dict[str, tuple[Callable[[float], list[report.Figure]], float]] = {
     "virtual": (virtual.figures, 0.10),
     "resources": (resources.figures, 0.10),
     "detection": (detection.figures, 0.10),
+    "drain_mqtt": (drain_mqtt.figures, 0.10),
     "entity": (first_entity.figures, 0.10),
     "many": (many.figures, 0.15),
 }

@@ -55,8 +55,8 @@ def table(figures: Sequence[Figure]) -> list[str]:
     return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
 
 
-def page(figures: Sequence[Figure], command: str) -> str:
-    """The page that goes to docs/measured: command, date, machine, table, raw output."""
+def page(figures: Sequence[Figure], command: str, peers: Sequence[str] = PEERS) -> str:
+    """The page that goes to docs/measured: command, date, machine, peers, table, raw output."""
     raw = [f"{figure.name}: {line}" for figure in figures for line in figure.detail]
     return "\n".join(
         [
@@ -65,7 +65,7 @@ def page(figures: Sequence[Figure], command: str) -> str:
             f"- command: `{command}`",
             f"- date: {dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M} UTC",
             f"- machine: {machine()}",
-            f"- peers: {', '.join(f'{name} {version(name)}' for name in PEERS)}",
+            *([f"- peers: {', '.join(f'{name} {version(name)}' for name in peers)}"] if peers else []),
             "",
             *table(figures),
             "",

@@ -76,10 +76,14 @@ def test_a_part_of_a_limit_of_its_own(watched: Beats, clock: Clock) -> None:
 
 
 def test_a_part_that_is_dropped_is_not_late(watched: Beats, clock: Clock) -> None:
-    watched.part("sink mqtt")()
-    watched.drop("sink mqtt")
-    watched.drop("never there")
+    old = watched.part("sink mqtt")
+    old()
+    watched.drop(old)
     assert looks(watched, clock, 100) == []
+    new = watched.part("sink mqtt")
+    new()
+    watched.drop(old)
+    assert watched.as_dict()["watched"] == ["sink mqtt"], "the successor stays"
 
 
 def test_a_process_that_stood_still_blames_nobody(watched: Beats, clock: Clock) -> None:

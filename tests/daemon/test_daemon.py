@@ -298,14 +298,6 @@ def test_a_broker_that_comes_back_is_told_everything(daemon, pty, broker, subscr
     assert seen.last("main/availability") == b"online"
 
 
-def test_hup_is_refused_by_name(daemon, pty):
-    pty("main")
-    running = daemon("main").start()
-    running.process.send_signal(signal.SIGHUP)
-    until(lambda: "event=reload_refused" in running.log.read_text(), "the answer")
-    assert running.stop()[0] == 0
-
-
 def test_systemd_is_told(daemon, pty, telegrams, tmp_path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))

@@ -160,7 +160,7 @@ CASES = {
     "too much power": (
         implausible("power", "p_import_w 99999 W is above max_power_w = 25875"),
         "implausible",
-        "29 readings in 30 s that cannot be: p_import_w 99999 W is above max_power_w = 25875; if the connection carries",
+        "29 readings in 30 s that cannot be: p_import_w 99999 W is above max_power_w = 25875; if the",
     ),
     "a leap": (implausible("leap", "why"), "implausible", "29 readings in 30 s that cannot be: why; if the meter was"),
     "a register that fell": (implausible("fall", "why"), "implausible", ""),

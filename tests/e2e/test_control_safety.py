@@ -76,6 +76,8 @@ class Consumer:
         self.words: dict[str, bytes] = {}
         #: when power came, and which
         self.got: list[tuple[float, int]] = []
+        #: power that came as late: nothing to act on
+        self.late: set[int] = set()
         self.power: tuple[float, int] | None = None
         self._until = 0.0
         self._protocol, self._port, self._qos = protocol, port, qos
@@ -113,6 +115,8 @@ class Consumer:
             self.words[name] = message.payload
         elif name == "main/reading":
             self._until = now + json.loads(message.payload)["valid_for_s"]
+        elif name == "main/backfill/reading":
+            self.late.add(json.loads(message.payload)["p_net_w"])
         elif name == "main/p_net_w":
             if self._protocol == FIVE:
                 # a broker leaves out what is down to 0
@@ -281,6 +285,32 @@ def test_the_broker_stands_still_and_wakes(scene, until) -> None:
     for one in made.consumers.values():
         held = [watts for at, watts in one.got if at >= woken and frozen <= made.sender.sent[watts] < woken - 1]
         assert len(held) <= 3, "the kernel of the broker kept more than it may"
+
+
+def test_a_backlog_is_no_news(scene, until) -> None:
+    """What was missed while the broker stood still comes late, before everybody's eyes, and nobody acts on it."""
+    made = scene()
+    made.broker.send_signal(signal.SIGSTOP)
+    try:
+        time.sleep(2)
+        backlog = set(range(5_000, 5_300))
+        for watts in backlog:
+            made.sender.sent[watts] = time.monotonic()
+            made.wire.send(telegram(watts), paced=False)
+            time.sleep(0.003)
+        until(lambda: "is silent" in made.daemon.log.read_text(), "the daemon to give the connection up")
+        time.sleep(VALID_S)
+    finally:
+        woken = time.monotonic()
+        made.broker.send_signal(signal.SIGCONT)
+    everybody = made.consumers.values()
+    until(lambda: all(backlog <= one.late for one in everybody), "the backlog")
+    until(lambda: all((one.acts_on or 0) in fresh(made, woken) for one in everybody), "new values")
+    assert made.oldest(1) < VALID_S + SLACK_S
+    for one in everybody:
+        assert not backlog & {watts for _, watts in one.got}
+        old = [watts for at, watts in one.got if at >= woken and made.sender.sent[watts] < woken - VALID_S]
+        assert len(old) <= 3, "more than the kernel of the broker may keep"
 
 
 def fresh(made: Scene, since: float) -> set[int]:

@@ -26,6 +26,7 @@ EXPECTED_TOP_LEVEL = {
     "gateway",
     "pyproject.toml",
     "requirements",
+    "systemd",
     "tests",
     "tools",
 }

@@ -21,7 +21,7 @@ def test_keys(named, struct):
     assert {field.name for field in msgspec.structs.fields(struct)} <= named
 
 
-@pytest.mark.parametrize("table", ["journal", "ledger", "log", "control"])
+@pytest.mark.parametrize("table", ["journal", "ledger", "metrics", "log", "control"])
 def test_keys_of_small_tables(named, table):
     assert {f"{table}.{field.name}" for field in msgspec.structs.fields(TABLES[table])} <= named
 

@@ -62,7 +62,9 @@ def test_each_step_for_a_program(setup, cable, household, broker, key_file, tmp_
     done = setup("--json", "--port", cable(meter).link, *arguments)
     assert (done.returncode, done.stderr) == (0, "")
     told = steps(done)
-    assert list(told) == ["port", "line", "meter", "name", "key", "profile", "broker", "write", "reading", "next"]
+    assert list(told) == [
+        "port", "line", "meter", "name", "key", "profile", "limit", "broker", "write", "reading", "next",
+    ]  # fmt: skip
     assert (told["line"]["line"], told["line"]["link"]) == ("115200 8N1", "bare")
     assert (told["meter"]["encrypted"], told["meter"]["security_control"]) == (True, "30")
     assert told["key"]["verdict"] == "right"
@@ -76,6 +78,30 @@ def test_each_step_for_a_program(setup, cable, household, broker, key_file, tmp_
     assert (stored.read_text().strip(), stored.stat().st_mode & 0o777) == (meter.keys.encryption.hex(), 0o400)
     for secret in (meter.keys.encryption, meter.keys.authentication):
         assert secret.hex() not in (done.stdout + (tmp_path / "meterd.toml").read_text()).lower()
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [((), None), (("--max-power", "3x25A"), None), (("--max-power", "3x35A"), 36_225), (("--max-power", "0"), 0)],
+)
+def test_the_limit_of_the_connection(setup, tmp_path, options, found):
+    (tmp_path / "port").symlink_to("/dev/null")
+    done = setup("--no-listen", "--port", tmp_path / "port", "--profile", "nl-dsmr5", "--no-mqtt", *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert config(tmp_path)["meter"][0].get("max_power_w") == found
+    assert load(tmp_path / "meterd.toml").meter[0].max_power_w == (25_875 if found is None else found)
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"), [("4x25A", "say phases and main fuse such as 3x25A"), ("1", "the meter says ")]
+)
+def test_a_limit_that_cannot_be(  # noqa: PLR0917 - fixtures
+    setup, cable, household, tmp_path, limit, reason
+):
+    done = setup("--port", cable(household("dsmr5", 0.25)).link, "--no-mqtt", "--max-power", limit)
+    assert done.returncode == 1
+    assert reason in done.stderr
+    assert left(tmp_path) == []
 
 
 def test_a_slow_line_with_parity_and_a_key_in_base64(setup, cable, household, key_file, tmp_path):

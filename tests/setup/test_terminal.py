@@ -51,6 +51,10 @@ def test_a_plain_meter_with_return_only(terminal, cable, household, tmp_path):
     person.expect("link p1")
     person.expect("(profile nl-dsmr5), ")
     person.answer("Name of this meter [main]:", "")
+    person.answer("Main fuse, such as 3x25A, or the limit in W (0: none) [3x25A]:", "three phases")
+    person.expect("say phases and main fuse such as")
+    person.answer("Main fuse, such as 3x25A, or the limit in W (0: none) [3x25A]:", "")
+    person.expect("Readings above 25875 W are set aside.")
     person.answer("Broker: HOST or HOST:PORT (- for none) [localhost]:", "-")
     person.expect("No broker: readings go to the journal only.")
     person.answer("Write this? [Y/n]:", "")
@@ -91,6 +95,7 @@ def test_an_encrypted_meter_and_a_guarded_broker(terminal, cable, household, gua
     person.expect("The keys are right")
     person.expect("Fingerprints: encryption key")
     person.expect("(profile lu-smarty-encrypted).")
+    person.answer("Main fuse, such as 3x25A, or the limit in W (0: none) [3x25A]:", "")
     person.answer("Broker: HOST or HOST:PORT (- for none) [localhost]:", f"127.0.0.1:{guarded}")
     person.answer("With TLS? [y/N]:", "")
     person.answer("User name (- for none) [-]:", "meterd")
@@ -123,6 +128,7 @@ QUESTIONS = (
     ("Name of this meter", ""),
     ("Encryption key, or both", "{key}"),
     ("Authentication key", "{second}"),
+    ("Main fuse", "1x40A"),
     ("Broker: HOST", "127.0.0.1:{broker}"),
     ("With TLS?", ""),
     ("User name", "meterd"),
@@ -163,6 +169,7 @@ def test_the_end_of_the_terminal_leaves_nothing_behind(terminal, cable, househol
     """ssh was cut: SIGHUP."""
     person = terminal("--port", cable(household("dsmr5", 0.25)).link)
     person.answer("Name of this meter", "")
+    person.answer("Main fuse", "")
     person.expect("Broker: HOST")
     person.process.send_signal(signal.SIGHUP)
     assert person.end() == 130
@@ -197,6 +204,7 @@ def test_what_happens_to_a_configuration_is_asked_first(terminal, cable, househo
     person.answer("Name of this meter [main2]:", "main")
     person.expect("has a meter main already")
     person.answer("Name of this meter [main2]:", "attic")
+    person.answer("Main fuse", "")
     person.expect("The configuration has no [mqtt], and stays as it is.")
     person.answer("Write this? [Y/n]:", "")
     assert person.end() == 0
@@ -214,6 +222,7 @@ def test_a_silent_port_may_be_listened_to_again(terminal, cable, household, tmp_
     person.answer("Listen again? [Y/n]:", "")
     person.expect("(profile nl-dsmr5)")
     person.answer("Name of this meter", "")
+    person.answer("Main fuse", "")
     person.answer("Broker: HOST", "-")
     person.answer("Write this?", "n")
     assert person.end() == 1
@@ -229,6 +238,7 @@ def test_a_zone_is_asked_where_the_meter_tells_none(terminal, cable, tmp_path):
     person.answer("Zone of the meter's clock", "Europe/Atlantis")
     person.expect("is no time zone")
     person.answer("Zone of the meter's clock", "Europe/Oslo")
+    person.answer("Main fuse", "")
     person.answer("Write this?", "")
     assert person.end() == 0
     meter = tomllib.loads((tmp_path / "meterd.toml").read_text())["meter"][0]

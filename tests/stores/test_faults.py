@@ -7,18 +7,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gateway.item_p import ItemP
-from gateway.stores import database
-from gateway.stores.groups import Group
+from gateway.stores import database, quota
 from gateway.stores.journal import Journal, JournalError
+from gateway.stores.memory import Draft, State
 from gateway.stores.reader import Reader
 from gateway.stores.schema import STEPS, StorageFault, connect, migrate
-from gateway.stores.state import State
 
 MakeItem = Callable[..., ItemP]
 MakeJournal = Callable[..., Journal]
@@ -88,8 +86,8 @@ def test_a_quota_that_was_lowered_is_kept(journal: MakeJournal, item: MakeItem) 
 
 
 def test_what_is_older_than_its_age_goes(journal: MakeJournal, item: MakeItem, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "AGE_CHECK_S", 0)
-    monkeypatch.setattr(database.time, "time", item(10_000).t.timestamp)  # type: ignore[union-attr]
+    monkeypatch.setattr(quota, "AGE_CHECK_S", 0)
+    monkeypatch.setattr(quota.time, "time", item(10_000).t.timestamp)  # type: ignore[union-attr]
     kept = journal(max_age_s=1_000)
     for n in range(0, 3_000, 100):
         kept.append(item(n))
@@ -104,8 +102,8 @@ def test_what_is_older_than_its_age_goes(journal: MakeJournal, item: MakeItem, m
 def test_a_host_that_wakes_up_in_2040_deletes_nothing(
     journal: MakeJournal, item: MakeItem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "AGE_CHECK_S", 0)
-    monkeypatch.setattr(database.time, "time", lambda: 2_208_988_800.0)
+    monkeypatch.setattr(quota, "AGE_CHECK_S", 0)
+    monkeypatch.setattr(quota.time, "time", lambda: 2_208_988_800.0)
     kept = journal(max_age_s=1_000)
     for n in range(5):
         kept.append(item(n))
@@ -422,16 +420,15 @@ def test_a_commit_that_failed_after_all_was_written_is_not_repeated(
     kept = journal()
     kept.append(item(0))
     assert kept.flush(60)
-    commit = database.Database.commit
+    take = State.take
     failures = iter([True])
 
-    def written_but(self: database.Database, group: Group, state: State) -> dict[str, int]:
+    def written_but(self: State, draft: Draft) -> None:
         if next(failures, False):
-            commit(self, group, replace(state))
             raise StorageFault("the medium reports an input/output error")
-        return commit(self, group, state)
+        take(self, draft)
 
-    monkeypatch.setattr(database.Database, "commit", written_but)
+    monkeypatch.setattr(State, "take", written_but)
     for n in range(1, 50):
         kept.append(item(n))
     until(lambda: kept.flush(1) and kept.stored("main") == 50, "stored")

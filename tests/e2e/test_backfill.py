@@ -1,0 +1,209 @@
+"""Nothing that was stored is lost to MQTT, whatever dies: the daemon's process, a real broker, an independent consumer.
+
+The consumer shares no code with the product: it keeps what it is given on `backfill/reading` and `reading`, by `seq`.
+"""
+
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
+
+import paho.mqtt.client as paho
+import pytest
+from fastcrc.crc16 import arc
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+pytestmark = pytest.mark.e2e
+
+FIVE = MQTTProtocolVersion.MQTTv5
+#: mosquitto drops messages to a subscriber that is slower than the publisher
+EVERY_MESSAGE = "max_queued_messages 0"
+
+
+def telegram(watts: int) -> bytes:
+    """One with `watts` of import, and its number as energy, of now."""
+    winter = datetime.now(UTC) + timedelta(hours=1)
+    lines = (
+        r"/ISK5\2M550T-1012", "", "1-3:0.2.8(50)", f"0-0:1.0.0({winter:%y%m%d%H%M%S}W)", "0-0:96.1.1(4530)",
+        "1-0:1.8.1(000001.000*kWh)", "1-0:1.8.2(000001.000*kWh)", "1-0:2.8.1(000000.000*kWh)",
+        "1-0:2.8.2(000000.000*kWh)", f"1-0:1.7.0({watts / 1000:06.3f}*kW)", "1-0:2.7.0(00.000*kW)", "!",
+    )  # fmt: skip
+    body = "\r\n".join(lines).encode()
+    return body + f"{arc(body):04X}\r\n".encode()
+
+
+class Collector:
+    """Everything below `meterd/`, in order."""
+
+    def __init__(self, port: int) -> None:
+        self.got: list[tuple[str, bytes, bool]] = []
+        self._ready = threading.Event()
+        self._client = client = paho.Client(CallbackAPIVersion.VERSION2, protocol=FIVE)
+        client.on_connect = lambda *_: client.subscribe("meterd/#", qos=1)
+        client.on_subscribe = lambda *_: self._ready.set()
+        client.on_message = lambda _c, _u, m: self.got.append((m.topic, m.payload, m.retain))
+        client.connect("127.0.0.1", port)
+        client.loop_start()
+        assert self._ready.wait(30)
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def readings(self, topic: str, meter: str = "main") -> list[dict]:
+        return [json.loads(payload) for name, payload, _ in list(self.got) if name == f"meterd/{meter}/{topic}"]
+
+    def watts(self, meter: str = "main") -> set[int]:
+        """Power of every reading that came, live or late."""
+        both = self.readings("reading", meter) + self.readings("backfill/reading", meter)
+        return {reading["p_import_w"] for reading in both}
+
+
+@pytest.fixture
+def collect() -> Iterator[Callable[[int], Collector]]:
+    with ExitStack() as stack:
+
+        def start(port: int) -> Collector:
+            made = Collector(port)
+            stack.callback(made.close)
+            return made
+
+        yield start
+
+
+def stored(journal) -> int:
+    """Readings in the file."""
+    if not journal.exists():
+        return 0
+    with closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as db:
+        return db.execute("SELECT count(*) FROM record WHERE meter <> 0").fetchone()[0]
+
+
+def check_order(readings: list[dict]) -> None:
+    """Repetitions aside, each comes after those before it; what comes twice is the same."""
+    first: dict[str, dict] = {}
+    for reading in readings:
+        assert first.setdefault(reading["id"], reading) == reading
+    numbers = [reading["seq"] for reading in first.values()]
+    assert numbers == sorted(numbers)
+    assert len(set(numbers)) == len(numbers)
+
+
+def send(wires, first: int, last: int) -> None:
+    for watts in range(first, last + 1):
+        for wire in wires:
+            wire.send(telegram(watts), paced=False)
+        time.sleep(0.005)
+
+
+def test_kills_in_the_middle_of_a_backlog_and_an_end_with_a_dead_broker(  # noqa: PLR0917  # fixtures
+    broker, cable, daemon, collect, until, tmp_path
+) -> None:
+    """Two meters, an outage of the broker, SIGTERM meanwhile, then kill -9 twice while the backlog is sent."""
+    mosquitto = broker(EVERY_MESSAGE)
+    wires = {name: cable(name) for name in ("main", "heat")}
+    ports = {name: str(wire.link) for name, wire in wires.items()}
+    gate = daemon(ports, f'host = "127.0.0.1"\nport = {mosquitto.port}\ndiscovery = "off"\n', profile="nl-dsmr5")
+    mosquitto.stop()
+    gate.start()
+    until(lambda: all(wire.is_read for wire in wires.values()), "the ports to be read")
+    send(wires.values(), 1, 1_000)
+    until(lambda: received(gate) >= 2_000, "every telegram to be decoded")
+    began = time.monotonic()
+    assert gate.stop(signal.SIGTERM) == 0
+    assert time.monotonic() - began < 10  # 5 s, and a machine that is busy
+    assert stored(tmp_path / "journal.db") == 2_000
+
+    mosquitto.start()
+    seen = collect(mosquitto.port)
+    kills = 0
+    for part in (200, 700):
+        gate.start()
+        until(lambda part=part: len(seen.readings("backfill/reading")) > part, "a part of the backlog")
+        kills += len(seen.readings("backfill/reading")) < 1_000
+        gate.stop(signal.SIGKILL)
+    gate.start()
+    until(lambda: all(len(seen.watts(name)) == 1_000 for name in wires), "the whole backlog", 90)
+    until(lambda: status(gate)["pending"] == 0, "everything to be settled")
+    assert gate.stop() == 0
+    assert kills, "no kill fell into the backlog"
+    for name in wires:
+        late = seen.readings("backfill/reading", name)
+        check_order(late)
+        assert [*dict.fromkeys(reading["p_import_w"] for reading in late)] == list(range(1, 1_001))
+        assert not seen.readings("reading", name), "nothing of it is live"
+        assert not [1 for topic, _, _ in seen.got if topic == f"meterd/{name}/p_import_w"]
+    assert not [topic for topic, _, retained in seen.got if retained and "backfill" in topic]
+
+
+def received(gate) -> int:
+    return sum(meter["counters"]["decoded"] for meter in ask(gate)["meters"])
+
+
+def status(gate) -> dict:
+    return ask(gate)["mqtt"]["history"]
+
+
+def ask(gate) -> dict:
+    """`meterd status --json` by the control socket."""
+    command = [sys.executable, "-m", "gateway.cli", "status", "-c", str(gate.config), "--json"]
+    done = subprocess.run(command, check=False, capture_output=True, timeout=60)
+    return json.loads(done.stdout) if done.stdout else {"meters": [], "mqtt": {"history": {"pending": None}}}
+
+
+def test_a_meter_that_is_configured_no_more_is_taken_back(broker, cable, daemon, collect, until) -> None:
+    """What the broker keeps of it after a kill -9, at the next start; what others keep there stays."""
+    mosquitto = broker()
+    wires = {name: cable(name) for name in ("main", "heat")}
+    ports = {name: str(wire.link) for name, wire in wires.items()}
+    mqtt = f'host = "127.0.0.1"\nport = {mosquitto.port}\nretain_energy = true\n'
+    gate = daemon(ports, mqtt, profile="nl-dsmr5")
+    other = paho.Client(CallbackAPIVersion.VERSION2, protocol=FIVE)
+    other.connect("127.0.0.1", mosquitto.port)
+    other.loop_start()
+    other.publish("meterd/heat2/availability", b"online", 1, retain=True).wait_for_publish(30)
+    other.disconnect()
+    other.loop_stop()
+    gate.start()
+    until(lambda: all(wire.is_read for wire in wires.values()), "the ports to be read")
+    wires["heat"].send(telegram(1), paced=False)
+    wires["main"].send(telegram(1), paced=False)
+    until(lambda: {"heat", "main"} <= announced(mosquitto.port), "both to be announced")
+    gate.stop(signal.SIGKILL)
+    before = retained(mosquitto.port)
+    assert {"meterd/heat/availability", "meterd/heat/state", "meterd/heat/a_import_wh"} <= before.keys()
+
+    daemon({"main": ports["main"]}, mqtt, profile="nl-dsmr5").start()
+    until(lambda: "heat" not in announced(mosquitto.port), "the announcement to be taken back")
+    until(lambda: not [topic for topic in retained(mosquitto.port) if "/heat/" in topic], "its topics to be taken back")
+    after = retained(mosquitto.port)
+    assert {"meterd/main/availability", "meterd/heat2/availability"} <= after.keys()
+    assert "main" in announced(mosquitto.port)
+
+
+def retained(port: int) -> dict[str, bytes]:
+    """What a broker keeps."""
+    found: dict[str, bytes] = {}
+    ready = threading.Event()
+    client = paho.Client(CallbackAPIVersion.VERSION2, protocol=FIVE)
+    client.on_connect = lambda *_: client.subscribe([("meterd/#", 1), ("homeassistant/#", 1), ("caught/up", 1)])
+    client.on_subscribe = lambda *_: client.publish("caught/up", b"", 1)
+    client.on_message = lambda _c, _u, m: ready.set() if m.topic == "caught/up" else found.update({m.topic: m.payload})
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    assert ready.wait(30)
+    client.disconnect()
+    client.loop_stop()
+    return {topic: payload for topic, payload in found.items() if payload}
+
+
+def announced(port: int) -> set[str]:
+    """Meters that Home Assistant would find."""
+    texts = [payload.decode() for topic, payload in retained(port).items() if topic.startswith("homeassistant/")]
+    return {name for name in ("main", "heat") if any(f"meterd/{name}/" in text for text in texts)}
