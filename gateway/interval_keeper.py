@@ -9,10 +9,10 @@ in the journal.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from gateway import log
@@ -20,6 +20,7 @@ from gateway.beats import alive
 from gateway.host_clock import is_synchronised
 from gateway.interval_folder import Folder, Told
 from gateway.interval_series import Splitter
+from gateway.item_p import ItemP
 from gateway.settings import Settings
 from gateway.stores import files
 from gateway.stores.files import FAILURES, Damaged, StorageFault
@@ -28,8 +29,6 @@ from gateway.stores.ledger_file import LEDGER, LedgerError, LedgerFile
 from gateway.stores.ledger_salvage import open_ledger
 from gateway.stores.outbox import Entry, Outbox
 
-#: name of the cursor in the journal
-CURSOR: Final = "intervals"
 TICK_S: Final = 1.0
 PAGE: Final = 500
 #: what is folded is committed after so long (s), whether a bound was passed or not
@@ -78,6 +77,14 @@ class IntervalKeeper:
         self._trouble: str | None = None
         self._told_trouble: str | None = None
         self._versions = 0
+
+    delivery: Literal["LATEST", "EVERY"] = "EVERY"
+
+    def deliver(self, item: ItemP) -> None:
+        """Nothing: readings come out of the journal."""
+
+    def report(self, meter: str, state: Mapping[str, Any], *, available: bool) -> None:
+        """Nothing: what the line is like changes no interval."""
 
     async def run(self) -> None:
         """Fold what the journal has, and what comes, until cancelled; then commit what was folded."""

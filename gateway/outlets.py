@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,11 +15,12 @@ from gateway.meter import Meter
 from gateway.plausibility import Plausibility
 from gateway.running import Running
 from gateway.settings import Settings
-from gateway.sinks import Sink, SinkError, registry
+from gateway.sinks import IntervalSink, Sink, SinkError, registry
 from gateway.sinks.made_of import made_of
 from gateway.sub_meters import SubMeters
 
 if TYPE_CHECKING:
+    from gateway.interval_folder import Told
     from gateway.stores.journal import Journal
     from gateway.stores.ledger import Ledger
     from gateway.stores.ledger_rows import Fact
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 GROUP_S = {"normal": 10.0, "saver": 60.0}
 MIB = 1 << 20
 DAY_S = 86_400
+#: name of what folds the journal, among the sinks
+INTERVALS = "intervals"
 #: how long new meters wait for their sequence numbers (s)
 ADMIT_S = 2.0
 #: how often the ledger gets a copy of the receive counters (s), the first time soon after the start
@@ -108,7 +111,7 @@ class Outlets:
 
     def prepare(self, settings: Settings) -> dict[str, Sink]:
         """Make the sinks of a configuration, without effect yet: those that are made of the same as now are kept."""
-        before, after = made_of(self._settings), made_of(settings)
+        before, after = self._parts(self._settings), self._parts(settings)
         same = {name for name, parts in after.items() if name in self._sinks and before.get(name) == parts}
         fresh = self._create(settings) if same != set(after) else {}
         return {name: self._sinks[name] if name in same else fresh[name] for name in after}
@@ -205,7 +208,7 @@ class Outlets:
             else {"path": self._settings.journal.path, "state": "off", "trouble": self._trouble}
         )
         shown = {name: sink.status() for name, sink in self._sinks.items()}
-        mqtt = shown.pop("mqtt", None)
+        mqtt, intervals = shown.pop("mqtt", None), shown.pop(INTERVALS, None)
         outputs = [{"name": name, **status} for name, status in shown.items()]
         ledger = (
             self._ledger.status()
@@ -213,7 +216,8 @@ class Outlets:
             else {"path": str(self._settings.ledger_path), "state": "off", "trouble": self._ledger_trouble}
         )
         conservation = self._journal.conservation() if self._journal else None
-        return {"mqtt": mqtt, "outputs": outputs, "journal": journal, "ledger": ledger, "conservation": conservation}
+        stores = {"journal": journal, "ledger": ledger, "intervals": intervals}
+        return {"mqtt": mqtt, "outputs": outputs, **stores, "conservation": conservation}
 
     def describe(self) -> str:
         """Name the outlets, for the log."""
@@ -313,7 +317,31 @@ class Outlets:
 
     def _create(self, settings: Settings) -> dict[str, Sink]:
         known = self._journal.known() if self._journal else {}
-        return registry.create(settings, self._salt, self._outbox, lasting=self._journal is not None, former=known)
+        lasting = self._journal is not None
+        sinks = registry.create(settings, self._salt, self._outbox, lasting=lasting, former=known)
+        return sinks | self._intervals(settings)
+
+    def _parts(self, settings: Settings) -> dict[str, Hashable]:
+        """What each sink, and what keeps the intervals, is made of."""
+        kept = {INTERVALS: (settings.point, settings.meter, settings.ledger_path)} if self._journal else {}
+        return made_of(settings) | kept
+
+    def _intervals(self, settings: Settings) -> dict[str, Sink]:
+        """What folds the journal's readings; it runs as a sink does. Without a journal there is nothing to fold."""
+        if self._journal is None:
+            return {}
+        from gateway.interval_keeper import IntervalKeeper
+        from gateway.sinks.local_time import zone_of
+
+        outbox = self._journal.outbox(INTERVALS)
+        return {INTERVALS: IntervalKeeper(settings, outbox, salt=self._salt, tell=self._tell_of, zone_of=zone_of)}
+
+    def _tell_of(self, told: "Told") -> None:
+        """Hand a new version of an interval to the sinks that publish them."""
+        row = told.series
+        for sink in self._sinks.values():
+            if isinstance(sink, IntervalSink):
+                sink.deliver_interval(row.meter, row.direction, told.resolution, told.interval)
 
 
 def _series(meter: Meter, salt: bytes, saved: bytes | None) -> Plausibility:
