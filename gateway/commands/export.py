@@ -1,4 +1,6 @@
-"""Print readings of the journal as JSON lines or CSV, in the order in which they were received.
+"""Print readings of the journal, or intervals of the ledger in the format of a hub, a spreadsheet or a program.
+
+jsonl and csv are readings, in the order in which they were received; all other formats are intervals (docs/exports.md).
 
 Works beside a running daemon. What is not committed yet (the last 10 s, 60 s in mode saver) is not in it. Times are
 ISO 8601 with a zone: 2026-11-21T22:20:05Z; --from is included, --to is not. Identifications of sub-meters are
@@ -14,19 +16,17 @@ repeat it for up to an hour; meterd.sub/1 (docs/sub-meters.md).
 import argparse
 import csv
 import io
-import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 
-from gateway.commands import configuration
-from gateway.commands.arguments import moment
+from gateway.commands import configuration, export_intervals, interval_choice
+from gateway.commands.output import output
+from gateway.exports.formats import FORMATS as CARRIERS
 from gateway.item_p import ItemP, LiveSub, sub_to_dict, to_dict, utc
 from gateway.pseudonym import pseudonym
 from gateway.settings import SettingsError
@@ -52,17 +52,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `meterd export`."""
     configuration.add_option(parser)
     parser.add_argument("--journal", type=Path, metavar="PATH", help="the journal, instead of the configuration's")
-    parser.add_argument("--format", choices=FORMATS, default="jsonl", help="default: jsonl")
+    carriers = "; ".join(f"{name}: {carrier.says}" for name, carrier in CARRIERS.items())
+    parser.add_argument(
+        "--format", choices=[*FORMATS, *CARRIERS], default="jsonl", help=f"default: jsonl. Intervals: {carriers}"
+    )
     parser.add_argument("--json", action="store_const", const="jsonl", dest="format", help="the same as --format jsonl")
-    parser.add_argument("--meter", metavar="NAME", help="readings of this meter only")
-    parser.add_argument("--from", type=moment, metavar="ISO", dest="since", help="readings from this time on")
-    parser.add_argument("--to", type=moment, metavar="ISO", dest="until", help="readings before this time")
+    interval_choice.add_period(parser)
     parser.add_argument("--registers", action="store_true", help="every register of the telegram, not only item P")
     parser.add_argument("--sub-meters", action="store_true", help="readings of the sub-meters instead, each once")
     parser.add_argument(
         "-o", "--output", default="-", metavar="FILE", help="write to FILE, which appears when complete"
     )
     parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
+    intervals = parser.add_argument_group("intervals")
+    interval_choice.add_options(intervals)
+    export_intervals.add_options(intervals)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
     problem = _conflict(args)
     if problem:
         return _complain(problem, 2)
+    if args.format in CARRIERS:
+        return export_intervals.run(args)
     try:
         reader = Reader(_journal(args), args.meter, args.since, args.until)
     except SettingsError as error:
@@ -89,6 +95,10 @@ def _conflict(args: argparse.Namespace) -> str | None:
         return "--from must be before --to"
     if args.sub_meters and args.registers:
         return "--registers are those of the meter, --sub-meters have none: leave out one of them"
+    if args.format in CARRIERS and (args.registers or args.sub_meters or args.journal):
+        return f"{args.format} holds intervals: --registers, --sub-meters and --journal are for readings"
+    if args.format in FORMATS and (args.include_raw or args.plot or args.day or args.month or args.ledger):
+        return f"{args.format} holds readings: choose the format of intervals, or leave their options out"
     if args.output != "-" and Path(args.output).exists() and not args.force:
         return f"{args.output} exists: name another file, or add --force"
     return None
@@ -114,7 +124,7 @@ def _export(reader: Reader, args: argparse.Namespace) -> int:
         _mention_damage(reader)
         return _complain("no reading matches", 1)
     render = FORMATS[args.format]
-    with _output(args.output) as out:
+    with output(args.output) as out:
         if render is _csv:
             out.write(_line(columns))
         out.write(render(first, columns))
@@ -165,27 +175,6 @@ def _line(values: Any) -> bytes:
     text = io.StringIO()
     csv.writer(text).writerow(values)
     return text.getvalue().encode()
-
-
-@contextmanager
-def _output(name: str) -> Iterator[BinaryIO]:
-    """Give stdout, or a file that takes its name, private to its owner, only when it is complete."""
-    if name == "-":
-        sys.stdout.flush()
-        yield sys.stdout.buffer
-        return
-    path = Path(name)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        Path(temporary).rename(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(temporary).unlink()
-        raise
 
 
 def _with_progress(items: Iterator[ItemP]) -> Iterator[ItemP]:

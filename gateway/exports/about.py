@@ -65,7 +65,7 @@ def validated_only(about: About, form: str) -> None:
 def by_day(series: Series) -> Iterator[list[Interval]]:
     """Intervals of one local day (of gas: one gas day) after the other; those of whole days by the year."""
     zone = ZoneInfo(series.zone)
-    late = timedelta(hours=GAS_DAY_H if series.medium == "gas" else 0)
+    late = timedelta(hours=GAS_DAY_H if series.gas_day else 0)
     group: list[Interval] = []
     key: object = None
     for interval in series.intervals:

@@ -8,9 +8,11 @@ from zoneinfo import ZoneInfo
 
 from gateway.exports.about import ExportError
 from gateway.intervals.model import Interval, Series, Status
+from gateway.reconcile import Difference
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SUFFIXES: Final = (".png", ".svg")
 #: statuses from good to bad, each with a colour that those who see no red tell apart, too (Okabe and Ito)
@@ -28,13 +30,7 @@ def draw(many: Sequence[Series], path: Path) -> None:
         raise ExportError(f"{path}: a plot is a {' or a '.join(SUFFIXES)} file")
     if not any(series.intervals for series in many):
         raise ExportError("there is nothing to draw: no interval lies in the period")
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ExportError('--plot needs matplotlib: pip install "meterd[plot]"') from None
-    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure()
     power, energy, *quality = figure.subplots(2 + len(many), 1)
     for series in many:
         _load_curve(power, series)
@@ -42,6 +38,38 @@ def draw(many: Sequence[Series], path: Path) -> None:
     for axes, series in zip(quality, many, strict=True):
         _heat_map(axes, series)
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else {"Software": None})
+
+
+def draw_differences(differences: Sequence[Difference], zone: ZoneInfo, title: str, path: Path) -> None:
+    """Draw both sides of a comparison, and what lies between them; raises ExportError as `draw` does."""
+    if path.suffix not in SUFFIXES:
+        raise ExportError(f"{path}: a plot is a {' or a '.join(SUFFIXES)} file")
+    figure = _figure()
+    both, between = figure.subplots(2, 1, sharex=True)
+    times: Any = [datetime.fromtimestamp(one.start, zone).replace(tzinfo=None) for one in differences]
+    for name in ("ours", "theirs"):
+        both.step(times, [_wh(getattr(one, name)) for one in differences], where="post", linewidth=0.8, label=name)
+    both.set_ylabel("Wh")
+    both.set_title(title, loc="left")
+    both.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    between.step(times, [_wh(one.milli_wh) for one in differences], where="post", linewidth=0.8, color="#d55e00")
+    between.set_ylabel("ours - theirs, Wh")
+    figure.savefig(path)
+
+
+def _wh(milli: int | None) -> float:
+    return float("nan") if milli is None else milli / 1_000
+
+
+def _figure() -> "Figure":
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ExportError('--plot needs matplotlib: pip install "meterd[plot]"') from None
+    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def _load_curve(axes: "Axes", series: Series) -> None:

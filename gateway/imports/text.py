@@ -1,6 +1,7 @@
 """CSV back into rows: meterd's own `intervals-csv`, and the style of CEZ Distribuce's PND."""
 
 import csv
+import io
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -29,22 +30,34 @@ _NEEDED: Final = ("point", "direction", "start", "end", "quantity", "unit", "sta
 _DIRECTIONS: Final[dict[str, Direction]] = {"import": "import", "export": "export"}
 
 
-def table(source: TextIO) -> Iterator[Imported]:
-    """Rows of `intervals-csv`, a run of each point and direction; raises ImportFileError."""
-    lines = csv.DictReader(source, strict=True)
-    absent = [name for name in _NEEDED if name not in (lines.fieldnames or ())]
+def table(source: BinaryIO) -> Iterator[Imported]:
+    """Rows of `intervals-csv`, UTF-8, a run of each point and direction; raises ImportFileError."""
+    wrapper = io.TextIOWrapper(source, "utf-8-sig", newline="")
+    try:
+        yield from _table(wrapper)
+    finally:
+        wrapper.detach()  # the file is the caller's
+
+
+def _table(source: TextIO) -> Iterator[Imported]:
+    reader = csv.DictReader(source, strict=True)
+    try:
+        names = reader.fieldnames or ()
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ImportFileError(f"the file is no CSV in UTF-8: {error}") from None
+    absent = [name for name in _NEEDED if name not in names]
     if absent:
         raise ImportFileError(f"line 1: the columns {', '.join(absent)} are missing: is it a file of intervals-csv?")
     found: dict[tuple[str, Direction], list[Row]] = {}
     try:
-        for line in lines:
-            where = f"line {lines.line_num}"
+        for line in reader:
+            where = f"line {reader.line_num}"
             direction = _DIRECTIONS.get(line["direction"] or "")
             if direction is None:
                 raise ImportFileError(f"{where}: direction is neither import nor export")
             found.setdefault((line["point"] or "", direction), []).append(_row(line, where))
-    except csv.Error as error:
-        raise ImportFileError(f"line {lines.line_num}: {error}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ImportFileError(f"after line {reader.line_num}: {error}") from None
     for (point, direction), rows in found.items():
         yield Imported(point.removeprefix("'") or None, direction, rows)
 

@@ -134,6 +134,8 @@ class Series:
     created: int
     #: "electricity", "gas", "water", "heat" ...
     medium: str = "electricity"
+    #: days and months begin at 06:00
+    gas_day: bool = False
 
     @property
     def key(self) -> SeriesKey:

@@ -215,7 +215,7 @@ def test_a_hostile_point_stays_text(name, make_series, export, validate):
 
 
 def test_a_gas_day_begins_at_six(make_series):
-    series = replace(make_series(date(2026, 6, 1), days=2), medium="gas")
+    series = replace(make_series(date(2026, 6, 1), days=2), gas_day=True)
     starts = [datetime.fromtimestamp(day[0].start, UTC).hour for day in by_day(series)]
     assert starts == [22, 4, 4]
 

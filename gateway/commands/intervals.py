@@ -1,0 +1,205 @@
+"""Show intervals, and explain how one came about: its bounds, its readings, its rules and every version of it.
+
+  meterd intervals show --month 2026-11 --resolution P1D
+  meterd intervals explain 2026-11-21T10:15:00+01:00 --direction import
+
+Works beside a running daemon. Statuses and rules: docs/vee.md. Exit code 0, 1 when nothing matches, 2 for wrong
+options.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from gateway.commands import configuration
+from gateway.commands.arguments import moment
+from gateway.commands.interval_choice import (
+    ChoiceError,
+    Chosen,
+    add_options,
+    add_period,
+    choose,
+    conflict,
+    ledger_of,
+    series_of,
+    settings_of,
+)
+from gateway.exports.about import decimal, second
+from gateway.intervals import calendar
+from gateway.intervals.calendar import GAS_DAY, MIDNIGHT
+from gateway.intervals.findings import RULES
+from gateway.intervals.model import Bound, Interval, Series
+from gateway.settings import SettingsError
+from gateway.stores.intervals import IntervalReader
+from gateway.stores.ledger_file import LedgerError
+
+#: how a bound came about, in words
+BOUNDS: Final = {
+    "measured": "read at that second",
+    "interpolated": "between two readings close to it",
+    "estimated": "between two readings that are far from it",
+    "none": "not known",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `meterd intervals` does, and its options."""
+    parser.add_argument("action", choices=ACTIONS, help="show a period, or explain one interval")
+    parser.add_argument("at", nargs="?", type=moment, metavar="ISO", help="explain: a moment within the interval")
+    configuration.add_option(parser)
+    add_period(parser)
+    add_options(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON object per line")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show or explain."""
+    problem = conflict(args) or (
+        None if (args.action == "explain") == bool(args.at) else "explain needs a moment, show none"
+    )
+    if problem:
+        print(f"meterd intervals: {problem}", file=sys.stderr)
+        return 2
+    try:
+        settings = settings_of(args)
+        reader = IntervalReader(ledger_of(args, settings))
+    except SettingsError as error:
+        return configuration.complain("intervals", error.problems)
+    except LedgerError as error:
+        return configuration.complain("intervals", [str(error)])
+    try:
+        return ACTIONS[args.action](reader, choose(reader, settings, args), args)
+    except (LedgerError, ChoiceError) as error:
+        return configuration.complain("intervals", [str(error)])
+    finally:
+        reader.close()
+
+
+def _show(reader: IntervalReader, chosen: list[Chosen], args: argparse.Namespace) -> int:
+    for one in chosen:
+        series = series_of(reader, one, args.resolution)
+        if not args.json:
+            print(f"{series.meter}/{series.channel} {series.kind} {series.direction}, {args.resolution}, {series.zone}")
+        total = None
+        for interval in series.intervals:
+            if interval.quantity is not None:
+                total = (total or 0) + interval.quantity
+            print(json.dumps(_object(series, interval)) if args.json else _line(series, one, interval))
+        if not args.json:
+            sum_ = "nothing" if total is None else f"{decimal(total, series.unit.exponent)} {series.unit.name}"
+            print(f"{'sum':<22} {sum_:>16}\n")
+    return 0
+
+
+def _line(series: Series, one: Chosen, interval: Interval) -> str:
+    local = datetime.fromtimestamp(interval.start, one.zone)
+    quantity = (
+        "-" if interval.quantity is None else f"{decimal(interval.quantity, series.unit.exponent)} {series.unit.name}"
+    )
+    rules = " ".join(interval.rules)
+    return f"{local:%Y-%m-%d %H:%M%z}  {quantity:>16}  {interval.status:<9} {interval.method:<8} {rules}".rstrip()
+
+
+def _explain(reader: IntervalReader, chosen: list[Chosen], args: argparse.Namespace) -> int:
+    shown = False
+    for one in chosen:
+        begin = GAS_DAY if one.point.gas_day else MIDNIGHT
+        start = calendar.floor(int(args.at.timestamp()), args.resolution, one.zone, begin)
+        history = reader.history(one.row.key, args.resolution, start)
+        series = series_of(reader, one, args.resolution)
+        for interval in history:
+            shown = True
+            print(
+                json.dumps(_object(series, interval, whole=True))
+                if args.json
+                else "\n".join(_told(series, one, interval))
+            )
+    if not shown:
+        raise ChoiceError(f"no version of an interval of {args.resolution} is stored at that moment")
+    return 0
+
+
+def _told(series: Series, one: Chosen, interval: Interval) -> Iterator[str]:
+    """One version in words."""
+    unit = series.unit
+
+    def amount(value: int | None) -> str:
+        return "not known" if value is None else f"{decimal(value, unit.exponent)} {unit.name}"
+
+    local = datetime.fromtimestamp(interval.start, one.zone)
+    made = "" if interval.made is None else f", made {second(interval.made)}"
+    yield f"{series.meter}/{series.channel} {series.direction} {local.isoformat()} version {interval.version}{made}"
+    yield f"  quantity  {amount(interval.quantity)}, {interval.status}, by {interval.author} ({interval.method})"
+    for name, bound in (("from", interval.low), ("to", interval.high)):
+        yield f"  {name:<9} {amount(bound.value)}, {BOUNDS[bound.method]}{_readings(bound)}"
+    proof = f"{interval.quality}, {interval.auth}, clock of the {interval.clock}"
+    yield f"  readings  in {interval.coverage / 10:g} % of its minutes, {proof}"
+    if interval.sum_break:
+        why = interval.reason or "not told"
+        yield f"  break     the sum of registers is broken by {amount(interval.sum_break)}: {why}"
+    elif interval.reason:
+        yield f"  reason    {interval.reason}"
+    inputs = json.loads(interval.inputs or "{}")
+    for rule in interval.rules:
+        yield f"  {rule:<9} {RULES.get(rule, 'a rule of another version of meterd')}{_given(inputs.get(rule))}"
+    for method in sorted(inputs.keys() - set(interval.rules)):
+        yield f"  {method:<9} made of{_given(inputs[method])}"
+
+
+def _readings(bound: Bound) -> str:
+    if not bound.readings:
+        return ""
+    times = " and ".join(f"{datetime.fromtimestamp(t, UTC):%H:%M:%SZ} ({value})" for t, value in bound.readings)
+    return f": {times}"
+
+
+def _given(inputs: Any) -> str:
+    return f" ({', '.join(f'{name} {value}' for name, value in inputs.items())})" if isinstance(inputs, dict) else ""
+
+
+def _object(series: Series, interval: Interval, *, whole: bool = False) -> dict[str, Any]:
+    """One version as JSON; with `whole` the bounds and what it was made of."""
+    found: dict[str, Any] = {
+        "meter": series.meter,
+        "channel": series.channel,
+        "product": series.kind,
+        "direction": series.direction,
+        "resolution": series.resolution,
+        "start": second(interval.start),
+        "end": second(interval.end),
+        "unit": series.unit.name,
+        "status": interval.status,
+        "quality": interval.quality,
+        "auth": interval.auth,
+        "coverage": interval.coverage,
+        "method": interval.method,
+        "version": interval.version,
+        "item_e": interval.is_item_e,
+        "rules": list(interval.rules),
+    }
+    if interval.quantity is not None:
+        found["quantity"] = decimal(interval.quantity, series.unit.exponent)
+    if whole:
+        found |= {
+            "author": interval.author,
+            "clock": interval.clock,
+            "low": _bound(interval.low),
+            "high": _bound(interval.high),
+            "resolution_wh": interval.resolution_wh,
+            "sum_break": interval.sum_break,
+            "reason": interval.reason,
+            "inputs": json.loads(interval.inputs or "{}"),
+            "made": None if interval.made is None else second(interval.made),
+        }
+    return found
+
+
+def _bound(bound: Bound) -> dict[str, Any]:
+    readings = [{"t": second(t), "value": value} for t, value in bound.readings]
+    return {"t": second(bound.t), "value": bound.value, "method": bound.method, "readings": readings}
+
+
+ACTIONS: Final = {"show": _show, "explain": _explain}
