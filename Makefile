@@ -10,10 +10,10 @@ BIN := $(ENV)/bin
 MAKE_ENV = python="$$(tools/find-python $(PYTHON))" && "$$python" tools/env.py
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test bench chaos soak powercut service install rollback uninstall consumers lint types imports counts meters pictures lock clean
+.PHONY: help env demo test bench chaos soak powercut service install rollback uninstall point-years consumers lint types imports counts meters pictures lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## a simulated meter, the daemon and a broker, live in the terminal; SECONDS=20 ends by itself
 	@$(MAKE_ENV) $(DEMO) requirements/demo.txt
@@ -29,6 +29,9 @@ bench: env ## the figures that meterd claims, each against its peer in the same 
 
 powercut: env ## 200 kills and 200 power cuts of the stores, and what a day writes to the medium; SECONDS= bounds each kind
 	@$(BIN)/python -m tests.powercut.powercut $(if $(SECONDS),--seconds $(SECONDS))
+
+point-years: env ## 200 point-years of intervals validated and written in every carrier: time and memory; POINTS=200
+	@$(BIN)/python tests/bench/point_years.py $(if $(POINTS),--points $(POINTS))
 
 consumers: env ## the lines of docs/consumers in Node-RED, ioBroker's client, Home Assistant's dsmr_reader; SECONDS=900 bounds it
 	@$(BIN)/python tools/servers.py
