@@ -10,6 +10,7 @@ import decoding
 import detection
 import drain_mqtt
 import first_entity
+import intervals
 import latency
 import many
 import mbus
@@ -32,6 +33,7 @@ PARTS: dict[str, tuple[Callable[[float], list[report.Figure]], float]] = {
     "virtual": (virtual.figures, 0.10),
     "resources": (resources.figures, 0.10),
     "detection": (detection.figures, 0.10),
+    "intervals": (intervals.figures, 0.05),
     "drain_mqtt": (drain_mqtt.figures, 0.10),
     "entity": (first_entity.figures, 0.10),
     "many": (many.figures, 0.15),

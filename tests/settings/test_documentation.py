@@ -6,17 +6,19 @@ import msgspec
 import pytest
 
 from gateway import line_state
-from gateway.settings import LISTENING, TABLES, CompatSettings, MeterSettings
+from gateway.settings import LISTENING, TABLES, CompatSettings, MeterSettings, PointSettings
 from gateway.telemetry import COUNTERS, EVENTS
 
 
 @pytest.fixture(scope="module")
 def named(checkout) -> set[str]:
     text = (checkout / "docs" / "configuration.md").read_text()
-    return set(re.findall(r"`([a-z_.]+)`", text))
+    return set(re.findall(r"`([a-z0-9_.]+)`", text))
 
 
-@pytest.mark.parametrize("struct", [MeterSettings, CompatSettings, TABLES["mqtt"], TABLES["influx"], *LISTENING.values()])
+@pytest.mark.parametrize(
+    "struct", [MeterSettings, CompatSettings, PointSettings, TABLES["mqtt"], TABLES["influx"], *LISTENING.values()]
+)
 def test_keys(named, struct):
     assert {field.name for field in msgspec.structs.fields(struct)} <= named
 
