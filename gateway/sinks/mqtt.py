@@ -223,12 +223,8 @@ class MqttSink:
         """What `meterd status` shows of the broker: connection, protocol, last error in a sentence, counters."""
         history = self._history_status()
         trouble = self._no_live or self._forbidden or history["trouble"]
-        shown = (
-            {"trouble": trouble if self._link else None}
-            | self._counters
         own = {"history": history, "intervals": self._intervals.status()}
         shown = {"trouble": trouble if self._link else None} | self._counters | own
-        )
         return self._connector.status(self._link) | shown
 
     def _history_status(self) -> dict[str, Any]:
