@@ -16,6 +16,8 @@ from gateway.intervals.continuity import SLACK, Break, Knot, Origin, Rules, brea
 #: seconds of a cell: every bound of every resolution is one of its bounds
 CELL_S: Final = 900
 MINUTES: Final = 15
+#: after every cell
+FAR: Final = 1 << 36
 
 #: flags of a cell: readings in it contradicted those that it had; the meter's clock was set back in it
 CONTRADICTION, CLOCK_BACK = 1, 2
@@ -202,7 +204,9 @@ class Evidence:
         """Go on from what was stored; all cells are in the archive."""
         self.newest, self._heard, self.breaks, self.behind = newest, heard, breaks, behind
         if newest is not None:
-            self._cold_until = newest.t - newest.t % CELL_S + CELL_S
+            # power may have come for later cells than the newest register
+            last = newest.t - newest.t % CELL_S
+            self._cold_until = max([last, *(start for start, _ in self._archive.span(last, FAR))]) + CELL_S
 
     @property
     def heard(self) -> int | None:
@@ -221,10 +225,11 @@ class Evidence:
 
     def forget_before(self, t: int) -> None:
         """Drop cells from memory that are stored; those that are not stored yet stay."""
-        for start in [start for start in self._cells if start < t and start not in self.dirty]:
+        hot = t - t % CELL_S
+        for start in [start for start in self._cells if start < hot and start not in self.dirty]:
             del self._cells[start]
         self._starts = [start for start in self._starts if start in self._cells]
-        self._cold_until = max(self._cold_until, t - t % CELL_S)
+        self._cold_until = max(self._cold_until, hot)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
