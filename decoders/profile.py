@@ -124,6 +124,8 @@ class ItemPMap(_Strict, frozen=True):
     power: Literal["two registers", "signed", "net", "import only"] = "two registers"
     #: energy in steps of 10 to this power Wh, and no power: the meter keeps its values back until its PIN is entered
     pin_step: Annotated[int, Meta(ge=0, le=6)] | None = None
+    #: registers hold what they were at the last full so many seconds, and are sent up to a minute later; 0: they do not
+    latched_s: Annotated[int, Meta(ge=0, le=3_600)] = 0
 
 
 class Direction(_Strict, frozen=True):

@@ -183,7 +183,7 @@ class IntervalKeeper:
             log.event("ledger_notice", reason=notice)
         self._file = file
         store = self._store = IntervalStore(file, self._clock)
-        splitter = Splitter(self._salt, self._settings.point_of)
+        splitter = Splitter(self._salt, self._settings.point_of, latch_of)
         self._folder = Folder(
             store,
             self._settings,
@@ -242,3 +242,14 @@ class IntervalKeeper:
         if self._trouble != self._told_trouble:
             self._told_trouble = self._trouble
             log.event("intervals_trouble" if self._trouble else "intervals_go_on", reason=self._trouble)
+
+
+def latch_of(profile: str) -> int:
+    """Give `latched_s` of a profile; 0 where it cannot be read any more."""
+    from decoders.profile import ProfileSyntaxError
+    from gateway import profiles
+
+    try:
+        return profiles.load(profile).item_p.latched_s
+    except (KeyError, ProfileSyntaxError, OSError, UnicodeDecodeError):
+        return 0

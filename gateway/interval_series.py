@@ -23,6 +23,8 @@ _ACTIVE_CODES: Final[dict[Direction, str]] = {"import": ":1.8.", "export": ":2.8
 _REACTIVE_CODES: Final[dict[Direction, str]] = {"import": ":3.8.", "export": ":4.8."}
 #: a time of a sub-meter may be ahead of its telegram by so much: its clock is another one
 AHEAD: Final = timedelta(minutes=1)
+#: a register that is latched is sent so long after that at most (s)
+LATE_S: Final = 60
 #: no register of a customer counts as far
 MOST: Final = 10**15
 
@@ -40,9 +42,17 @@ class Part(NamedTuple):
 class Splitter:
     """Takes readings apart. `point_of` gives the point of a meter's channel, `salt` makes pseudonyms of devices."""
 
-    def __init__(self, salt: bytes, point_of: Callable[[str, int], PointSettings]) -> None:
+    def __init__(
+        self,
+        salt: bytes,
+        point_of: Callable[[str, int], PointSettings],
+        latch_of: Callable[[str], int] = lambda _profile: 0,
+    ) -> None:
+        """`latch_of` gives `latched_s` of a profile."""
         self._salt = salt
         self._point_of = point_of
+        self._latch_of = latch_of
+        self._latches: dict[str, int] = {}
         #: the last value of each sub-meter: a telegram repeats it until there is another one
         self._told: dict[tuple[str, int], tuple[datetime | None, int, int, str | None]] = {}
         self._devices: dict[str, str] = {}
@@ -140,13 +150,16 @@ class Splitter:
             self._devices[device] = pseudonym(self._salt, device)
         return self._devices[device]
 
-    @staticmethod
-    def _register_time(item: ItemP, t: datetime) -> datetime:
-        """When the registers had their values: with the telegram, or so much earlier as the meter says."""
+    def _register_time(self, item: ItemP, t: datetime) -> datetime:
+        """When the registers had their values: with the telegram, or so much earlier as meter or profile say."""
         reading = item.reading
-        if reading.t is None or reading.reg_t is None or reading.reg_t >= reading.t:
-            return t
-        return t - (reading.t - reading.reg_t)
+        if reading.t is not None and reading.reg_t is not None and reading.reg_t < reading.t:
+            return t - (reading.t - reading.reg_t)
+        if reading.profile not in self._latches:
+            self._latches[reading.profile] = self._latch_of(reading.profile)
+        latch = self._latches[reading.profile]
+        late = int(t.timestamp()) % latch if latch else 0
+        return t - timedelta(seconds=late) if late <= LATE_S else t
 
 
 def scaled(integer: int, exponent: int) -> int:

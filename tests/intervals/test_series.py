@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from decoders.model import Reading, SubReading
+from gateway.interval_keeper import latch_of
 from gateway.interval_series import Part, Splitter
 from gateway.item_p import ItemP, stamp
 from gateway.settings import PointSettings
@@ -56,6 +57,19 @@ def test_registers_of_an_earlier_time():
     register, power, *_ = taken(item(reg_t=hour))
     assert (register.t, register.value, register.power) == (int(hour.timestamp()), 65_238_377, None)
     assert (power.t, power.value, power.power) == (int(T.timestamp()), None, 132)
+
+
+@pytest.mark.parametrize(("second", "latched"), [(0, True), (10, True), (60, True), (61, False), (1_200, False)])
+def test_registers_that_are_latched_at_the_hour(second, latched):
+    """List 3 of Norwegian meters: values of XX:00:00, sent at XX:00:10."""
+    hour = T.replace(minute=0, second=0)
+    sent = hour + timedelta(seconds=second)
+    splitter = Splitter(b"s" * 16, lambda meter, channel: PointSettings(meter=meter, channel=channel), latch_of)
+    one = item(profile="no-kaifa", t=sent, reg_t=sent)
+    found = [part for part in splitter.take(replace(one, t=sent), synchronised=True) if part.value is not None]
+    assert {part.t for part in found} == {int((hour if latched else sent).timestamp())}
+    usual = [part for part in taken(replace(one, t=sent)) if part.value is not None]
+    assert {part.t for part in usual} == {int(sent.timestamp())}
 
 
 def test_a_suspect_register_makes_no_bound():
