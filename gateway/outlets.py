@@ -323,8 +323,10 @@ class Outlets:
 
     def _parts(self, settings: Settings) -> dict[str, Hashable]:
         """What each sink, and what keeps the intervals, is made of."""
-        kept = {INTERVALS: (settings.point, settings.meter, settings.ledger_path)} if self._journal else {}
-        return made_of(settings) | kept
+        if self._journal is None:
+            return made_of(settings)
+        meters = tuple((one.name, one.profile, one.timezone, one.max_power_w) for one in settings.meter)
+        return made_of(settings) | {INTERVALS: (settings.point, meters, settings.ledger_path)}
 
     def _intervals(self, settings: Settings) -> dict[str, Sink]:
         """What folds the journal's readings; it runs as a sink does. Without a journal there is nothing to fold."""
