@@ -21,7 +21,7 @@ COMMANDS: dict[str, str] = {
     "detect": "say what sends on a port, or what is in a capture, with the evidence",
     "decode": "turn the bytes of a file into item P",
     "export": "print readings of the journal, or intervals as item E",
-    "intervals": "show intervals, and explain how one came about",
+    "intervals": "show intervals, explain how one came about, edit one",
     "reconcile": "compare intervals with what a hub or a portal says",
     "events": "print the metrology log, and verify that nobody changed it",
     "simulate": "be a simulated meter on a pseudo-terminal or TCP port",

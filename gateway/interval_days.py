@@ -6,14 +6,16 @@ time of which nobody knows yet whether the meter still counts.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from itertools import pairwise
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from gateway.interval_folding import Folding
 from gateway.intervals import calendar
+from gateway.intervals.edit import carried
 from gateway.intervals.findings import Clock, Day
 from gateway.intervals.limits import Limits, of_direction
-from gateway.intervals.model import Interval, Resolution, SeriesKey
+from gateway.intervals.model import RESOLUTIONS, Interval, Resolution, SeriesKey
 from gateway.intervals.vee import run_day
 from gateway.settings import PointSettings, Settings
 from gateway.stores.intervals import IntervalStore, StaleError
@@ -80,6 +82,8 @@ class Validator:
         bounds = [start for start, _ in calendar.spans(since, until, resolution, zone, folding.begin)] + [until]
         opposite = key._replace(direction="export" if key.direction == "import" else "import")
         other = self._store.current(opposite, resolution, since, until) if opposite in others else ()
+        shorter = RESOLUTIONS[: RESOLUTIONS.index(resolution)]
+        edits = {one: list(self._store.edits(key, one, since, until)) for one in shorter}
         return Day(
             key=key,
             unit=folding.row.of,
@@ -91,6 +95,7 @@ class Validator:
             before=list(self._store.current(key, resolution, since - BEFORE_S, since)),
             other={one.start: one for one in other},
             clock=self._clock_of(folding, since, until),
+            carried=carried(list(pairwise(bounds)), edits),
         )
 
     def _clock_of(self, folding: Folding, since: int, until: int) -> Clock:
@@ -99,6 +104,21 @@ class Validator:
         if folding.hour is not None and since <= folding.hour[0] * 3_600 < until:
             known.append(folding.hour[1])
         return Clock(max(known) / 1_000 if known else None, synchronised=self._synchronised())
+
+
+def mark_edited(folding: Folding, resolution: Resolution, start: int) -> None:
+    """Note what an edit changes: the day of its interval, in its own resolution and in those that contain it."""
+    for longer in RESOLUTIONS[RESOLUTIONS.index(resolution) :]:
+        if longer == resolution or longer in folding.resolutions:
+            folding.due.add((longer, _start(folding, longer, start)))
+
+
+def is_due(folding: Folding, resolution: Resolution, start: int) -> bool:
+    """Whether anything that an edit changes is still to be judged."""
+    return any(
+        (longer, _start(folding, longer, start)) in folding.due
+        for longer in RESOLUTIONS[RESOLUTIONS.index(resolution) :]
+    )
 
 
 def mark_due(folding: Folding, versions: Mapping[Resolution, Sequence[Interval]]) -> None:

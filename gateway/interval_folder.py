@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from gateway.interval_days import Validator, mark_due
+from gateway.interval_days import Validator, is_due, mark_due, mark_edited
 from gateway.interval_folding import Folding
 from gateway.interval_series import Part, Splitter, scaled
+from gateway.intervals import calendar
+from gateway.intervals.billed import Peak, peaks_of
 from gateway.intervals.continuity import MOST_W, Origin, Rules
 from gateway.intervals.evidence import Evidence, Reading
 from gateway.intervals.fold import refold
@@ -19,7 +21,7 @@ from gateway.intervals.model import Interval, Resolution, SeriesKey
 from gateway.item_p import ItemP
 from gateway.settings import PointSettings, Settings
 from gateway.stores.interval_rows import SeriesRow
-from gateway.stores.intervals import EVIDENCE_S, Batch, IntervalStore
+from gateway.stores.intervals import EVIDENCE_S, Asked, Batch, IntervalStore
 
 #: evidence of so long (s) stays in memory: a day that is over, and the next one's first hours
 HOT_S: Final = 40 * 3_600
@@ -60,6 +62,10 @@ class Folder:
         self.folding: dict[SeriesKey, Folding] = {}
         #: why readings were left out, and how many
         self.left_out: Counter[str] = Counter()
+        #: peaks that the meters told since the last commit, by series and start of the month
+        self._peaks: dict[SeriesKey, dict[int, Peak]] = {}
+        #: edits whose days are not judged yet
+        self._asked: list[Asked] = []
         self._validator = Validator(store, settings, clock=clock, synchronised=synchronised)
         for row in store.series().values():
             self._resume(row)
@@ -70,6 +76,7 @@ class Folder:
         found: dict[SeriesKey, list[Reading]] = {}
         for item in items:
             self._profiles.setdefault(item.meter, item.reading.profile)
+            self._take_peaks(item)
             for part in self._splitter.take(item, synchronised=synchronised):
                 folding = self._admit(part)
                 if folding is not None:
@@ -100,6 +107,7 @@ class Folder:
             batch.cells[key] = evidence.dirty_cells()
             mark_due(folding, {res: batch.versions.get((key, res), []) for res in folding.resolutions})
             batch.states[key] = folding.state()
+        batch.peaks, self._peaks = self._peaks, {}
         stored = self._store.write(batch)
         for key in batch.states:
             evidence = self.folding[key].evidence
@@ -110,11 +118,32 @@ class Folder:
 
     def validate(self) -> list[Told]:
         """Validate some of what is due; what is new. Call again as long as there is anything."""
-        told = []
+        told = self._look_for_edits()
         for folding in self.folding.values():
             for resolution, versions in self._validator.work(folding, self.folding):
                 told += [Told(folding.row, resolution, one) for one in versions]
+        self._answer()
         return told
+
+    def _look_for_edits(self) -> list[Told]:
+        """Take what persons edited, in whatever process, since the last look; each is told."""
+        told = []
+        for one in self._store.asked():
+            folding = self.folding.get(one.key)
+            if one in self._asked or folding is None:
+                continue
+            self._asked.append(one)
+            mark_edited(folding, one.resolution, one.start)
+            current = self._store.current(one.key, one.resolution, one.start, one.start + 1)
+            told += [Told(folding.row, one.resolution, version) for version in current]
+        return told
+
+    def _answer(self) -> None:
+        """Forget edits whose days were judged."""
+        done = [one for one in self._asked if not is_due(self.folding[one.key], one.resolution, one.start)]
+        if done:
+            self._store.answered(done)
+            self._asked = [one for one in self._asked if one not in done]
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -129,6 +158,19 @@ class Folder:
             folding.validated, folding.due = state.validated, set(state.due)
             folding.offsets = state.offsets
         return folding
+
+    def _take_peaks(self, item: ItemP) -> None:
+        """Keep the highest demand of the month as the meter tells it."""
+        if item.reading.quality == "suspect":
+            return
+        for direction, peak in peaks_of(item.reading):
+            folding = self.folding.get(SeriesKey(item.meter, 0, "active", direction))
+            if folding is not None and folding.zone is not None and item.t is not None and peak.t <= item.t.timestamp():
+                # stamped at its end: that of the last quarter-hour of a month is the next one's start
+                month = calendar.floor(peak.t - 1, "P1M", folding.zone)
+                known = self._peaks.setdefault(folding.row.key, {})
+                if month not in known or known[month].watts < peak.watts:
+                    known[month] = peak
 
     def _admit(self, part: Part) -> Folding | None:
         """The series of a part; a new one begins with its first register reading."""

@@ -102,6 +102,8 @@ METROLOGY: dict[str, str] = {
     "meter_clock": "the offset of the meter's clock changed by more than 9 s, from `before_s` to `offset_s`",
     "clock_step": "the clock of this host was set by `step_s`, to `t`",
     "limit_changed": "a person changed `max_power_w` of a meter",
+    "interval_edited": "a person edited an interval: `person`, `reason`, which one, quantity `before` and `after`",
+    "interval_edit_withdrawn": "a person took an edit back: `person`, `reason`, which one, `before` and `after`",
 }
 
 

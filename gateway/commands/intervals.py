@@ -1,20 +1,22 @@
-"""Show intervals, and explain how one came about: its bounds, its readings, its rules and every version of it.
+"""Show intervals, explain how one came about (bounds, readings, rules, every version), edit one, compare peaks.
 
   meterd intervals show --month 2026-11 --resolution P1D
   meterd intervals explain 2026-11-21T10:15:00+01:00 --direction import
+  meterd intervals edit 2026-11-21T10:15:00+01:00 --direction import --quantity 125 --person NAME --reason TEXT
+  meterd intervals peaks --month 2026-11
 
-Works beside a running daemon. Statuses and rules: docs/vee.md. Exit code 0, 1 when nothing matches, 2 for wrong
-options.
+Works beside a running daemon. Statuses, rules and edits: docs/vee.md. Exit code 0; 1 when nothing matches, or a peak
+differs; 2 for wrong options.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from gateway.commands import configuration
+from gateway.commands import configuration, edit_interval
 from gateway.commands.arguments import moment
 from gateway.commands.interval_choice import (
     ChoiceError,
@@ -29,7 +31,9 @@ from gateway.commands.interval_choice import (
 )
 from gateway.exports.about import decimal, second
 from gateway.intervals import calendar
+from gateway.intervals.billed import Compared, compare
 from gateway.intervals.calendar import GAS_DAY, MIDNIGHT
+from gateway.intervals.edit import EDIT
 from gateway.intervals.findings import RULES
 from gateway.intervals.model import Bound, Interval, Series
 from gateway.settings import SettingsError
@@ -47,25 +51,29 @@ BOUNDS: Final = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `meterd intervals` does, and its options."""
-    parser.add_argument("action", choices=ACTIONS, help="show a period, or explain one interval")
-    parser.add_argument("at", nargs="?", type=moment, metavar="ISO", help="explain: a moment within the interval")
+    parser.add_argument("action", choices=ACTIONS, help="a period; one interval; the meter's own peaks")
+    parser.add_argument("at", nargs="?", type=moment, metavar="ISO", help="explain, edit: a moment within the interval")
     configuration.add_option(parser)
     add_period(parser)
     add_options(parser)
+    edit_interval.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Show or explain."""
-    problem = conflict(args) or (
-        None if (args.action == "explain") == bool(args.at) else "explain needs a moment, show none"
+    """Show, explain or edit."""
+    problem = (
+        conflict(args)
+        or (None if (args.action in OF_A_MOMENT) == bool(args.at) else "explain and edit need a moment, show none")
+        or edit_interval.conflict(args)
     )
     if problem:
         print(f"meterd intervals: {problem}", file=sys.stderr)
         return 2
     try:
         settings = settings_of(args)
-        reader = IntervalReader(ledger_of(args, settings))
+        args.ledger_path = ledger_of(args, settings)
+        reader = IntervalReader(args.ledger_path)
     except SettingsError as error:
         return configuration.complain("intervals", error.problems)
     except LedgerError as error:
@@ -122,6 +130,55 @@ def _explain(reader: IntervalReader, chosen: list[Chosen], args: argparse.Namesp
     return 0
 
 
+def _peaks(reader: IntervalReader, chosen: list[Chosen], args: argparse.Namespace) -> int:
+    """The meter's own peaks of each month beside ours; 1 where one differs."""
+    differs = False
+    for one in chosen:
+        for peak in reader.peaks(one.row.key):
+            if not one.start <= peak.t - 1 < one.end:
+                continue
+            month = calendar.floor(peak.t - 1, "P1M", one.zone)
+            until = calendar.end_of(month, "P1M", one.zone)
+            compared = compare(peak, reader.current(one.row.key, "PT15M", month, until))
+            differs |= compared.agrees is False
+            print(json.dumps(_peak_object(one, compared)) if args.json else _peak_line(one, compared))
+    return int(differs)
+
+
+def _peak_object(one: Chosen, found: Compared) -> dict[str, Any]:
+    told = {
+        "meter": one.row.meter,
+        "direction": one.row.direction,
+        "meter_w": found.theirs.watts,
+        "meter_t": second(found.theirs.t),
+        "start": None if found.start is None else second(found.start),
+        "ours_w": found.ours,
+        "difference_w": found.difference,
+        "allowed_w": found.allowed,
+        "highest_w": found.highest,
+        "highest_start": None if found.highest_start is None else second(found.highest_start),
+        "agrees": found.agrees,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _peak_line(one: Chosen, found: Compared) -> str:
+    local = datetime.fromtimestamp(found.theirs.t, one.zone)
+    name = f"{one.row.meter} {one.row.direction} {local:%Y-%m}"
+    told = f"{name}: the meter says {found.theirs.watts} W at {local:%Y-%m-%d %H:%M:%S%z}"
+    if found.agrees is None:
+        return f"{told}; not comparable: {'no quarter-hour ends there' if found.start is None else 'ours is not known'}"
+    difference = f"ours is {found.ours} W, {found.difference:+d} W"
+    if found.agrees:
+        return f"{told}; {difference}: agrees"
+    highest = datetime.fromtimestamp(found.highest_start or 0, one.zone)
+    return f"{told}; {difference}; our highest is {found.highest} W, from {highest:%m-%d %H:%M}: differs"
+
+
+def _edit(_reader: IntervalReader, chosen: list[Chosen], args: argparse.Namespace) -> int:
+    return edit_interval.run(chosen, args)
+
+
 def _told(series: Series, one: Chosen, interval: Interval) -> Iterator[str]:
     """One version in words."""
     unit = series.unit
@@ -143,10 +200,20 @@ def _told(series: Series, one: Chosen, interval: Interval) -> Iterator[str]:
     elif interval.reason:
         yield f"  reason    {interval.reason}"
     inputs = json.loads(interval.inputs or "{}")
+    if (edited := inputs.pop(EDIT, None)) is not None:
+        yield f"  edit      {_by_whom(edited, amount)}"
     for rule in interval.rules:
         yield f"  {rule:<9} {RULES.get(rule, 'a rule of another version of meterd')}{_given(inputs.get(rule))}"
     for method in sorted(inputs.keys() - set(interval.rules)):
         yield f"  {method:<9} made of{_given(inputs[method])}"
+
+
+def _by_whom(edited: Any, amount: Callable[[int | None], str]) -> str:
+    """Who edited an interval, or what it carries of others."""
+    if "carried" in edited:
+        return f"{amount(edited['carried'])} by edits of intervals within it"
+    what = "taken back" if edited.get("withdrawn") else "entered"
+    return f"{what} by {edited['person']} at {edited['at']}; before {amount(edited['before'])}"
 
 
 def _readings(bound: Bound) -> str:
@@ -202,4 +269,6 @@ def _bound(bound: Bound) -> dict[str, Any]:
     return {"t": second(bound.t), "value": bound.value, "method": bound.method, "readings": readings}
 
 
-ACTIONS: Final = {"show": _show, "explain": _explain}
+ACTIONS: Final = {"show": _show, "explain": _explain, "edit": _edit, "peaks": _peaks}
+#: what is done with one interval
+OF_A_MOMENT: Final = ("explain", "edit")

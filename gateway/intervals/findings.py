@@ -72,6 +72,8 @@ class Day:
     clock: Clock = UNKNOWN
     #: (start, end) when meter or gateway was out of service
     outages: Sequence[tuple[int, int]] = ()
+    #: what edits of shorter intervals add to those of this resolution, by start: gateway.intervals.edit.carried
+    carried: Mapping[int, int] = field(default_factory=dict)
     #: what the readings were multiplied with before they were folded
     multiplier: int = 1
 

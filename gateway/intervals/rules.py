@@ -80,8 +80,10 @@ def sum_differs(day: Day, slots: Slots) -> Iterator[Finding]:
     if low is None or high is None or any(interval.quantity is None for interval in ordered):
         return
     added = sum(interval.quantity or 0 for interval in ordered)
-    # a break that the fold states is known (exchange, rollover); one by an estimate or a person is what is looked for
-    moved = high - low + sum(interval.sum_break for interval in ordered if interval.author == "fold")
+    # a break that the fold states is known (exchange, rollover), and so is one that a person answers for; one by an
+    # estimate is what is looked for
+    stated = (one.sum_break for one in ordered if one.author != "vee" or one.method == "edit")
+    moved = high - low + sum(stated)
     allowed = max(day.limits.sum_steps * ordered[0].resolution_wh, abs(moved) * day.limits.sum_per_mille // 1_000)
     if abs(added - moved) > allowed:
         yield Finding("V09", "suspect", None, {"sum": added, "registers": moved, "allowed": allowed})

@@ -1,4 +1,4 @@
-"""Validation, estimation and editing of a local day: which versions follow from what was folded (docs/vee.md).
+"""Validation and estimation of a local day: which versions follow from what was folded or edited (docs/vee.md).
 
 Values in, values out. A day is judged from the latest versions that the fold or a person made, never from an earlier
 verdict, so that judging it again gives the same, and late data takes an estimate back.
@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from gateway.intervals.edit import carry, told_of
 from gateway.intervals.estimate import Estimate, fill, gaps
 from gateway.intervals.findings import Day, Finding, packed
-from gateway.intervals.model import Author, Bound, Interval, Status, break_of, missing, revised
+from gateway.intervals.model import Author, Bound, Interval, Status, break_of, missing
 from gateway.intervals.rules import judge, rejects
 
 #: methods of the fold whose bounds are measured
@@ -44,28 +45,11 @@ def run_day(day: Day) -> Outcome:
             findings.append(Finding("V02", "reject", start, {}))
     estimates = _estimates(day, slots, refused)
     results = {start: _with(one, estimates[start]) if start in estimates else one for start, one in slots.items()}
+    results |= {start: carry(results[start], amount) for start, amount in day.carried.items() if start in results}
     findings += judge(day, results)
     told = _by_start(findings)
     versions = [_verdict(day, one, told[None] + told[start], estimates.get(start)) for start, one in results.items()]
     return Outcome(tuple(v for v in versions if _is_news(day.current.get(v.start), v)), tuple(findings))
-
-
-def edit(interval: Interval, quantity: int, reason: str) -> Interval:
-    """The version that a person makes of an interval; raises ValueError for a negative quantity or without a reason."""
-    if quantity < 0:
-        raise ValueError("a quantity is not negative: import and export are two series")
-    if not reason.strip():
-        raise ValueError("an edit needs a reason")
-    return revised(
-        interval,
-        quantity=quantity,
-        status="edited",
-        method="edit",
-        author="person",
-        reason=reason.strip(),
-        rules=(),
-        sum_break=break_of(interval, quantity),
-    )
 
 
 def _on_grid(day: Day) -> tuple[dict[int, Interval], list[Finding]]:
@@ -139,7 +123,8 @@ def _verdict(day: Day, interval: Interval, mine: Sequence[Finding], estimate: Es
     current = day.current.get(interval.start)
     version = (current.version if current else 0) + 1
     status = _status(interval, mine)
-    inputs = packed(mine, {} if estimate is None else {estimate.method: estimate.inputs})
+    made_of = {} if estimate is None else {estimate.method: estimate.inputs}
+    inputs = packed(mine, made_of | told_of(interval))
     return replace(
         interval, status=status, rules=rules, inputs=inputs, author=_author(interval), version=version, made=None
     )
@@ -148,7 +133,7 @@ def _verdict(day: Day, interval: Interval, mine: Sequence[Finding], estimate: Es
 def _status(interval: Interval, mine: Sequence[Finding]) -> Status:
     if interval.quantity is None:
         return "missing"
-    if interval.author == "person":
+    if interval.method == "edit":
         return "edited"
     if any(finding.effect == "suspect" for finding in mine):
         return "suspect"
@@ -163,5 +148,5 @@ def _is_news(current: Interval | None, verdict: Interval) -> bool:
     """Whether a verdict says anything that the current version does not."""
     if current is None:
         return verdict.quantity is not None or bool(verdict.rules)
-    same = ("quantity", "status", "method", "rules", "inputs", "sum_break", "quality", "auth")
+    same = ("quantity", "status", "method", "rules", "inputs", "sum_break", "quality", "auth", "reason", "low", "high")
     return any(getattr(current, name) != getattr(verdict, name) for name in same)

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias, get_args
 
 import msgspec
 
+from gateway.intervals.billed import Peak
 from gateway.intervals.continuity import Break, Knot, Origin
 from gateway.intervals.evidence import CELL_S, Cell
 from gateway.intervals.model import (
@@ -180,6 +181,29 @@ def unpack(row: int, sealed: object) -> Interval:
         inputs=inputs,
         made=end + (made or 0),
     )
+
+
+def pack_peak(series: int, month: int, peak: Peak) -> Packed:
+    """A peak of the month that begins at `month` as (id, sealed row)."""
+    row = cell_id(series, month)
+    return row, seal(_encode(list(peak)), "interval_peak", row)
+
+
+def unpack_peak(row: int, sealed: object) -> Peak:
+    """The peak of a row; raises Corrupt."""
+    return Peak(*_opened(sealed, "interval_peak", row))
+
+
+def pack_asked(number: int, version: Interval) -> Packed:
+    """That a version in the chain `number` is to be judged, as (id, sealed row)."""
+    row = version_id(number, version.start, 0)
+    return row, seal(version.version.to_bytes(2, "big"), "interval_asked", row)
+
+
+def asked_of(row: int) -> tuple[int, Resolution, int]:
+    """Series, resolution and start (UTC seconds) of the interval that is to be judged."""
+    number = row >> CHAIN_SHIFT
+    return number // len(RESOLUTIONS), RESOLUTIONS[number % len(RESOLUTIONS)], start_of(row)
 
 
 def pack_cell(series: int, start: int, cell: Cell) -> Packed:

@@ -6,23 +6,29 @@ journal is folded. After a kill -9 or a power cut all of it is there, or none, a
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from gateway.intervals.billed import Peak
+from gateway.intervals.edit import Edited, above, holds
 from gateway.intervals.evidence import CELL_S, Archive, Cell
 from gateway.intervals.model import RESOLUTIONS, Interval, Resolution, SeriesKey
 from gateway.stores import files
 from gateway.stores import interval_rows as rows
 from gateway.stores.files import FAILURES, connect_readonly
 from gateway.stores.interval_rows import SeriesRow, StateRow
-from gateway.stores.ledger_file import LEDGER, LedgerError, LedgerFile
+from gateway.stores.ledger_file import LEDGER, LedgerError, LedgerFile, append
+from gateway.stores.ledger_rows import Note
 from gateway.stores.rows import Corrupt, seal, unseal
 
 #: rows that are read at once
 PAGE: Final = 500
+#: edits that are looked at together; those beyond wait until others are judged
+MOST_ASKED: Final = 10_000
 #: evidence is kept for so long (s): late readings of a month that is over change it still
 EVIDENCE_S: Final = 100 * 86_400
 #: versions are kept for 36 months at least (s)
@@ -34,6 +40,16 @@ _LAST_SLOT: Final = (1 << rows.SLOT_BITS) - 1
 
 class StaleError(Exception):
     """A version was made of one that is not the current one any more: read again."""
+
+
+class Asked(NamedTuple):
+    """An interval that a person edited, to be judged; with its row."""
+
+    key: SeriesKey
+    resolution: Resolution
+    start: int
+    row: int
+    data: bytes
 
 
 class _Versions:
@@ -50,13 +66,33 @@ class _Versions:
         yield from _highest(self._versions(key, resolution, since, until))
 
     def folded(self, key: SeriesKey, resolution: Resolution, since: int, until: int) -> Iterator[Interval]:
-        """The latest version of each that the fold or a person made."""
-        made = (one for one in self._versions(key, resolution, since, until) if one.author != "vee")
-        yield from _highest(made)
+        """What each is judged by: the edit of a person that holds, else the latest version of the fold."""
+        for versions in _by_interval(self._versions(key, resolution, since, until)):
+            edited, below = _layers(versions)
+            if (found := edited or below) is not None:
+                yield found
+
+    def edits(self, key: SeriesKey, resolution: Resolution, since: int, until: int) -> Iterator[Edited]:
+        """The edits that hold, each with what the fold says of the interval."""
+        for versions in _by_interval(self._versions(key, resolution, since, until)):
+            edited, below = _layers(versions)
+            if edited is not None:
+                yield Edited(edited, below)
 
     def history(self, key: SeriesKey, resolution: Resolution, start: int) -> list[Interval]:
         """Every version of one interval, the first one first."""
         return list(self._versions(key, resolution, start, start + 1))
+
+    def peaks(self, key: SeriesKey) -> Iterator[Peak]:
+        """The meter's own peak of each month, rising; the last that it told of the month."""
+        number = self._number(key)
+        if number is None or not self._query("SELECT 1 FROM sqlite_master WHERE name = 'interval_peak'"):
+            return
+        ends = rows.cell_id(number, 0), rows.cell_id(number + 1, 0)
+        statement = "SELECT id, data FROM interval_peak WHERE id >= ? AND id < ? ORDER BY id"
+        for row, data in self._query(statement, ends):
+            with suppress(Corrupt):
+                yield rows.unpack_peak(row, data)
 
     def extent(self, key: SeriesKey, resolution: Resolution) -> tuple[int, int] | None:
         """Start of the first and end of the last interval that is kept."""
@@ -143,6 +179,8 @@ class Batch:
     versions: dict[tuple[SeriesKey, Resolution], list[Interval]] = field(default_factory=dict)
     cells: dict[SeriesKey, dict[int, Cell]] = field(default_factory=dict)
     states: dict[SeriesKey, StateRow] = field(default_factory=dict)
+    #: the meter's own peaks by series and start of their month
+    peaks: dict[SeriesKey, dict[int, Peak]] = field(default_factory=dict)
     #: identity of a journal, and the id up to which it is folded
     position: tuple[str, int] | None = None
 
@@ -188,6 +226,8 @@ class IntervalStore(_Versions):
             for key, cells in batch.cells.items():
                 packed = (rows.pack_cell(self._series[key][0], start, cell) for start, cell in cells.items())
                 self._db.executemany("INSERT OR REPLACE INTO interval_cell VALUES (?, ?)", packed)
+            for key, peaks in batch.peaks.items():
+                self._keep_peaks(key, peaks)
             states = (rows.pack_state(self._series[key][0], state) for key, state in batch.states.items())
             self._db.executemany("INSERT OR REPLACE INTO interval_state VALUES (?, ?)", states)
             if batch.position is not None:
@@ -230,6 +270,38 @@ class IntervalStore(_Versions):
         """The evidence of a series."""
         return _Cells(self._db, self._series[key][0])
 
+    def edit(self, key: SeriesKey, resolution: Resolution, version: Interval, note: Note) -> Interval:
+        """Commit what a person said of an interval, with its entry in the metrology log, and have it judged.
+
+        All of it is there, or nothing. Raises StaleError as `add` does.
+        """
+        chain = rows.chain(self._series[key][0], resolution)
+        stored = replace(version, made=int(self._clock()))
+        with self._file.writing():
+            if version.version != self._version(chain, version.start) + 1:
+                raise StaleError(f"{key} {resolution} {version.start}: version {version.version}")
+            self._db.execute("INSERT INTO interval VALUES (?, ?)", rows.pack(chain, stored))
+            append(self._db, [note])
+            asked = rows.pack_asked(chain, stored)
+            self._db.execute("INSERT OR REPLACE INTO interval_asked VALUES (?, ?)", asked)
+        return stored
+
+    def asked(self) -> list[Asked]:
+        """Which intervals persons edited that were not judged since."""
+        numbers = {number: key for key, (number, _) in self._series.items()}
+        found = []
+        for row, data in self._query("SELECT id, data FROM interval_asked ORDER BY id LIMIT ?", (MOST_ASKED,)):
+            number, resolution, start = rows.asked_of(row)
+            if number in numbers:
+                found.append(Asked(numbers[number], resolution, start, row, data))
+        return found
+
+    def answered(self, asked: Iterable[Asked]) -> None:
+        """Forget what was judged, unless a person edited it again meanwhile."""
+        with self._file.writing():
+            pairs = [(one.row, one.data) for one in asked]
+            self._db.executemany("DELETE FROM interval_asked WHERE id = ? AND data = ?", pairs)
+
     def prune(self, kept_s: int = KEPT_S) -> int:
         """Remove some of what is older than it must be kept; the number of rows, 0 when nothing is left to remove."""
         now = int(self._clock())
@@ -239,6 +311,8 @@ class IntervalStore(_Versions):
                 removed += self._remove(
                     "interval_cell", rows.cell_id(number, 0), rows.cell_id(number, now - EVIDENCE_S)
                 )
+                ends = rows.cell_id(number, 0), rows.cell_id(number, now - kept_s)
+                removed += self._remove("interval_peak", *ends)
                 for resolution in RESOLUTIONS:
                     chain = rows.chain(number, resolution)
                     ends = rows.version_id(chain, 0, 0), rows.version_id(chain, now - kept_s, 0)
@@ -249,29 +323,46 @@ class IntervalStore(_Versions):
         statement = f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE id >= ? AND id < ? LIMIT ?)"  # noqa: S608
         return self._db.execute(statement, (first, last, PRUNED_AT_ONCE)).rowcount
 
+    def _keep_peaks(self, key: SeriesKey, peaks: Mapping[int, Peak]) -> None:
+        """Keep the highest peak of each month: a meter that begins a new one says 0 at the end of the old one."""
+        number = self._series[key][0]
+        for month, peak in peaks.items():
+            row, data = rows.pack_peak(number, month, peak)
+            found = self._one("SELECT data FROM interval_peak WHERE id = ?", (row,))
+            with suppress(Corrupt):
+                if found is not None and rows.unpack_peak(row, found).watts >= peak.watts:
+                    continue
+            self._db.execute("INSERT OR REPLACE INTO interval_peak VALUES (?, ?)", (row, data))
+
     def _insert(self, which: tuple[SeriesKey, Resolution], found: Iterable[Interval], made: int) -> Iterator[Interval]:
         """Insert what the fold made, where it says something that its last version did not."""
         chain = rows.chain(self._series[which[0]][0], which[1])
         for interval in found:
-            highest, last = self._last_folded(chain, interval.start)
+            highest, last, edited = self._last_folded(chain, interval.start)
             same = last is not None and replace(last, version=interval.version, made=interval.made) == interval
-            if same or highest == rows.MAX_VERSION:
+            if same or highest >= rows.MAX_VERSION - 1:
                 continue
             version = replace(interval, version=highest + 1, made=made)
             self._db.execute("INSERT INTO interval VALUES (?, ?)", rows.pack(chain, version))
+            if edited is not None:
+                version = replace(above(edited, version), made=made)
+                self._db.execute("INSERT INTO interval VALUES (?, ?)", rows.pack(chain, version))
             yield version
 
-    def _last_folded(self, chain: int, start: int) -> tuple[int, Interval | None]:
-        """The highest version of an interval, and the last one that the fold made."""
+    def _last_folded(self, chain: int, start: int) -> tuple[int, Interval | None, Interval | None]:
+        """The highest version of an interval, the last one that the fold made, and the edit that stands above it."""
         ends = rows.version_id(chain, start, 0), rows.version_id(chain, start, rows.MAX_VERSION)
         found = self._db.execute("SELECT id, data FROM interval WHERE id BETWEEN ? AND ? ORDER BY id DESC", ends)
         highest = 0
+        versions: list[Interval] = []
         for row, data in found.fetchall():
             highest = highest or row & rows.MAX_VERSION
             with suppress(Corrupt):
-                if (version := rows.unpack(row, data)).author == "fold":
-                    return highest, version
-        return highest, None
+                versions.insert(0, rows.unpack(row, data))
+                if versions[0].author == "fold":
+                    break
+        edited, below = _layers(versions)
+        return highest, below, edited
 
     def _version(self, chain: int, start: int) -> int:
         ends = rows.version_id(chain, start, 0), rows.version_id(chain, start, rows.MAX_VERSION)
@@ -335,6 +426,23 @@ def _highest(versions: Iterable[Interval]) -> Iterator[Interval]:
         last = version
     if last is not None:
         yield last
+
+
+def _by_interval(versions: Iterable[Interval]) -> Iterator[list[Interval]]:
+    """The versions of each interval."""
+    for _, found in groupby(versions, key=lambda one: one.start):
+        yield list(found)
+
+
+def _layers(versions: Iterable[Interval]) -> tuple[Interval | None, Interval | None]:
+    """Of the rising versions of an interval: the edit that holds, and the last one that the fold made."""
+    edited = below = None
+    for version in versions:
+        if version.author == "person":
+            edited = version if holds(version) else None
+        elif version.author == "fold":
+            below = version
+    return edited, below
 
 
 def _readable(found: Iterable[tuple[int, object]]) -> dict[int, SeriesRow]:

@@ -49,6 +49,12 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE interval_state (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
         "CREATE TABLE interval_position (store TEXT PRIMARY KEY, data BLOB NOT NULL)",
     ),
+    # intervals that a person edited, and that are to be judged again
+    # and the meter's own peaks by month
+    (
+        "CREATE TABLE interval_asked (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
+        "CREATE TABLE interval_peak (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
+    ),
 )
 
 

@@ -4,17 +4,18 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from gateway.intervals.calendar import bounds_of_day
+from gateway.intervals.edit import edit
 from gateway.intervals.estimate import spread
 from gateway.intervals.findings import RULES, Clock, Day
 from gateway.intervals.limits import Limits, of_direction
 from gateway.intervals.model import WH, Bound, Interval, SeriesKey, Unit, missing, revised
-from gateway.intervals.vee import edit, run_day
+from gateway.intervals.vee import run_day
 
 PRAGUE = ZoneInfo("Europe/Prague")
 #: a Wednesday, and the days on which the clock changes
@@ -178,15 +179,19 @@ def test_v08_small_values_are_no_spikes():
     assert not run_day(a_day(quantities=[*[1] * 95, 400], limits=Limits(frozen_times=0))).findings
 
 
-def test_v09_an_edit_that_breaks_the_sum_of_the_day_makes_it_suspect():
+def edited_by(interval, wh):
+    at = datetime(2026, 11, 21, 12, tzinfo=UTC)
+    return edit(interval, (interval.quantity or 0) + wh, reason=" display ", person="Jana", at=at)
+
+
+def test_v09_an_edit_breaks_the_sum_by_what_it_states():
     day = a_day()
-    edited = edit(day.found[7], (day.found[7].quantity or 0) + 100, "read off the display")
-    outcome = run_day(replace(day, found=[*day.found, edited]))
-    assert "V09" in rules_of(outcome)
-    assert outcome.versions[7].status == "edited"
-    assert {one.status for one in outcome.versions if one.status != "edited"} == {"suspect"}
-    near = edit(day.found[7], (day.found[7].quantity or 0) + 1, "one step")
-    assert "V09" not in rules_of(run_day(replace(day, found=[*day.found, near])))
+    edited = edited_by(day.found[7], 100)
+    outcome = run_day(replace(day, found=[*day.found[:7], edited, *day.found[8:]]))
+    assert "V09" not in rules_of(outcome)
+    assert outcome.versions[7].sum_break == 100
+    wrong = replace(edited, sum_break=0)
+    assert "V09" in rules_of(run_day(replace(day, found=[*day.found[:7], wrong, *day.found[8:]])))
 
 
 @pytest.mark.parametrize(("zeros", "suspect"), [(95, False), (96, True)])
@@ -337,17 +342,14 @@ def test_judging_again_changes_nothing_and_late_data_takes_an_estimate_back():
 
 def test_an_edit_stays_whatever_is_judged():
     day = a_day()
-    edited = edit(day.found[7], (day.found[7].quantity or 0) + 1, "  a person read it ")
-    assert (edited.author, edited.reason, edited.version, edited.sum_break) == ("person", "a person read it", 2, 1)
-    outcome = run_day(replace(day, found=[*day.found, edited], clock=Clock(None, synchronised=False)))
-    assert outcome.versions[7].status == "edited"
-    assert outcome.versions[7].quantity == edited.quantity
-
-
-@pytest.mark.parametrize(("quantity", "reason"), [(-1, "why"), (5, "   ")])
-def test_an_edit_needs_a_reason_and_a_quantity(quantity, reason):
-    with pytest.raises(ValueError, match=r"negative|reason"):
-        edit(a_day().found[0], quantity, reason)
+    edited = edited_by(day.found[7], 1)
+    found = [*day.found[:7], edited, *day.found[8:]]
+    day = replace(day, found=found, clock=Clock(None, synchronised=False))
+    outcome = run_day(day)
+    one = outcome.versions[7]
+    assert (one.status, one.quantity, one.author, one.reason) == ("edited", edited.quantity, "person", "display")
+    assert json.loads(one.inputs)["edit"] == json.loads(edited.inputs)["edit"]
+    assert not run_day(replace(day, current={one.start: one for one in outcome.versions})).versions
 
 
 def test_random_days_add_up_are_never_negative_and_never_silent():

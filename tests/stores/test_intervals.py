@@ -125,13 +125,17 @@ def test_a_verdict_stands_above_the_fold(store):
     assert valid.version == 2
     # folding the same again says nothing new
     assert put(store, interval()) == []
-    (edited,) = store.add(KEY, "PT15M", [revised(valid, quantity=900, sum_break=-87, status="edited", author="person")])
+    changes = {"quantity": 900, "sum_break": -87, "status": "edited", "author": "person", "method": "edit"}
+    (edited,) = store.add(KEY, "PT15M", [revised(valid, **changes)])
     assert [one.author for one in store.folded(KEY, "PT15M", START, START + 900)] == ["person"]
     assert edited.quantity == edited.high.value - edited.low.value + edited.sum_break
-    # late data is news, whatever was made of what was known before
+    # late data is kept, and the edit stands above it: its quantity stays, and what it breaks is stated anew
     (late,) = put(store, interval(quantity=988, high=Bound(START + 900, 65_000_988, "measured")))
-    assert (late.version, late.status) == (4, "raw")
-    assert len(store.history(KEY, "PT15M", START)) == 4
+    assert (late.version, late.status, late.quantity, late.sum_break) == (5, "edited", 900, -88)
+    assert [one.author for one in store.history(KEY, "PT15M", START)] == ["fold", "vee", "person", "fold", "person"]
+    ((_, below),) = store.edits(KEY, "PT15M", START, START + 900)
+    assert (below.quantity, below.author) == (988, "fold")
+    assert list(store.folded(KEY, "PT15M", START, START + 900)) == [late]
 
 
 def test_a_version_of_what_is_not_current_any_more(store):
