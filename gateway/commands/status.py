@@ -38,7 +38,9 @@ def is_well(answer: Mapping[str, Any]) -> bool:
     """Tell whether every meter delivers and every outlet works."""
     meters = all(meter["state"] in ("ok", "disabled") for meter in answer["meters"])
     outputs = all(output["works"] for output in answer.get("outputs", ()))
-    return meters and outputs and _mqtt_works(answer["mqtt"]) and _journal_works(answer["journal"])
+    intervals = (answer.get("intervals") or {}).get("trouble") is None
+    stores = _journal_works(answer["journal"]) and intervals
+    return meters and outputs and _mqtt_works(answer["mqtt"]) and stores
 
 
 def lines(answer: Mapping[str, Any]) -> Iterator[str]:
@@ -59,8 +61,19 @@ def lines(answer: Mapping[str, Any]) -> Iterator[str]:
     yield _mqtt_line(answer["mqtt"])
     yield from (f"{output['name']}: {output['text']}" for output in answer.get("outputs", ()))
     yield _journal_line(answer["journal"])
+    if (intervals := answer.get("intervals")) is not None:
+        yield _intervals_line(intervals)
     yield from _missing(answer.get("conservation"))
     yield from _standing(answer.get("configuration", {}), answer.get("tasks", {}))
+
+
+def _intervals_line(intervals: Mapping[str, Any]) -> str:
+    if intervals["trouble"] is not None:
+        return f"intervals  are not stored: {intervals['trouble']}"
+    waiting = intervals["newest"] - intervals["position"]
+    return (
+        f"intervals  of {intervals['series']} registers, {intervals['versions']} new versions, {waiting} readings wait"
+    )
 
 
 def _counts(meter: Mapping[str, Any]) -> str:

@@ -134,3 +134,13 @@ def test_says_that_the_daemon_does_not_run(tmp_path, capsys):
         f"meterd status: meterd does not run: nobody answers on {tmp_path}/none; start it with `meterd run`\n"
     )
     assert json.loads(said.out)["error"] in said.err
+
+
+def test_intervals_that_cannot_be_stored():
+    folding = {"trouble": None, "series": 2, "versions": 96, "newest": 12, "position": 9}
+    answer = changed(intervals=folding)
+    assert "intervals  of 2 registers, 96 new versions, 3 readings wait" in list(lines(answer))
+    assert is_well(answer)
+    failing = changed(intervals=folding | {"trouble": "the disk is full"})
+    assert "intervals  are not stored: the disk is full" in list(lines(failing))
+    assert not is_well(failing)
