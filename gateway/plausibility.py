@@ -289,7 +289,7 @@ class Plausibility:
             elif (rolled := self._rolled(index, mark, item, at)) is not None:
                 delta, modulus = rolled
                 facts = {"register": ENERGY[index], "last_wh": mark.wh, "first_wh": wh, "delta_wh": delta}
-                events.append(Event("rollover", {**facts, "modulus_wh": modulus, "t": utc(item.t)}))
+                events.append(Event("rollover", {**facts, "modulus_wh": modulus, "at": utc(item.t)}))
             else:
                 yield self._fall(index, mark, wh, item)
 
@@ -311,7 +311,7 @@ class Plausibility:
         return _Problem("leap", f"{what}, and the connection carries at most {most} Wh in the time between them")
 
     def _fall(self, index: int, mark: _Mark, wh: int, item: ItemP) -> _Problem:
-        facts = {"register": ENERGY[index], "last_wh": mark.wh, "said_wh": wh, "t": utc(item.t)}
+        facts = {"register": ENERGY[index], "last_wh": mark.wh, "said_wh": wh, "at": utc(item.t)}
         text = f"{ENERGY[index]} {wh} Wh is less than {mark.wh} Wh before: a register of energy only rises"
         return _Problem("fall", text, Event("rollback", facts))
 
@@ -397,7 +397,7 @@ class Plausibility:
             new.marks = [theirs or ours for theirs, ours in zip(new.marks, before.marks, strict=True)]
             for name, wh in first.items():
                 if name in last and wh != last[name] and (wh < last[name] or self._forced):
-                    facts = {"register": name, "last_wh": last[name], "first_wh": wh, "t": utc(item.t)}
+                    facts = {"register": name, "last_wh": last[name], "first_wh": wh, "at": utc(item.t)}
                     events.append(Event("register_reset", {**facts, "by": "person" if self._forced else "proof"}))
         self._series, self._doubted, self._agreed, self._shown = new, None, 0, 0.0
         self._known, self._expected, self._forced, self._news = (None, None), False, False, True

@@ -98,7 +98,7 @@ METROLOGY: dict[str, str] = {
     "meter_exchanged": "another meter is read: `last` and `first` registers, `before` and `after` are pseudonyms",
     "meter_confirmed": "a person confirmed the meter that is read now, or `registers` that were set aside",
     "meter_clock": "the offset of the meter's clock changed by more than 9 s, from `before_s` to `offset_s`",
-    "clock_step": "the clock of this host was set by `step_s`, to `t`",
+    "clock_step": "the clock of this host was set by `step_s`, to `to`",
     "limit_changed": "a person changed `max_power_w` of a meter",
 }
 
