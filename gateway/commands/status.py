@@ -95,9 +95,11 @@ def _mqtt_works(mqtt: Mapping[str, Any] | None) -> bool:
 def _mqtt_line(mqtt: Mapping[str, Any] | None) -> str:
     if mqtt is None:
         return "MQTT     not configured: nothing is published"
+    waits = (mqtt.get("history") or {}).get("pending")
+    late = f"; {waits} stored readings are not there yet" if waits else ""
     if not mqtt["connected"]:
-        return f"MQTT     {mqtt['broker']}: not connected: {mqtt['last_error'] or 'connecting'}"
-    well = f"connected with MQTT {mqtt['protocol']}, {mqtt['published']} readings published"
+        return f"MQTT     {mqtt['broker']}: not connected: {mqtt['last_error'] or 'connecting'}{late}"
+    well = f"connected with MQTT {mqtt['protocol']}, {mqtt['published']} readings published{late}"
     return f"MQTT     {mqtt['broker']}: {well}" + (f", but {mqtt['trouble']}" if mqtt.get("trouble") else "")
 
 
