@@ -91,6 +91,9 @@ def test_says_why_there_is_no_data():
     assert "b:1883: not connected: refused" in text
     assert "journal  does not store: disk is full" in text
     assert "not configured" in "\n".join(lines(changed(mqtt=None)))
+    for connected in (True, False):
+        text = "\n".join(lines(changed(mqtt__connected=connected, mqtt__history={"pending": 7})))
+        assert "7 stored readings are not there yet" in text
 
 
 @pytest.mark.parametrize(
