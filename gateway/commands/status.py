@@ -38,7 +38,8 @@ def is_well(answer: Mapping[str, Any]) -> bool:
     """Tell whether every meter delivers and every outlet works."""
     meters = all(meter["state"] in ("ok", "disabled") for meter in answer["meters"])
     outputs = all(output["works"] for output in answer.get("outputs", ()))
-    return meters and outputs and _mqtt_works(answer["mqtt"]) and _journal_works(answer["journal"])
+    stores = all(_store_works(answer[store]) for store in ("journal", "ledger") if store in answer)
+    return meters and outputs and stores and _mqtt_works(answer["mqtt"])
 
 
 def lines(answer: Mapping[str, Any]) -> Iterator[str]:
@@ -59,6 +60,7 @@ def lines(answer: Mapping[str, Any]) -> Iterator[str]:
     yield _mqtt_line(answer["mqtt"])
     yield from (f"{output['name']}: {output['text']}" for output in answer.get("outputs", ()))
     yield _journal_line(answer["journal"])
+    yield from _ledger_line(answer.get("ledger"))
     yield from _missing(answer.get("conservation"))
     yield from _standing(answer.get("configuration", {}), answer.get("tasks", {}))
 
@@ -103,14 +105,23 @@ def _mqtt_line(mqtt: Mapping[str, Any] | None) -> str:
     return f"MQTT     {mqtt['broker']}: {well}" + (f", but {mqtt['trouble']}" if mqtt.get("trouble") else "")
 
 
-def _journal_works(journal: Mapping[str, Any]) -> bool:
-    return journal["trouble"] is None
+def _store_works(store: Mapping[str, Any]) -> bool:
+    return store["trouble"] is None
 
 
 def _journal_line(journal: Mapping[str, Any]) -> str:
-    if not _journal_works(journal):
+    if not _store_works(journal):
         return f"journal  does not store: {journal['trouble']}"
     return f"journal  {journal['path']}: {journal['stored']} readings stored, {journal['queued']} wait"
+
+
+def _ledger_line(ledger: Mapping[str, Any] | None) -> Iterator[str]:
+    if ledger is None:
+        return
+    if not _store_works(ledger):
+        yield f"ledger   is not written: {ledger['trouble']}"
+    else:
+        yield f"ledger   {ledger['path']}: {ledger['entries']} entries in the metrology log"
 
 
 def _missing(conservation: Mapping[str, Any] | None) -> Iterator[str]:

@@ -33,6 +33,8 @@ BURST, REFILL_S = 20, 300.0
 #: pauses after a fault (s)
 RETRY_S = (1, 2, 5, 10, 30, 60)
 NOTICES = 8
+#: a transaction that takes longer (s) is a medium that does not answer
+SILENT_S = 20.0
 CLOSE_S = 2.0
 
 
@@ -55,6 +57,8 @@ class Ledger:
         self._queue: deque[Note] = deque()
         self._to_copy: dict[str, bytes] = {}
         self._busy = False
+        #: since when the thread is at work (clock, s)
+        self._since = 0.0
         self._lost: Counter[str] = Counter()
         self._stopping = False
         self._buckets: dict[tuple[str, str | None], tuple[float, float, int]] = {}
@@ -104,10 +108,11 @@ class Ledger:
 
     def status(self) -> dict[str, Any]:
         """What `meterd status` shows: `trouble` is a sentence while the medium fails, `notices` what happened."""
+        trouble = self._trouble or self._silence()
         return {
             "path": str(self.path),
-            "state": "fault" if self._trouble else "ok" if self._checked else "checking",
-            "trouble": self._trouble,
+            "state": "fault" if trouble else "ok" if self._checked else "checking",
+            "trouble": trouble,
             "notices": list(self._notices),
             "entries": self._written,
             "queued": len(self._queue),
@@ -131,6 +136,12 @@ class Ledger:
                 file.db.interrupt()
         self._thread.join(timeout_s)
         return not self._thread.is_alive() and not self._queue
+
+    def _silence(self) -> str | None:
+        """Say that the medium takes long; the check of a large file may."""
+        if not self._busy or not self._checked or self._clock() - self._since < SILENT_S:
+            return None
+        return f"ledger {self.path}: the medium has not answered for more than {SILENT_S:.0f} s"
 
     def _passes(self, event: str, meter: str | None) -> int | None:
         """Whether an event may be noted: how many like it were left out before, or None."""
@@ -156,7 +167,7 @@ class Ledger:
             with self._wake:
                 self._wake.wait_for(self._has_work if not failures else self._is_ending, self._pause(failures))
                 ending = self._stopping
-                self._busy = True
+                self._busy, self._since = True, self._clock()
             self._trouble = self._try()
             failures = 0 if self._trouble is None else failures + 1
             with self._wake:

@@ -691,4 +691,28 @@ while True:
 
 def test_every_event_of_the_metrology_log_is_documented(checkout: Path) -> None:
     text = (checkout / "docs" / "ledger.md").read_text()
-    assert {name for name in METROLOGY if f"`{name}`" not in text} == set()
+    assert [
+        row for row in (f"| `{name}` | {meaning} |" for name, meaning in METROLOGY.items()) if row not in text
+    ] == []
+
+
+def test_a_medium_that_does_not_answer_is_told(started: Callable[..., Ledger], monkeypatch: pytest.MonkeyPatch) -> None:
+    now, hangs, at_work = [0.0], threading.Event(), threading.Event()
+    one = started(clock=lambda: now[0])
+    until(lambda: one.status()["state"] == "ok")
+    real = LedgerFile.note
+
+    def hang(self: LedgerFile, notes: Any) -> int:
+        at_work.set()
+        hangs.wait(60)
+        return real(self, notes)
+
+    monkeypatch.setattr(LedgerFile, "note", hang)
+    one.note("min_auth_changed", "main")
+    assert at_work.wait(60)
+    assert one.status()["trouble"] is None
+    now[0] = 30.0
+    assert "the medium has not answered" in one.status()["trouble"]
+    hangs.set()
+    assert one.flush(60)
+    until(lambda: one.status()["trouble"] is None)
