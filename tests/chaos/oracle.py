@@ -151,8 +151,13 @@ def _is_safe(ns: int, life: Life, full: list[Span]) -> bool:
 
 
 def order(seen: Evidence) -> Iterator[str]:
-    """Late readings come in order for each meter; one that comes twice is the same."""
+    """Late readings come in order for each meter; one that comes twice is the same.
+
+    After a kill the history begins again where its cursor was committed: what comes anew then came before, late or
+    live.
+    """
     last: dict[str, int] = defaultdict(int)
+    live = {(row["meter"], row["item"]["seq"]): row["ns"] for row in reversed(seen.live)}
     first: dict[str, str] = {}
     for row in seen.late:
         meter, item = row["meter"], row["item"]
@@ -164,6 +169,8 @@ def order(seen: Evidence) -> Iterator[str]:
                 yield f"mqtt: {item['id']} came twice, and says another thing"
             continue
         first[item["id"]] = row["payload"]
+        if live.get((meter, item["seq"]), row["ns"]) < row["ns"]:
+            continue
         if item["seq"] <= last[meter]:
             yield f"mqtt: late reading {item['seq']} of {meter} came after {last[meter]}"
         last[meter] = item["seq"]
@@ -292,7 +299,7 @@ def liveness(seen: Evidence) -> Iterator[str]:
         after = [row["ns"] for row in seen.live if row["meter"] == meter and row["ns"] > calm]
         if not after or min(after) > calm + FRESH_S * S:
             yield f"mqtt: no reading of {meter} within {FRESH_S:.0f} s after the last fault"
-        newest = max((row["id"] for row in seen.truth[meter] if row["arrives"] and row["readers"]), default=0)
+        newest = next((row["id"] for row in reversed(seen.truth[meter]) if row["arrives"] and row["readers"]), 0)
         written = [
             fields.get("a_import_wh", 0) for server in seen.points.values() for fields in server.get(meter, {}).values()
         ]
