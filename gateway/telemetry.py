@@ -90,6 +90,8 @@ METROLOGY: dict[str, str] = {
     "ledger_begun": "a new ledger was begun; whatever was noted before is not in it",
     "ledger_salvaged": "the file was damaged: what could be read was carried over, `missing` names what could not",
     "entries_lost": "so many entries of each event could not be kept while the ledger could not be written",
+    "meter_forgotten": "a person had everything of a meter removed; `removed` names the entries whose content is gone",
+    "removed": "the place of an entry whose content was removed at a person's wish",
     "min_auth_changed": "the least class of authenticity of a meter was changed by a person",
     "counters_restored": "the journal had no receive counters; they go on from the hourly copy in the ledger",
     "rollback": "a register of energy fell: `last_wh` was believed, `said_wh` is set aside until it is proven",

@@ -12,13 +12,26 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.stores import files
 from gateway.stores.files import FAILURES, Damaged, Kind, StorageFault, StoreError
-from gateway.stores.ledger_rows import Break, Entry, Note, genesis, link, pack, verify
+from gateway.stores.ledger_rows import (
+    FORGOTTEN,
+    MAX_ITEMS,
+    REMOVED,
+    Break,
+    Entry,
+    Note,
+    genesis,
+    link,
+    pack,
+    unpack,
+    verify,
+)
 from gateway.stores.place import PASSING
-from gateway.stores.rows import Corrupt, seal, unseal
+from gateway.stores.rows import EPOCH, Corrupt, seal, unseal
 from gateway.stores.state import after_damage
 
 #: "mtl1" in the header of the file
@@ -119,6 +132,24 @@ class LedgerFile:
             raise files.told(error, self.path, self._kind) from error
         return dict(unsealed(rows, "counter_copy"))
 
+    def forget(self, meter: str) -> int:
+        """Remove what the entries of a meter say, and the copy of its receive counters; how many entries that were.
+
+        Their places and hashes stay, and new entries tell which they are. What was removed is overwritten in the file.
+        """
+        with self._turn():
+            self.db.execute("PRAGMA secure_delete = ON")
+            with self.changes():
+                positions = [entry.id for entry in read_entries(self.db) if _is_of(entry, meter)]
+                for position in positions:
+                    sealed = pack(Note(REMOVED, None, EPOCH, {}), position)
+                    self.db.execute("UPDATE event SET data = ? WHERE id = ?", (sealed, position))
+                copied = self.db.execute("DELETE FROM counter_copy WHERE meter = ?", (meter,)).rowcount
+                if positions or copied:
+                    append(self.db, _forgotten(positions))
+            self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return len(positions)
+
     def reserve(self, name: str, n: int) -> int:
         """Reserve `n` numbers that no process ever had; the first of them.
 
@@ -164,6 +195,25 @@ class LedgerFile:
             if not files.in_place(self.path, self.identity):
                 raise StorageFault(f"ledger {self.path}: the file was removed or replaced")
             yield
+
+
+def _is_of(entry: Entry, meter: str) -> bool:
+    try:
+        return unpack(entry).meter == meter
+    except Corrupt:
+        return False
+
+
+def _forgotten(positions: list[int]) -> Iterator[Note]:
+    """Entries that tell which were removed, as first and last of each row of positions."""
+    rows: list[list[int]] = []
+    for position in positions:
+        if rows and rows[-1][1] == position - 1:
+            rows[-1][1] = position
+        else:
+            rows.append([position, position])
+    for start in range(0, len(rows) or 1, MAX_ITEMS):
+        yield Note(FORGOTTEN, None, datetime.now(UTC), {"removed": rows[start : start + MAX_ITEMS]})
 
 
 def append(db: sqlite3.Connection, notes: Iterable[Note]) -> int:

@@ -25,7 +25,7 @@ from gateway.stores.files import StorageFault
 from gateway.stores.journal import Journal, JournalError
 from gateway.stores.ledger import BURST, MAX_QUEUED, Ledger
 from gateway.stores.ledger_file import LEDGER, LedgerError, LedgerFile, alone, read_breaks, read_entries
-from gateway.stores.ledger_rows import Note, unpack
+from gateway.stores.ledger_rows import Note, pack, unpack
 from gateway.stores.ledger_salvage import open_ledger
 from gateway.stores.rows import seal
 from gateway.telemetry import METROLOGY
@@ -606,6 +606,44 @@ def test_a_replacement_that_is_cut_short_is_taken_up(
     again.file.close()
     assert not list(tmp_path.glob("*.new*"))
     assert broken(path) == []
+
+
+# what a person wants removed
+
+
+def test_what_was_noted_of_a_meter_can_be_removed_and_shows(tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "ledger.db"
+    file = open_ledger(path).file
+    names = ["main", "barn"] * 100
+    file.note([Note("rollback", name, AT, {"said_wh": 65_238_377 + n}) for n, name in enumerate(names)])
+    file.copy_counters({"barn": b"counters of barn", "main": b"counters of main"})
+    assert file.forget("barn") == 100
+    assert file.copied_counters() == {"main": b"counters of main"}
+    assert file.forget("never seen") == 0
+    file.close()
+    octets = b"".join(each.read_bytes() for each in tmp_path.iterdir())
+    assert b"barn" not in octets
+    assert b"main" in octets
+    assert main(["events", "--ledger", str(path), "--verify", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["intact"] is True
+    assert [one["id"] for one in found["breaks"]] == list(range(3, 203, 2))
+    # 64 rows of positions in one entry
+    assert {one["explained"] for one in found["breaks"]} == {202, 203}
+
+
+def test_an_entry_that_only_looks_removed_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    file = open_ledger(path).file
+    file.note([Note("rollback", name, AT, {}) for name in ("main", "barn", "main")])
+    file.forget("barn")
+    file.close()
+    assert broken(path) == []
+    with sqlite3.connect(path) as db:
+        data = pack(Note("removed", None, AT, {}), 4)
+        db.execute("UPDATE event SET data = ? WHERE id = 4", (data,))
+    db.close()
+    assert broken(path) == [(4, 4)]
 
 
 # faults of the medium
