@@ -30,8 +30,8 @@ BEFORE, AFTER = 3, 2
 DISK_S = 15.0
 #: live readings that a connection may hand on late when a peer stood still (docs/control-safety.md: 1.5 s of readings)
 HELD = 5
-#: the longest end in order (s)
-STOP_S = 5.0
+#: the longest end in order, and what a busy machine adds (s)
+STOP_S = 5.0 + 1.0
 #: s that a killed VictoriaMetrics may forget of what it had acknowledged (seen: 10 s, with series that were new)
 VICTORIA_S = 20.0
 #: what the process may use
@@ -147,7 +147,7 @@ def _is_safe(ns: int, life: Life, full: list[Span]) -> bool:
     if any(span.start - GROUP_S * S <= life.end and ns <= span.end and life.end <= span.end + DISK_S * S
            and span.start <= life.end and ns >= span.start - GROUP_S * S for span in full):  # fmt: skip
         return False
-    return ns < life.end - (0.5 if life.by == "SIGTERM" else GROUP_S) * S
+    return ns < life.end - (1.0 if life.by == "SIGTERM" else GROUP_S) * S
 
 
 def order(seen: Evidence) -> Iterator[str]:
