@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import ssl
 import threading
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -120,10 +121,9 @@ class InfluxSink:
             self._deliver(outbox, wire, stop)
         except StoppedError:
             failure = None
-        except BaseException as error:  # told by the task that waits for it
-            failure = error
+        except BaseException as error:  # the task that waits for it tells it, and starts this again
+            self._trouble, failure = "meterd made an error, see the log: it starts again; please report this", error
         finally:
-            outbox.close()
             _tell(loop, ended, failure)
 
     def _deliver(self, outbox: Outbox, wire: Wire, stop: threading.Event) -> None:
@@ -133,12 +133,14 @@ class InfluxSink:
             outbox, self._points, lambda body: self._post(send, wire, body), self._settings.batch
         )
         while not stop.is_set():
-            pause = 0.0
+            began = time.monotonic()
             try:
                 if outbox.newest <= outbox.position or not courier.work():
                     pause = POLL_S
                 else:
                     self._works(courier)
+                    # a backlog takes half of the time at most
+                    pause = min(POLL_S, time.monotonic() - began)
             except TroubleError as error:
                 self._attempts += 1
                 self._troubled(error.trouble.reason)
