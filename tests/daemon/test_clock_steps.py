@@ -240,6 +240,8 @@ def test_a_host_that_boots_in_1970_stores_nothing_of_1970(  # noqa: PLR0917 - fi
         assert not any("t_rx" in reading for reading in seen.readings())
         until(lambda: running.meter("mute")["waiting"] == 5, "the one without")
         assert seen.readings("mute") == []
+        conservation = running.status()["conservation"]
+        assert (conservation["holds"], conservation["meters"]["mute"]["held"] >= 5) == (True, True)
         until(lambda: "wait until the clock" in running.meter("mute")["evidence"], "the reason")
         turn(0)
         until(lambda: running.meter("mute")["waiting"] == 0, "the clock to be believed")
