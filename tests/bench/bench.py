@@ -8,6 +8,7 @@ from pathlib import Path
 
 import decoding
 import detection
+import drain
 import drain_mqtt
 import first_entity
 import latency
@@ -35,6 +36,7 @@ PARTS: dict[str, tuple[Callable[[float], list[report.Figure]], float]] = {
     "drain_mqtt": (drain_mqtt.figures, 0.10),
     "entity": (first_entity.figures, 0.10),
     "many": (many.figures, 0.15),
+    "drain": (drain.figures, 0.10),
 }
 
 
