@@ -27,6 +27,8 @@ from gateway.simulator.sml_meter import SmlMeter
 
 #: what an impossible telegram says: more than any connection carries, or than can have flowed since the last one
 ABSURD_W, ABSURD_WH = 99_000, 5_000_000
+#: between the last telegram and the end of the line (s)
+LAST_S = 3.0
 #: octets of a flood
 FLOOD = 65_536
 
@@ -126,6 +128,8 @@ class Line:
                 self._out_until = 0.0
             await self._send(t)
             number += 1
+        # a reader that is busy shall have the last telegram, too
+        await asyncio.sleep(LAST_S)
         await self._port.close()
 
     async def _send(self, t: datetime) -> None:
