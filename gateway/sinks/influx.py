@@ -1,7 +1,9 @@
 """The InfluxDB sink: every reading of the journal, by cursor, in a thread of its own (docs/influxdb.md)."""
 
 import asyncio
+import contextvars
 import http.client
+import math
 import ssl
 import threading
 import time
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gateway import log
+from gateway.beats import alive
 from gateway.influx_rules import SecretError, place, secret
 from gateway.item_p import ItemP, utc
 from gateway.settings import InfluxSettings
@@ -63,9 +66,9 @@ class InfluxSink:
             await loop.create_future()
             return
         wire, stop, ended = Wire(), threading.Event(), loop.create_future()
-        threading.Thread(
-            target=self._main, args=(self._outbox, wire, stop, loop, ended), name="influx", daemon=True
-        ).start()
+        # with the context of this task: the thread tells that it lives as the same part of the daemon
+        arguments = (self._main, self._outbox, wire, stop, loop, ended)
+        threading.Thread(target=contextvars.copy_context().run, args=arguments, name="influx", daemon=True).start()
         try:
             await asyncio.shield(ended)
         finally:
@@ -134,6 +137,7 @@ class InfluxSink:
         )
         while not stop.is_set():
             began = time.monotonic()
+            alive(math.inf)  # the journal's medium has the word, which may hang: no restart cures that
             try:
                 if outbox.newest <= outbox.position or not courier.work():
                     pause = POLL_S
@@ -145,6 +149,7 @@ class InfluxSink:
                 self._attempts += 1
                 self._troubled(error.trouble.reason)
                 pause = self._backoff(self._attempts, error.trouble)
+            alive(pause)
             stop.wait(pause)
 
     def _post(self, send: Send, wire: Wire, body: bytes) -> Accepted | Refused | Trouble:
@@ -154,11 +159,14 @@ class InfluxSink:
             token, context = self._secret(), self._tls()
         except SecretError as error:
             return Trouble(str(error), NEEDS_PERSON_S)
+        alive(settings.timeout_s)
         try:
             with wire.request(settings.timeout_s):
                 answer = send(settings, token, context, wire, body)
         except _failures(settings.version) as error:
             return explain(error, settings)
+        finally:
+            alive(math.inf)
         return judge(answer, settings)
 
     def _secret(self) -> str | None:

@@ -168,7 +168,7 @@ def checks(inside: Inside) -> Iterator[Row]:
     yield "user, not root", process["Uid"].split()[0], process["Uid"].split()[0] != "0"
     status = inside.status() or {}
     place = status["meters"][0]["keys"]["places"].get("encryption", "none")
-    yield "key of /etc/meterd/keys as a credential", place, place.endswith("/meterd_main.ek")
+    yield "key of /etc/meterd/keys as a credential", place, place.endswith("/stored_main.ek")
     names = inside("ls", f"/proc/{pid}/root/run/credentials/meterd.service").stdout.split()
     yield (
         "credential that systemd-creds encrypted",

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -255,7 +256,7 @@ def test_a_reload_is_told(manager, config, until) -> None:
     assert any("configuration on disk is refused" in text for _, text in running.told)
 
 
-def test_credentials_are_used_under_both_names(config, tmp_path) -> None:
+def test_credentials_are_used_under_every_name(config, tmp_path, checkout) -> None:
     """`LoadCredential=main.ek`, and the name that systemd gives to a file of a folder."""
     from gateway import keys
 
@@ -275,5 +276,8 @@ def test_credentials_are_used_under_both_names(config, tmp_path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
     other = json.loads(done.stdout)["meters"][0]
     assert other["encryption"] != shown["encryption"], "the name without a folder comes first"
-    assert keys.PREFIX == "meterd_"
+    unit = (checkout / "systemd/meterd.service").read_text()
+    folders = re.findall(r"^LoadCredential(?:Encrypted)?=(\w+):", unit, re.MULTILINE)
+    assert {"", *(f"{folder}_" for folder in folders)} == set(keys.PREFIXES)
+    assert len(folders) == len(set(folders)), "systemd keeps one of two folders of the same name"
     assert {"task_stalled", "task_moves"} <= EVENTS.keys()
