@@ -148,7 +148,7 @@ DEFECTS: dict[str, Defect] = {
         Defect(adds_a_watt, ("payload",), ("mqtt_reset",)),
         Defect(counts_one_too_many, ("conservation",), ("noise",)),
         Defect(logs_the_key, ("secrecy",), ("reload_good",)),
-        Defect(hangs_on_a_dead_broker, ("liveness", "conservation", "stale"), ("broker_kill",)),
+        Defect(hangs_on_a_dead_broker, ("liveness", "conservation", "stale", "kept"), ("broker_kill",)),
     )
 }
 
