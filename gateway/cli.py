@@ -21,6 +21,8 @@ COMMANDS: dict[str, str] = {
     "detect": "say what sends on a port, or what is in a capture, with the evidence",
     "decode": "turn the bytes of a file into item P",
     "export": "print readings of the journal",
+    "forget": "remove everything that is kept of one meter",
+    "reset": "remove everything that meterd stored on this machine",
     "events": "print the metrology log, and verify that nobody changed it",
     "simulate": "be a simulated meter on a pseudo-terminal or TCP port",
     "replay": "be a meter that repeats a capture, on a pseudo-terminal or TCP port",

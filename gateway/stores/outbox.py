@@ -24,6 +24,8 @@ from gateway.stores.state import State, read_meters
 ROW_DAMAGED = "row_damaged"
 #: rows that are read in one go on the way to the next good one
 SCAN = 500
+#: how long the end waits for a page that is being read (s)
+CLOSE_S = 0.5
 
 
 class Entry(NamedTuple):
@@ -55,6 +57,7 @@ class Outbox:
         self._reading = threading.Lock()
         self._db: sqlite3.Connection | None = None
         self._generation = -1
+        self._closed = False
         self._meters: dict[int, str] = {}
         self._layouts: Layouts | None = None
 
@@ -76,6 +79,7 @@ class Outbox:
     def page(self, after: int | None = None, limit: int = 500) -> list[Entry]:
         """Committed readings with id > `after` (None: the position), oldest first; it reads the disk: use a thread.
 
+        Without `after` it begins anew: what the sink had in hand before counts only where it is handed out again.
         Empty where there is none, and while the medium gives nothing (`status` says why): ask again later. A row that
         is not what was written is left out, and becomes a dead letter when the cursor passes it.
         """
@@ -99,9 +103,11 @@ class Outbox:
         self._cursors.settle(self.name, upto, delivered, letters)
 
     def close(self) -> None:
-        """Close the file; the next `page` opens it again."""
-        with self._reading:
+        """Give nothing out any more, and close the file: while one reads it, the log is not folded into it."""
+        self._closed = True
+        if self._reading.acquire(timeout=CLOSE_S):
             self._shut()
+            self._reading.release()
 
     def status(self) -> dict[str, Any]:
         """Delivered, pending, evicted and dead letters, in all and by meter; the time of the oldest that is pending."""
@@ -115,14 +121,13 @@ class Outbox:
         return result | {"oldest_pending": utc(when, "seconds")}
 
     def _page(self, after: int | None, limit: int) -> list[Entry]:
-        if not self._state.known:
+        if self._closed or not self._state.known:
             return []
         db = self._open()
         last = self.position if after is None else after
         entries: list[Entry] = []
         given: dict[int, Given] = {}
-        ceiling = self._cursors.ceiling
-        upto = (1 << 62) if ceiling is None else ceiling
+        upto = self._cursors.limit
         while len(entries) < limit:
             size = min(SCAN, limit - len(entries))
             rows = db.execute(
@@ -133,7 +138,8 @@ class Outbox:
             if len(rows) < size:
                 break
             last = rows[-1][0]
-        self._cursors.give(self.name, given)
+        if not self._cursors.give(self.name, given, self._generation, afresh=after is None):
+            return []
         self._pass_damaged(given)
         self.trouble = None
         return entries
