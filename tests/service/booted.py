@@ -169,7 +169,7 @@ def checks(inside: Inside) -> Iterator[Row]:
     status = inside.status() or {}
     place = status["meters"][0]["keys"]["places"].get("encryption", "none")
     yield "key of /etc/meterd/keys as a credential", place, place.endswith("/stored_main.ek")
-    names = inside("ls", f"/proc/{pid}/root/run/credentials/meterd.service").stdout.split()
+    names = inside("ls", f"/proc/{pid}/cwd/run/credentials/meterd.service").stdout.split()
     yield (
         "credential that systemd-creds encrypted",
         " ".join(names),
