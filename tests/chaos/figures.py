@@ -41,14 +41,16 @@ def recoveries(seen: Evidence) -> dict[str, list[float]]:
     """
     found: dict[str, list[float]] = defaultdict(list)
     arrivals = sorted(row["ns"] for row in seen.live)
-    faults = [span._replace(end=span.start) if span.kind == "hang" else span for span in seen.faults]
+    found_out = [row["ns"] for row in seen.timeline if row["event"] == "daemon" and row["what"] == "watchdog"]
+    faults = [_hung(span, found_out) if span.kind == "hang" else span for span in seen.faults]
     for span in faults:
         if span.kind == "unplug":
             name = span.target.removeprefix("meter ")
             back = _plugged(seen, span)
             ways, times = _of(faults, DAEMON), _read(seen, name)
         elif span.kind in DAEMON:
-            back, ways, times = span.end, _of(faults, DAEMON), _read(seen)
+            back = span.start if span.kind == "hang" else span.end
+            ways, times = _of(faults, DAEMON), _read(seen)
         elif span.kind in BROKER:
             back, ways, times = span.end, _of(faults, DAEMON | BROKER), arrivals
         else:
@@ -69,6 +71,11 @@ def _until(end: int, times: list[int], ways: list[Span]) -> float | None:
         if later == end:
             return (after - end) / S
         end = later
+
+
+def _hung(span: Span, found_out: list[int]) -> Span:
+    """A hang lasts until the watchdog has found it out."""
+    return span._replace(end=next((ns for ns in found_out if ns > span.start), span.end))
 
 
 def _of(faults: list[Span], kinds: set[str]) -> list[Span]:
