@@ -242,7 +242,7 @@ class SubMeters:
             reading = device.reading
             facts = {"channel": reading.channel, "medium": reading.medium, "device": device.device}
             name = "sub_meter_silent" if silent else "sub_meter_back"
-            self._events.append(Event(name, facts | {"t": utc(reading.t)}))
+            self._events.append(Event(name, facts | {"read": utc(reading.t)}))
         device.silent = silent
 
 

@@ -16,7 +16,9 @@ def named(checkout) -> set[str]:
     return set(re.findall(r"`([a-z_.]+)`", text))
 
 
-@pytest.mark.parametrize("struct", [MeterSettings, CompatSettings, TABLES["mqtt"], TABLES["influx"], *LISTENING.values()])
+@pytest.mark.parametrize(
+    "struct", [MeterSettings, CompatSettings, TABLES["mqtt"], TABLES["influx"], *LISTENING.values()]
+)
 def test_keys(named, struct):
     assert {field.name for field in msgspec.structs.fields(struct)} <= named
 
