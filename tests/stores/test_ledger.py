@@ -307,13 +307,22 @@ from gateway.stores.ledger_salvage import open_ledger
 from gateway.stores.rows import seal
 from gateway.telemetry import METROLOGY
 
-file = open_ledger(Path(sys.argv[1])).file
+def patiently(do):
+    # on a machine at its limit one may wait longer for the other than the ledger does: as the daemon, try again
+    while True:
+        try:
+            return do()
+        except StorageFault:
+            pass
+
+file = patiently(lambda: open_ledger(Path(sys.argv[1]))).file
 print("ready", flush=True)
 sys.stdin.readline()
 for n in range(int(sys.argv[2])):
-    first = file.reserve("hub", 3)
-    file.note([Note("min_auth_changed", sys.argv[3], datetime.now(UTC), {"first": first})])
-    file.copy_counters({sys.argv[3]: b"%d" % n})
+    first = patiently(lambda: file.reserve("hub", 3))
+    entry = Note("min_auth_changed", sys.argv[3], datetime.now(UTC), {"first": first})
+    patiently(lambda: file.note([entry]))
+    patiently(lambda: file.copy_counters({sys.argv[3]: b"%d" % n}))
 file.close()
 """
 
