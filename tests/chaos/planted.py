@@ -4,6 +4,7 @@ A planted error takes the evidence and spoils it; the oracle must find it, by th
 """
 
 import copy
+from collections import Counter
 from collections.abc import Callable
 
 from tests.chaos.collect import sinks
@@ -96,9 +97,18 @@ def unverified(seen: Evidence) -> None:
 
 
 def late_out_of_order(seen: Evidence) -> None:
-    rows = [place for place, row in enumerate(seen.late) if row["meter"] == seen.late[0]["meter"]]
-    first, last = rows[0], rows[-1]
+    """Two late readings that came in no other way change places."""
+    live = set(map(_key, seen.live))
+    times = Counter(map(_key, seen.late))
+    once = [n for n, row in enumerate(seen.late) if times[key := _key(row)] == 1 and key not in live]
+    meters = Counter(seen.late[n]["meter"] for n in once)
+    chosen = [n for n in once if seen.late[n]["meter"] == meters.most_common(1)[0][0]]
+    first, last = chosen[0], chosen[-1]
     seen.late[first], seen.late[last] = seen.late[last], seen.late[first]
+
+
+def _key(row: Row) -> tuple[str, int]:
+    return row["meter"], row["item"]["seq"]
 
 
 def duplicate_with_other_content(seen: Evidence) -> None:
