@@ -146,30 +146,38 @@ class Outbox:
 
     def _take(self, row: tuple[int, Any, Any, Any], entries: list[Entry], given: dict[int, Given]) -> None:
         entry, number, t, sealed = row
-        meter = self._owner(number, t, sealed)
-        if meter is None:
-            return
+        meter = self._meters.get(number, "")
+        try:
+            data = unseal(sealed, meter, t)
+        except Corrupt:
+            found = self._owner(number, t, sealed)
+            if found is None:
+                return
+            meter, data = found
         t = t if isinstance(t, int) else 0
         try:
-            item = unpack(unseal(sealed, meter, t), meter, self._layout)
+            item = unpack(data, meter, self._layout)
         except Corrupt:
             given[entry] = Given(meter, t, ROW_DAMAGED)
         else:
             given[entry] = Given(meter, t)
             entries.append(Entry(entry, item))
 
-    def _owner(self, number: object, t: object, sealed: object) -> str | None:
-        """The meter of a row, None for counters; where the number is damaged, the seal tells whose row it is."""
-        named = self._meters.get(number) if isinstance(number, int) else None
-        if named is not None and _fits(sealed, named, t):
-            return named
-        if _fits(sealed, COUNTERS):
+    def _owner(self, number: object, t: object, sealed: object) -> tuple[str, bytes] | None:
+        """Meter and data of a row that its number does not fit; None for counters.
+
+        Where the number is damaged, the seal tells whose row it is; where all is, it is nobody's data.
+        """
+        if _opened(sealed, COUNTERS) is not None:
             return None
-        if named is None and self._db is not None:
+        if number not in self._meters and self._db is not None:
             self._meters = {number: meter.name for number, meter in read_meters(self._db).items()}
-            named = self._meters.get(number) if isinstance(number, int) else None
-        fitting = (meter for meter in self._meters.values() if _fits(sealed, meter, t))
-        return next(fitting, named or next(iter(self._meters.values()), None))
+        for meter in self._meters.values():
+            data = _opened(sealed, meter, t)
+            if data is not None:
+                return meter, data
+        named = self._meters.get(number) if isinstance(number, int) else None
+        return named or next(iter(self._meters.values()), ""), b""
 
     def _pass_damaged(self, given: Mapping[int, Given]) -> None:
         """Settle damaged rows that stand first: nothing good would ever move the cursor over them."""
@@ -228,12 +236,11 @@ def standing(state: State, sink: str) -> dict[str, dict[str, int]]:
     return result
 
 
-def _fits(sealed: object, *context: Any) -> bool:
+def _opened(sealed: object, *context: Any) -> bytes | None:
     try:
-        unseal(sealed, *context)
+        return unseal(sealed, *context)
     except Corrupt:
-        return False
-    return True
+        return None
 
 
 def _seconds(item: ItemP) -> int:

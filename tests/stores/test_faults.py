@@ -1,5 +1,6 @@
 """What the medium and other people do to the journal: quota, damage, a full disk, folders that are not there."""
 
+import os
 import random
 import shutil
 import sqlite3
@@ -17,13 +18,13 @@ from gateway.stores.journal import Journal, JournalError
 from gateway.stores.memory import Draft, State
 from gateway.stores.reader import Reader
 from gateway.stores.schema import STEPS, StorageFault, connect, migrate
+from tests.sizes import DAMAGED, DAMAGED_SHORT
 
 MakeItem = Callable[..., ItemP]
 MakeJournal = Callable[..., Journal]
 
-#: damaged files that a run of the tests tries, by a flipped octet and by a cut
-FLIPS = 200
-CUTS = 60
+#: damaged files that a run tries: few in `make test`, all of them where METERD_DAMAGED is set
+FLIPS, CUTS = DAMAGED if os.environ.get("METERD_DAMAGED") else DAMAGED_SHORT
 
 
 def until(condition: Callable[[], object], what: str) -> None:
@@ -356,8 +357,9 @@ assert kept.close()
 """
 
 
-def test_a_full_disk_is_waited_out(tmp_path: Path, checkout: Path) -> None:
-    run = [sys.executable, "-c", FULL, str(tmp_path / "journal.db"), str(150_000)]
+@pytest.mark.parametrize("octets", [150_000, 0])
+def test_a_disk_that_takes_no_more_or_nothing_is_waited_out(tmp_path: Path, checkout: Path, octets: int) -> None:
+    run = [sys.executable, "-c", FULL, str(tmp_path / "journal.db"), str(octets)]
     said = subprocess.run(run, cwd=checkout, capture_output=True, text=True, timeout=180, check=False)
     assert said.returncode == 0, said.stderr
     trouble, tally = said.stdout.splitlines()
