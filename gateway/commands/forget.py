@@ -109,7 +109,7 @@ def _remove(path: Path, meter: str) -> "Forgotten":
 
 def _remove_from_ledger(path: Path, meter: str) -> int:
     from gateway.stores.files import Damaged, StorageFault
-    from gateway.stores.ledger_file import LedgerError
+    from gateway.stores.ledger_place import LedgerError
     from gateway.stores.ledger_salvage import open_ledger
 
     if not path.exists():
@@ -126,9 +126,7 @@ def _remove_from_ledger(path: Path, meter: str) -> int:
 
 def _lines(answer: dict[str, Any]) -> list[str]:
     meter = answer["meter"]
-    counts = (
-        f"{answer['readings']} readings, {answer['quarantined']} in quarantine"
-    )
+    counts = f"{answer['readings']} readings, {answer['quarantined']} in quarantine"
     lines = [f"{meter}: {counts}, {answer['dead_letters']} dead letters: removed from {answer['journal']}"]
     if answer["entries"]:
         lines.append(f"{meter}: {answer['entries']} entries of the metrology log say nothing any more")

@@ -17,7 +17,8 @@ from typing import Any
 
 from gateway.item_p import utc
 from gateway.stores.files import Damaged, StorageFault
-from gateway.stores.ledger_file import LedgerError, LedgerFile
+from gateway.stores.ledger_file import LedgerFile
+from gateway.stores.ledger_place import LedgerError
 from gateway.stores.ledger_rows import Fact, Note
 from gateway.stores.ledger_salvage import open_ledger
 from gateway.telemetry import METROLOGY

@@ -1,22 +1,19 @@
 """The open ledger file: what several processes write, one transaction each, durable before it is reported.
 
-Beside the file lies `<name>.lock`. A transaction holds it shared; who creates, migrates or replaces the file holds it
-alone. So a file that turns out to be damaged is never set aside under a transaction of another process, which finds
-the new file with its next one.
+A transaction holds the lock of the ledger shared (ledger_place).
 """
 
 import fcntl
-import grp
 import os
 import sqlite3
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.stores import files
-from gateway.stores.files import FAILURES, Damaged, Kind, StorageFault, StoreError
+from gateway.stores.files import FAILURES, Damaged, Kind, StorageFault
+from gateway.stores.ledger_place import LedgerError, held, rights
 from gateway.stores.ledger_rows import (
     FORGOTTEN,
     MAX_ITEMS,
@@ -30,16 +27,11 @@ from gateway.stores.ledger_rows import (
     unpack,
     verify,
 )
-from gateway.stores.place import PASSING
 from gateway.stores.rows import EPOCH, Corrupt, seal, unseal
 from gateway.stores.state import after_damage
 
 #: "mtl1" in the header of the file
 APPLICATION_ID = 0x6D746C31
-GROUP = "meterd-data"
-SHARED = 0o660
-#: how long a lock is waited for (s)
-LOCK_S = 2.0
 
 #: rows of `meta`, beside files.SCHEMA: what the ledger is called, where the chain ends, that a damaged file went before
 IDENTITY, END, INCOMPLETE = 2, 3, 4
@@ -57,10 +49,6 @@ STEPS: tuple[tuple[str, ...], ...] = (
 )
 
 
-class LedgerError(StoreError):
-    """The ledger cannot be used as configured: one sentence that says what, where and what to do."""
-
-
 LEDGER = Kind("ledger", APPLICATION_ID, frozenset({b"event", b"counter_copy", b"send_counter"}), STEPS, LedgerError)
 
 
@@ -76,7 +64,7 @@ class LedgerFile:
         self.path = path
         self._kind = kind
         #: whether there was none before
-        self.fresh = files.create(path, kind, *_rights())
+        self.fresh = files.create(path, kind, *rights())
         self.identity, self.db = self._open(fresh=self.fresh)
 
     def _open(self, *, fresh: bool) -> tuple[tuple[int, int], sqlite3.Connection]:
@@ -191,7 +179,7 @@ class LedgerFile:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        with _held(self.path, fcntl.LOCK_SH):
+        with held(self.path, fcntl.LOCK_SH):
             if not files.in_place(self.path, self.identity):
                 raise StorageFault(f"ledger {self.path}: the file was removed or replaced")
             yield
@@ -278,74 +266,6 @@ def read_meta(db: sqlite3.Connection, row: int) -> bytes | None:
 def put_meta(db: sqlite3.Connection, row: int, data: bytes) -> None:
     """Write a row of `meta`."""
     db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (row, seal(data, row)))
-
-
-@contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Hold the ledger alone: no other process has a transaction meanwhile. Raises LedgerError, StorageFault."""
-    if not path.parent.is_dir():
-        raise LedgerError(
-            f"the folder of the ledger, {path.parent}, does not exist: create it, writable for the user that runs"
-            " meterd, or set [ledger] path"
-        )
-    if path.exists() and not path.is_file():
-        raise LedgerError(f"{path} is not a file: set [ledger] path to a file")
-    with _held(path, fcntl.LOCK_EX):
-        yield
-
-
-@contextmanager
-def _held(path: Path, how: int) -> Iterator[None]:
-    handle = _lock_file(path)
-    try:
-        _wait_for(handle, how, path)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _lock_file(path: Path) -> int:
-    try:
-        handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, files.PRIVATE)
-        with suppress(PermissionError):  # the file of another user
-            files.share(handle, *_rights())
-    except OSError as error:
-        raise refused(path.parent, error) from error
-    return handle
-
-
-def _wait_for(handle: int, how: int, path: Path) -> None:
-    """Take the lock; a process that stands still with it is not waited for."""
-    deadline = time.monotonic() + LOCK_S
-    while True:
-        try:
-            fcntl.flock(handle, how | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise StorageFault(f"ledger {path}: another program keeps it locked") from None
-            time.sleep(0.01)
-        except OSError as error:
-            raise refused(path.parent, error) from error
-        else:
-            return
-
-
-def refused(place: Path, error: OSError) -> LedgerError | StorageFault:
-    """Say what an error of the operating system means for the ledger."""
-    if error.errno in PASSING:
-        return StorageFault(f"ledger {place}: {error.strerror}")
-    return LedgerError(
-        f"the ledger cannot be written, {place}: {error.strerror}: make it writable for the user that runs meterd"
-        f" (uid {os.geteuid()}), or set [ledger] path"
-    )
-
-
-def _rights() -> tuple[int, int]:
-    """Mode and group of the files: shared with the group of those who write the ledger, where the system has it."""
-    try:
-        return SHARED, grp.getgrnam(GROUP).gr_gid
-    except KeyError:
-        return files.PRIVATE, -1
 
 
 def _begin(db: sqlite3.Connection, path: Path) -> None:

@@ -93,7 +93,8 @@ def test_without_a_ledger_reading_goes_on_and_it_is_told(daemon, pty, telegrams,
         code = f"""
 from pathlib import Path
 from dataclasses import replace
-from gateway.stores.ledger_file import LEDGER, LedgerFile, alone
+from gateway.stores.ledger_file import LEDGER, LedgerFile
+from gateway.stores.ledger_place import alone
 with alone(Path({str(path)!r})):
     LedgerFile(Path({str(path)!r}), replace(LEDGER, steps=(*LEDGER.steps, ("SELECT 1",), ("SELECT 2",)))).close()
 """

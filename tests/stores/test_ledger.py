@@ -20,11 +20,12 @@ from typing import Any
 import pytest
 
 from gateway.cli import main
-from gateway.stores import files, ledger, ledger_file
+from gateway.stores import files, ledger, ledger_place
 from gateway.stores.files import StorageFault
 from gateway.stores.journal import Journal, JournalError
 from gateway.stores.ledger import BURST, MAX_QUEUED, Ledger
-from gateway.stores.ledger_file import LEDGER, LedgerError, LedgerFile, alone, read_breaks, read_entries
+from gateway.stores.ledger_file import LEDGER, LedgerFile, read_breaks, read_entries
+from gateway.stores.ledger_place import LedgerError, alone
 from gateway.stores.ledger_rows import Note, pack, unpack
 from gateway.stores.ledger_salvage import open_ledger
 from gateway.stores.rows import seal
@@ -372,7 +373,7 @@ def test_a_file_that_another_process_replaced_is_opened_anew(
 def test_a_process_that_stands_still_with_the_lock_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_file, "LOCK_S", 0.1)
+    monkeypatch.setattr(ledger_place, "LOCK_S", 0.1)
     path = tmp_path / "ledger.db"
     with alone(path), pytest.raises(StorageFault, match="another program keeps it locked"):
         open_ledger(path)
@@ -383,14 +384,14 @@ def test_a_process_that_stands_still_with_the_lock_is_not_waited_for(
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])
 def test_without_the_group_the_files_are_private(tmp_path: Path, umask: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_file, "GROUP", "no-such-group")
+    monkeypatch.setattr(ledger_place, "GROUP", "no-such-group")
     assert _modes(tmp_path, umask) == dict.fromkeys(_NAMES, 384)
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])
 def test_the_group_may_write_where_it_exists(tmp_path: Path, umask: int, monkeypatch: pytest.MonkeyPatch) -> None:
     group = grp.getgrgid(os.getgid())
-    monkeypatch.setattr(ledger_file, "GROUP", group.gr_name)
+    monkeypatch.setattr(ledger_place, "GROUP", group.gr_name)
     assert _modes(tmp_path, umask) == dict.fromkeys(_NAMES, 432)
     assert {path.stat().st_gid for path in tmp_path.iterdir()} == {group.gr_gid}
 
@@ -691,7 +692,7 @@ def test_what_the_queue_cannot_hold_is_counted_and_noted(
     monkeypatch.setattr(ledger, "RETRY_S", (0.01,))
     one = started()
     assert one.flush(60)
-    monkeypatch.setattr(ledger_file, "LOCK_S", 0.01)
+    monkeypatch.setattr(ledger_place, "LOCK_S", 0.01)
     with alone(tmp_path / "ledger.db"):
         for n in range(MAX_QUEUED + 50):
             one.note("min_auth_changed", f"m{n}", AT)
