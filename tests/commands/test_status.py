@@ -137,3 +137,17 @@ def test_says_that_the_daemon_does_not_run(tmp_path, capsys):
         f"meterd status: meterd does not run: nobody answers on {tmp_path}/none; start it with `meterd run`\n"
     )
     assert json.loads(said.out)["error"] in said.err
+
+
+def test_what_did_not_arrive_is_said_and_nothing_else():
+    meter = {"received": 9, "stored": 9, "quarantined": 0, "rejected": 0, "held": 0, "lost": 0, "holds": True}
+    sink = {"delivered": 9, "pending": 0, "evicted": 0, "dead_letter": 0}
+
+    def said(sinks, **meters):
+        return [line for line in lines(changed(conservation={"meters": meters, "sinks": sinks})) if "account" in line]
+
+    assert said({"influx": {"main": sink}}, main=meter) == []
+    assert said({}, main=meter | {"quarantined": 3, "lost": 2}) == ["account  main: 3 readings in quarantine, 2 lost"]
+    assert said({}, main=meter | {"holds": False}) == ["account  main: 9 received do not add up; please report this"]
+    (line,) = said({"influx": {"main": sink | {"dead_letter": 1}, "barn": sink | {"evicted": 4}}}, main=meter)
+    assert line == "account  influx: 1 readings refused for good, 4 gave way before they were delivered"

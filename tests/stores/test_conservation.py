@@ -12,6 +12,7 @@ import pytest
 from gateway.item_p import ItemP
 from gateway.stores.database import Database
 from gateway.stores.journal import Journal
+from gateway.stores.memory import State
 from gateway.stores.outbox import Dead
 from gateway.stores.reader import Reader
 from gateway.stores.schema import StorageFault
@@ -247,3 +248,42 @@ def test_the_quarantine_has_a_quota_of_its_own(journal: MakeJournal, item: MakeI
     reader.close()
     assert found == list(range(found[0], 6_001))
     assert 300 < len(found) < 3_000
+
+
+def test_a_journal_that_cannot_be_read_at_the_start_is_taken_up_later(
+    journal: MakeJournal, item: MakeItem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal.db"
+    line = Line(journal, item, path)
+    outbox = line.kept.outbox("influx")
+    line.receive(300)
+    assert line.kept.flush(60)
+    page = outbox.page(limit=100)
+    outbox.settle(page[-1].id, delivered=Counter(entry.item.meter for entry in page))
+    assert line.kept.close()
+    before = Account(path)
+    opening, failing = Database.__init__, True
+
+    def unreadable(self: Database, *given: Any, **limits: Any) -> None:
+        if failing:
+            raise StorageFault("the medium reports an input/output error")
+        opening(self, *given, **limits)
+
+    monkeypatch.setattr(Database, "__init__", unreadable)
+    monkeypatch.setattr("gateway.stores.writer.salvage_state", lambda _: State(known=False, complete=False))
+    again = Line(journal, item, path)
+    late = again.kept.outbox("influx")
+    again.receive(100)
+    assert late.page() == [], "nothing is handed out while nobody knows where to begin"
+    again.judge()
+    failing = False
+    while not again.kept.flush(1):
+        again.judge()
+    again.judge()
+    assert late.position == outbox.position
+    assert late.page()[0].id > late.position
+    assert late.store == outbox.store
+    assert again.kept.close()
+    check(path)
+    stored = sum(terms["stored"] for terms in Account(path).meters.values())
+    assert stored > sum(terms["stored"] for terms in before.meters.values())

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +17,11 @@ from gateway.item_p import ItemP
 from gateway.stores import database, quota
 from gateway.stores.journal import Journal, JournalError
 from gateway.stores.memory import Draft, State
+from gateway.stores.outbox import Dead
 from gateway.stores.reader import Reader
 from gateway.stores.schema import STEPS, StorageFault, connect, migrate
 from tests.sizes import DAMAGED, DAMAGED_SHORT
+from tests.stores.account import check
 
 MakeItem = Callable[..., ItemP]
 MakeJournal = Callable[..., Journal]
@@ -438,3 +441,48 @@ def test_a_commit_that_failed_after_all_was_written_is_not_repeated(
     assert kept.flush(60)
     assert seqs(kept.path) == list(range(1, 52))
     assert kept.stored("main") == 51
+
+
+def test_a_medium_that_takes_long_is_named_and_holds_up_nobody(
+    journal: MakeJournal, item: MakeItem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = journal()
+    until(lambda: kept.status()["state"] == "ok", "checked")
+    released = threading.Event()
+    commit = database.Database.commit
+
+    def slow(self: database.Database, *given: object) -> object:
+        released.wait(60)
+        return commit(self, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(database.Database, "commit", slow)
+    monkeypatch.setattr("gateway.stores.journal.SILENT_S", 0.1)
+    for n in range(600):
+        assert kept.append(item(n))
+    kept.cut()
+    until(lambda: "has not answered" in (kept.status()["trouble"] or ""), "named")
+    assert kept.status()["state"] == "fault"
+    assert kept.status()["queued"] + kept.stored("main") <= 600
+    released.set()
+    assert kept.flush(60)
+    until(lambda: kept.status()["trouble"] is None, "recovered by itself")
+    assert (kept.stored("main"), kept.lost("main")) == (600, 0)
+
+
+def test_the_file_never_passes_its_bound_whatever_is_in_it(journal: MakeJournal, item: MakeItem) -> None:
+    kept = journal(max_bytes=5 << 20)
+    outbox = kept.outbox("influx")
+    for n in range(12_000):
+        kept.append(item(n))
+        kept.quarantine(item(n), "it cannot be " * 10)
+        if n % 200 == 199:
+            assert kept.flush(60), kept.status()
+            page = outbox.page(limit=100)
+            outbox.settle(page[-1].id, delivered={}, dead=[Dead(entry, "r" * 200) for entry in page])
+    assert kept.flush(60)
+    assert kept.status()["trouble"] is None
+    assert kept.status()["bytes"] <= 1 << 20, "4 MiB are left to the log"
+    assert kept.stored("main") == 12_000
+    assert kept.conservation()["sinks"]["influx"]["main"]["evicted"] > 0
+    assert kept.close()
+    check(kept.path, received=False)
