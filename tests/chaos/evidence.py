@@ -99,7 +99,7 @@ def load(folder: Path) -> Evidence:
         messages=messages,
         journal=_rows(folder / "export.jsonl"),
         points=_json(folder / "points.json"),
-        status=_json(folder / "status.json"),
+        status=_json(folder / "status.json") or {"meters": [], "conservation": None},
         samples=_rows(folder / "samples.jsonl"),
         timeline=_rows(folder / "timeline.jsonl"),
         http=_rows(folder / "http.jsonl"),

@@ -255,7 +255,7 @@ def unbalanced(status: Row) -> Iterator[str]:
     """What does not add up in one status: received by meter, stored by sink and meter."""
     account = status["conservation"]
     if account is None:
-        yield "there is no journal"
+        yield "the daemon does not answer, or has no journal"
         return
     for name, terms in account["meters"].items():
         if terms["received"] != sum(terms[term] for term in RECEIVED):
@@ -276,7 +276,9 @@ def metrics(seen: Evidence) -> Iterator[str]:
         if not line.startswith("#"):
             name, _, value = line.rpartition(" ")
             told[name.partition("{")[0], _label(name, "sink") + _label(name, "meter")] = float(value)
-    account = seen.status["conservation"]
+    account = seen.status["conservation"] or {"meters": {}, "sinks": {}}
+    if not told or not account["meters"]:
+        yield "there are no metrics, or there is nothing to compare them with"
     for meter, terms in account["meters"].items():
         for name, term in METERED.items():
             if told.get((f"meterd_meter_{name}", meter)) != terms[term]:

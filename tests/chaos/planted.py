@@ -148,6 +148,14 @@ def counter_off_by_one_for_a_moment(seen: Evidence) -> None:
     looks[len(looks) // 2]["status"]["conservation"]["meters"]["p1"]["held"] += 1
 
 
+def no_answer(seen: Evidence) -> None:
+    seen.status = {"meters": [], "conservation": None}
+
+
+def no_metrics(seen: Evidence) -> None:
+    seen.metrics = ""
+
+
 def metric_off_by_one(seen: Evidence) -> None:
     before = seen.metrics
     name = 'meterd_meter_readings_stored_total{meter="p1"} '
@@ -236,6 +244,8 @@ PLANTED: dict[Plant, str] = {
     counter_off_by_one: "conservation",
     counter_off_by_one_for_a_moment: "conservation",
     metric_off_by_one: "metrics",
+    no_answer: "conservation",
+    no_metrics: "metrics",
     stored_off_by_one: "conservation",
     sink_off_by_one: "conservation",
     dead_letter_lost: "conservation",

@@ -94,7 +94,7 @@ def plan(seed: int, seconds: float, only: Collection[str] = ()) -> list[Planned]
     deck: list[str] = []
     at = CALM_S
     while at < last:
-        if len(deck) < LOW_DECK:
+        if len(deck) < (1 if only else LOW_DECK):
             deck += _shuffled(seconds, planned, dice, only)
         drawn = next((fault for name in deck if (fault := _drawn(name, at, last, planned, dice))), None)
         if drawn is None:
