@@ -30,9 +30,11 @@ async def bridge(serve: Serve, host: str = "127.0.0.1", port: int = 0) -> AsyncI
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
-        server.close()
-        for _ in range(10):  # a connection that was accepted just now becomes a writer some turns later
+        # Accept no more, then let those accepted just now become writers: a server that is closed before forgets them.
+        asyncio.get_running_loop().remove_reader(server.sockets[0].fileno())
+        for _ in range(10):
             await asyncio.sleep(0)
+        server.close()
         for writer in writers:
             writer.transport.abort()
         await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
