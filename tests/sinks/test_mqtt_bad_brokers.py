@@ -18,6 +18,7 @@ import pytest
 from gateway.settings import MqttSettings
 from gateway.sinks.mqtt_connector import Connector
 from gateway.sinks.mqtt_errors import ClosedError
+from tests.ports import stop_serving
 
 OK = {"state": "ok", "flags": [], "evidence": "1 frame"}
 PASSWORD = "c4n4ry-s3cr3t"
@@ -243,7 +244,7 @@ def server() -> Server:
         try:
             yield listening.sockets[0].getsockname()[1]
         finally:
-            listening.close()
+            await stop_serving(listening)
 
     return run
 

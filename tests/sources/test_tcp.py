@@ -11,7 +11,7 @@ import pytest
 
 from gateway.sources import tcp as module
 from gateway.sources.tcp import KEEPALIVE, REFUSALS, TcpSource
-from tests.ports import free_port
+from tests.ports import free_port, stop_serving
 
 SOON = (0.01,)
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -30,11 +30,7 @@ async def bridge(serve: Serve, host: str = "127.0.0.1", port: int = 0) -> AsyncI
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
-        # Accept no more, then let those accepted just now become writers: a server that is closed before forgets them.
-        asyncio.get_running_loop().remove_reader(server.sockets[0].fileno())
-        for _ in range(10):
-            await asyncio.sleep(0)
-        server.close()
+        await stop_serving(server)
         for writer in writers:
             writer.transport.abort()
         await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
