@@ -65,8 +65,6 @@ def _remove(db: sqlite3.Connection, path: Path, meter: str, state: State) -> For
     numbers = {known.name: number for number, known in read_meters(db).items()}
     number = numbers.pop(meter)
     draft = state.begin()
-    for sink in draft.cursors.values():
-        sink.meters.pop(meter, None)
     db.execute("PRAGMA secure_delete = ON")
     with transaction(db, path, JOURNAL):
         readings = db.execute("DELETE FROM record WHERE meter = ?", (number,)).rowcount
