@@ -96,6 +96,13 @@ def unverified(seen: Evidence) -> None:
     row["item"]["auth"] = "unverified"
 
 
+def read_late(seen: Evidence) -> None:
+    row = _middle([row for row in seen.journal if row["t_rx"] > seen.journal[len(seen.journal) // 2]["t_rx"]])
+    for one in seen.truth[row["meter"]]:
+        if one["id"] == row["a_import_wh"]:
+            one["sent"] -= 7
+
+
 def late_out_of_order(seen: Evidence) -> None:
     """Two late readings that came in no other way change places."""
     live = set(map(_key, seen.live))
@@ -183,6 +190,11 @@ def quarantine_lost(seen: Evidence) -> None:
     seen.counts["journal"]["rows"]["quarantine"] = seen.counts["journal"]["rows"].get("quarantine", 0) + 1
 
 
+def dead_letter_that_nobody_refused(seen: Evidence) -> None:
+    terms = next(terms for name, terms in sinks(seen.status) if "influx" in name)
+    terms["dead_letter"] += 50  # type: ignore[index]
+
+
 def still_pending(seen: Evidence) -> None:
     _name, terms = next(iter(sinks(seen.status)))
     terms["pending"] += 1  # type: ignore[index]
@@ -225,6 +237,7 @@ def key_leaked(seen: Evidence) -> None:
 PLANTED: dict[Plant, str] = {
     mqtt_drop: "obligations",
     influx_drop: "obligations",
+    dead_letter_that_nobody_refused: "obligations",
     journal_drop: "kept",
     journal_twice: "kept",
     watt_changed: "payload",
@@ -235,6 +248,7 @@ PLANTED: dict[Plant, str] = {
     from_nowhere: "issued",
     impossible_published: "issued",
     spoiled_accepted: "issued",
+    read_late: "reading",
     late_out_of_order: "order",
     duplicate_with_other_content: "order",
     late_without_id: "order",
