@@ -293,18 +293,25 @@ def metrics(seen: Evidence) -> Iterator[str]:
         if not line.startswith("#"):
             name, _, value = line.rpartition(" ")
             told[name.partition("{")[0], _label(name, "sink") + _label(name, "meter")] = float(value)
-    account = seen.status["conservation"] or {"meters": {}, "sinks": {}}
-    if not told or not account["meters"]:
+    expected = dict(_expected_metrics(seen.status))
+    if not told or not expected:
         yield "there are no metrics, or there is nothing to compare them with"
+    for key, value in expected.items():
+        if told.get(key) != value:
+            yield f"{' '.join(key)} is {told.get(key)}, and {value} in the status"
+
+
+def _expected_metrics(status: Row) -> Iterator[tuple[tuple[str, str], float]]:
+    """Name and labels of each metric that is compared, with its value in a status."""
+    account = status["conservation"] or {"meters": {}, "sinks": {}}
+    # the account also has what an earlier run received, where its counters could not be read at the start
+    received = {meter["meter"]: {"received": meter["counters"]["received"]} for meter in status["meters"]}
     for meter, terms in account["meters"].items():
         for name, term in METERED.items():
-            if told.get((f"meterd_meter_{name}", meter)) != terms[term]:
-                yield f"{meter}: {name} is {told.get((f'meterd_meter_{name}', meter))}, {term} is {terms[term]}"
+            yield (f"meterd_meter_{name}", meter), (terms | received[meter])[term]
     for sink, meters in account["sinks"].items():
         for meter, terms in meters.items():
-            key = "meterd_sink_readings_delivered_total", sink + meter
-            if told.get(key) != terms["delivered"]:
-                yield f"{sink} {meter}: {told.get(key)} delivered in the metrics, {terms['delivered']} in the status"
+            yield ("meterd_sink_readings_delivered_total", sink + meter), terms["delivered"]
 
 
 def _label(name: str, label: str) -> str:
