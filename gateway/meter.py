@@ -24,11 +24,11 @@ from gateway.item_p import ItemP, stamp, utc
 from gateway.line_state import IMPLAUSIBLE, Facts, LineState, judge
 from gateway.line_watch import LineWatch
 from gateway.neighbours import Neighbours
-from gateway.plausibility import Event, Plausibility, Verdict
+from gateway.plausibility import Plausibility, Verdict
 from gateway.settings import MeterSettings
 from gateway.sources import Chunk, PortEvent, Source
 from gateway.sub_meters import SubMeters
-from gateway.telemetry import MeterCounters
+from gateway.telemetry import Event, MeterCounters
 from gateway.trust import Change, Trust
 
 if TYPE_CHECKING:

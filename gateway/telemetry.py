@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 #: name of a counter in `meterd status --json` and in the journal, with its meaning
 COUNTERS: dict[str, str] = {
@@ -103,6 +104,13 @@ METROLOGY: dict[str, str] = {
     "clock_step": "the clock of this host was set by `step_s`, to `to`",
     "limit_changed": "a person changed `max_power_w` of a meter",
 }
+
+
+class Event(NamedTuple):
+    """Something that happened to a meter: a name of EVENTS, and its facts."""
+
+    name: str
+    facts: dict[str, Any]
 
 
 @dataclass(slots=True)

@@ -51,7 +51,7 @@ class Line:
 
     def restarted(self, down_s=0.0):
         """The rules of the next process, after so much time without one."""
-        line = Line(self.rules._most_w, self.rules.export())
+        line = Line(self.rules._bounds.most_w, self.rules.export())
         line.at = self.at + down_s
         return line
 
