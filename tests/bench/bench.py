@@ -18,6 +18,7 @@ import pushes
 import report
 import resources
 import sml_files
+import throughput
 import virtual
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +36,7 @@ PARTS: dict[str, tuple[Callable[[float], list[report.Figure]], float]] = {
     "detection": (detection.figures, 0.10),
     "drain_mqtt": (drain_mqtt.figures, 0.10),
     "entity": (first_entity.figures, 0.10),
+    "throughput": (throughput.figures, 0.10),
     "many": (many.figures, 0.15),
     "drain": (drain.figures, 0.10),
 }
