@@ -1,4 +1,4 @@
-"""3,000 readings a second through one daemon: JSON and seven plain topics to a broker, and every reading to the journal."""
+"""3,000 readings a second through one daemon: JSON and seven topics to a broker, and every reading to the journal."""
 
 import json
 import pickle
