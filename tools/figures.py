@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Write the table of figures in README.md from the pages of docs/measured: what must be, what was measured, and how.
 
-Nothing is typed: a figure that no page has is an error. `--check` writes nothing, and answers 1 when the table is not up
-to date.
+Nothing is typed: a figure that no page has is an error. `--check` writes nothing, and answers 1 when the table is not
+up to date.
 """
 
 import argparse
