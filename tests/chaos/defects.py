@@ -43,9 +43,9 @@ def forgets_late_readings() -> None:
 
 def publishes_what_waited() -> None:
     """What waited in the terminal while the process stood still is news."""
-    from gateway import meter
+    from gateway import standstill
 
-    meter.STOOD_STILL_S = 1e9
+    standstill.STOOD_STILL_S = 1e9
 
 
 def believes_everything() -> None:
