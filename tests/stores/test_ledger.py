@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from gateway.beats import STEP_S, Beats
 from gateway.cli import main
 from gateway.stores import files, ledger, ledger_place
 from gateway.stores.files import StorageFault
@@ -764,3 +765,41 @@ def test_a_medium_that_does_not_answer_is_told(started: Callable[..., Ledger], m
     hangs.set()
     assert one.flush(60)
     until(lambda: one.status()["trouble"] is None)
+
+
+def test_an_idle_thread_lives_and_a_medium_that_hangs_is_none_that_is_late(
+    started: Callable[..., Ledger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A restart cures no disk; all that waits for the daemon itself gives signs of life."""
+    monkeypatch.setattr(ledger, "IDLE_S", 0.02)
+    now, hangs, at_work = [0.0], threading.Event(), threading.Event()
+    beats = Beats(lambda: now[0])
+    beats.look()
+    beat = beats.part("ledger", 10.0)
+    one = started(beat=beat)
+    until(lambda: one.status()["state"] == "ok")
+
+    def pass_s(seconds: float) -> list[str]:
+        for _ in range(round(seconds / STEP_S)):
+            now[0] += STEP_S
+            beats.look()
+        return beats.late
+
+    for _ in range(10):
+        pass_s(8.0)
+        until(lambda: beat.at == beats.clock)
+    real = LedgerFile.note
+
+    def hang(self: LedgerFile, notes: Any) -> int:
+        at_work.set()
+        hangs.wait(60)
+        return real(self, notes)
+
+    monkeypatch.setattr(LedgerFile, "note", hang)
+    one.note("min_auth_changed", "main")
+    assert at_work.wait(60)
+    assert pass_s(100.0) == []
+    hangs.set()
+    assert one.flush(60)
+    until(lambda: beat.at == beats.clock)
+    assert beat.due < 1_000, "watched again"
