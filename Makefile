@@ -10,7 +10,7 @@ BIN := $(ENV)/bin
 MAKE_ENV = python="$$(tools/find-python $(PYTHON))" && "$$python" tools/env.py
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test bench chaos soak powercut service install rollback uninstall point-years consumers lint types imports counts meters pictures lock clean
+.PHONY: help env demo test bench chaos soak powercut service install rollback uninstall point-years consumers lint types imports counts meters figures pictures lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ counts: env ## run everything, then raise the least numbers of tests/expected-co
 meters: ## write the README's table of meters, docs/meters and docs/countries anew from their data
 	@"$$(tools/find-python $(PYTHON))" tools/meters_table.py
 	@"$$(tools/find-python $(PYTHON))" tools/country_pages.py
+
+figures: ## write the README's table of figures anew from docs/measured
+	@"$$(tools/find-python $(PYTHON))" tools/figures.py
 
 pictures: env ## draw docs/pictures anew from real runs
 	@$(BIN)/python tools/servers.py

@@ -23,6 +23,8 @@ COMMANDS: dict[str, str] = {
     "export": "print readings of the journal, or intervals as item E",
     "intervals": "show intervals, explain how one came about, edit one",
     "reconcile": "compare intervals with what a hub or a portal says",
+    "forget": "remove everything that is kept of one meter",
+    "reset": "remove everything that meterd stored on this machine",
     "events": "print the metrology log, and verify that nobody changed it",
     "simulate": "be a simulated meter on a pseudo-terminal or TCP port",
     "replay": "be a meter that repeats a capture, on a pseudo-terminal or TCP port",

@@ -421,9 +421,9 @@ class Daemon:
         """Tell when the clock of this host was set; a clock that was not believed may be now."""
         doubted = not self._clock.believed
         if step := self._clock.look():
-            self.note(None, "clock_step", step_s=round(step, 3), t=utc(self._clock.now(), "seconds"))
+            self.note(None, "clock_step", step_s=round(step, 3), to=utc(self._clock.now(), "seconds"))
         if doubted and self._clock.believed:
-            log.event("clock_believed", t=utc(self._clock.now(), "seconds"))
+            log.event("clock_believed", shown=utc(self._clock.now(), "seconds"))
 
     def _confirm(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """Answer `meterd meter confirm`: whether there was something to confirm."""

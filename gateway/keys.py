@@ -2,7 +2,7 @@
 
 Each key is taken from the first of these places that has it:
 1. a systemd credential, `$CREDENTIALS_DIRECTORY/<meter>.ek` and `<meter>.ak` (systemd.exec(5), LoadCredential), or
-   `meterd_<meter>.ek`, as systemd names a file of a folder that it loads as `meterd`;
+   `meterd_<meter>.ek` and `stored_<meter>.ek`, as systemd names the files of the folders that the unit names;
 2. the files that the configuration names, `key_file` and `auth_key_file`;
 3. the store: `meterd/keys` in `$XDG_CONFIG_HOME`, for root without it `/etc/meterd/keys`; files of mode 0400.
 """
@@ -17,8 +17,8 @@ from decoders.cipher import KeyRole
 from gateway.key_material import KeyFileError, Material, Secret, combined, parse_keys, parse_one, read_file, told
 
 SYSTEM = Path("/etc/meterd/keys")
-#: what systemd puts before the names of files of a folder: `LoadCredential=meterd:/etc/meterd/keys`
-PREFIX = "meterd_"
+#: what systemd puts before the names of the files of a folder: LoadCredentialEncrypted=meterd:, LoadCredential=stored:
+PREFIXES = ("", "meterd_", "stored_")
 #: how the file of each key ends
 SUFFIXES: dict[KeyRole, str] = {"encryption": "ek", "authentication": "ak"}
 
@@ -101,7 +101,7 @@ def _candidates(meter: str, key_file: str | None, auth_key_file: str | None) -> 
     return [
         *(
             ("credential", role, folder / f"{prefix}{meter}.{suffix}")
-            for prefix in ("", PREFIX)
+            for prefix in PREFIXES
             for role, suffix in SUFFIXES.items()
             if folder
         ),

@@ -53,7 +53,8 @@ class _Lines(logging.Formatter):
         if fields is None:
             line |= {"event": record.name.rpartition(".")[2], "msg": record.getMessage()}
         else:
-            line |= {"event": record.msg} | fields
+            # the time of the line is its own: a field of that name would say when something else happened
+            line |= {"event": record.msg} | {("at" if name == "t" else name): value for name, value in fields.items()}
         if record.exc_info and record.exc_info[1]:
             line["error"] = type(record.exc_info[1]).__name__
         return self._render({key: value for key, value in line.items() if value is not None})

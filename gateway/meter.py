@@ -8,27 +8,29 @@ kernel, and the sender with it.
 import asyncio
 import secrets
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from decoders.errors import CODES
 from decoders.model import Fault, Reading, Result
 from gateway import log
 from gateway.carried import Carried
 from gateway.host_clock import Drift, HostClock
-from gateway.item_p import ItemP, stamp, utc
+from gateway.item_p import ItemP, utc
 from gateway.line_state import IMPLAUSIBLE, Facts, LineState, judge
 from gateway.line_watch import LineWatch
+from gateway.loop_share import LoopShare
 from gateway.neighbours import Neighbours
-from gateway.plausibility import Event, Plausibility, Verdict
+from gateway.plausibility import Plausibility, Verdict
 from gateway.settings import MeterSettings
 from gateway.sources import Chunk, PortEvent, Source
+from gateway.stamping import Held, Stamping
+from gateway.standstill import Standstill
 from gateway.sub_meters import SubMeters
-from gateway.telemetry import MeterCounters
+from gateway.telemetry import Event, MeterCounters
 from gateway.trust import Change, Trust
 
 if TYPE_CHECKING:
@@ -36,8 +38,6 @@ if TYPE_CHECKING:
 
 #: octets that are decoded without a look at the clock
 BITE = 8_192
-#: what one meter may take of the loop without a pause (s), and of each second
-TURN_S, SHARE = 0.005, 0.4
 #: until a profile says better: the slowest interval of P1 meters in the field
 INTERVAL_S = 10
 AUTH_RANK = {"plain": 0, "unverified": 1, "verified": 2}
@@ -45,12 +45,6 @@ AUTH_RANK = {"plain": 0, "unverified": 1, "verified": 2}
 PAUSE_S = 2.0
 #: between two looks at a silence that are so close together the process did not stand still (s)
 LOOKS_S = 0.5
-#: the daemon looks at a meter every second: a process that did not for so long (s) stood still, or its loop did
-STOOD_STILL_S = 2.0
-#: what waited in the kernel meanwhile is read without a pause; a pause (s), or at the latest so long after, it is over
-DRAINED_S, DRAINING_S = 0.2, 10.0
-#: readings of one meter that wait for the time, at most; and how many get it at one look
-HELD_MOST, RELEASED = 3_600, 500
 UNITS = {"p": "W", "a": "Wh"}
 _NOTHING = (0, 0, 0, 0)
 T = TypeVar("T")
@@ -88,14 +82,6 @@ class Host(Protocol):
         ...
 
 
-class _Held(NamedTuple):
-    """A reading without a time, when it arrived (monotonic, s), and why it is set aside if it is."""
-
-    item: ItemP
-    at: float
-    reason: str | None = None
-
-
 class Meter:
     """One meter of the configuration. Everything happens in the tasks of one event loop."""
 
@@ -126,19 +112,16 @@ class Meter:
         self._latest: Chunk | None = None
         self._waiting: float | None = None
         self._looked = 0.0
-        #: the last look (monotonic, s); when octets came that may have waited for us, as long as such octets come
-        self._look: float | None = None
-        self._late: float | None = None
+        self._standstill = Standstill(settings.name)
         self._energy = Carried()
         self._clock = clock or HostClock()
         self._drift = Drift()
-        #: readings that wait for the time
-        self._held: deque[_Held] = deque()
+        self._stamping = Stamping(settings, self._clock)
         self._neighbours = Neighbours()
         #: both replaced by one with what the journal kept, before the first octet is read
         self.sub_meters = SubMeters(secrets.token_bytes(16))
         self.plausibility = Plausibility(settings.max_power_w, secrets.token_bytes(16))
-        self._budget = _Budget()
+        self._share = LoopShare()
 
     async def run(self, ready: asyncio.Event) -> None:
         """Read until the source ends or this task is cancelled; octets wait for `ready` once the port is open."""
@@ -151,19 +134,18 @@ class Meter:
                     self._take_event(item)
                     continue
                 await ready.wait()
-                self._judge_age(item.monotonic)
+                self._standstill.octets(item.monotonic, self._waiting)
                 self._waiting = None
                 for start in range(0, len(item.data), BITE):
                     began = time.monotonic()
                     self._take(item.data[start : start + BITE], item)
-                    await self._budget.spend(began)
+                    await self._share.spend(began)
                 self._waiting = time.monotonic()
 
     def judge(self, now: float) -> bool:
         """Judge the line at `now` (monotonic, s); True when its state or flags are not what they were."""
         # after a stall the line is as silent as we were deaf, and closing the port would lose what waited in it
-        deaf = self._late is not None and now - self._late < DRAINING_S
-        if not deaf and self.watch.wants_reopen(now):
+        if not self._standstill.deaf(now) and self.watch.wants_reopen(now):
             self._source.reopen()
         before, self.state = self.state, judge(self._facts(now))
         changed = (before.state, before.flags) != (self.state.state, self.state.flags)
@@ -187,8 +169,7 @@ class Meter:
         octets that nobody read: the second of two looks believes the silence, because the loop reads between them. A
         link that `auto` does not know yet has nothing open.
         """
-        self._notice_stall(now)
-        self._look = now
+        self._standstill.look(now)
         self._release()
         if self.silence is None or now < self.silence:
             return
@@ -205,7 +186,8 @@ class Meter:
     def take_over(self, before: "Meter") -> Change | None:
         """Go on from what this meter had under an earlier configuration; a change of the least class that was made."""
         self.counters, self.sub_meters = before.counters, before.sub_meters
-        self.plausibility, self._held = before.plausibility, before._held  # noqa: SLF001 - the same meter
+        self.plausibility = before.plausibility
+        self._stamping.take_over(before._stamping)  # noqa: SLF001 - the same meter
         if self.plausibility.limit(self.settings.max_power_w):
             self._host.note(self, "limit_changed", max_power_w=self.settings.max_power_w)
         return self.trust.succeed(before.trust)
@@ -245,7 +227,7 @@ class Meter:
             "last_error": self.last_error,
             **self._last_seen(),
             "missed": sum(self.counters.faults.values()),
-            "waiting": len(self._held),
+            "waiting": self._stamping.waiting,
             "exchange": self.plausibility.shown(),
             "sub_meters": self.sub_meters.as_list(),
             "counters": self.counters.as_dict(),
@@ -277,29 +259,11 @@ class Meter:
         return tuple(sorted(flags))
 
     def _facts(self, now: float) -> Facts:
-        facts = replace(self.watch.facts(now, self.flags()), waiting=len(self._held))
+        facts = replace(self.watch.facts(now, self.flags()), waiting=self._stamping.waiting)
         refused = [facts.evidence[name] for name in facts.evidence if name.startswith("unwrap.")]
         if not refused:
             return facts
         return replace(facts, keys=self.trust.sentence(), history=self.trust.history(refused[-1]))
-
-    def _notice_stall(self, now: float) -> None:
-        """Doubt octets from now on if the process stood still: they may have waited in the kernel."""
-        stood_s = 0.0 if self._look is None else now - self._look
-        if stood_s <= STOOD_STILL_S:
-            return
-        if self._late is None:
-            log.event("stood_still", meter=self.name, seconds=round(stood_s, 1))
-        self._late = now
-
-    def _judge_age(self, at: float) -> None:
-        """Believe again that octets are news once the line paused: then the kernel had none left."""
-        self._notice_stall(at)
-        if self._late is None:
-            return
-        paused_s = 0.0 if self._waiting is None else at - max(self._waiting, self._late)
-        if paused_s >= DRAINED_S or at - self._late >= DRAINING_S:
-            self._late = None
 
     def _take_event(self, event: PortEvent) -> None:
         if event.state != self.watch.port:
@@ -358,7 +322,7 @@ class Meter:
             return
         self.counters.add("decoded")
         t_rx = self._clock.time_of(chunk.received_at, chunk.monotonic)
-        item = self._stamp(said, t_rx, self._host.next_seq(self.name))
+        item = self._stamping.stamp(said, t_rx, self._host.next_seq(self.name))
         verdict = self.plausibility.judge(item, chunk.monotonic)
         if verdict is not None:
             self._tell(verdict.events)
@@ -366,22 +330,11 @@ class Meter:
                 self._set_aside(item, verdict, chunk.monotonic)
                 return
         if item.t is None:
-            self._hold(_Held(item, chunk.monotonic))
+            self._hold(Held(item, chunk.monotonic))
             return
-        if self._late is None:
+        if self._standstill.late is None:
             self.watch.take_reading(chunk.monotonic, self.settings.interval_s or said.interval_s)
         self._hand_over(item, chunk.monotonic)
-
-    def _stamp(self, reading: Reading, t_rx: datetime | None, seq: int) -> ItemP:
-        return stamp(
-            reading,
-            self.name,
-            seq=seq,
-            t_rx=t_rx,
-            max_clock_offset_s=self.settings.max_clock_offset_s,
-            interval_s=self.settings.interval_s,
-            floor=self._clock.floor,
-        )
 
     def _hand_over(self, item: ItemP, at: float) -> None:
         """Complete a reading that is believed with what goes with it, and give it to the host."""
@@ -394,7 +347,7 @@ class Meter:
         if (drift := self._drift.take(item.clock_offset_s)) is not None:
             self._host.note(self, "meter_clock", before_s=drift[0], offset_s=drift[1])
         self.last = item
-        if self._late is None:
+        if self._standstill.late is None:
             self._host.hand_over(self, item)
         else:
             self._host.keep(self, item)
@@ -413,45 +366,38 @@ class Meter:
             log.event("quarantined", meter=self.name, reason=reason)
         self.watch.take_fault(name, reason)
         if item.t is None:
-            self._hold(_Held(item, at, reason))
+            self._hold(Held(item, at, reason))
         else:
             self._host.quarantine(self, item, reason)
 
-    def _hold(self, held: "_Held") -> None:
-        """Keep a reading until there is a time for it; when too many wait, the oldest will never have one."""
-        if not self._held:
-            log.event("clock_waits", meter=self.name, shown=utc(self._clock.now(), "seconds"))
-        self._held.append(held)
-        if len(self._held) > HELD_MOST:
-            self._give_up(self._held.popleft())
+    def _hold(self, held: Held) -> None:
+        """Keep a reading until there is a time for it; the oldest gives way when too many wait."""
+        oldest = self._stamping.hold(held)
+        if oldest is not None:
+            self._give_up(oldest)
 
-    def _give_up(self, held: "_Held") -> None:
-        self._host.quarantine(
-            self, held.item, held.reason or "its time is not known: the clock of this host was not set"
-        )
+    def _give_up(self, held: Held) -> None:
+        reason = held.reason or "its time is not known: the clock of this host was not set"
+        self._host.quarantine(self, held.item, reason)
 
     def _release(self) -> None:
-        """Give the readings that waited their time, once there is one, for the history: they are no news any more."""
-        if not self._clock.believed:
-            return
-        for _ in range(min(len(self._held), RELEASED)):
-            held = self._held.popleft()
-            item = self._stamp(held.item.reading, self._clock.at(held.at), held.item.seq or 0)
-            if held.reason is None:
+        """Hand in readings that waited and have a time now, for the history: they are no news any more."""
+        for item, reason in self._stamping.release():
+            if reason is None:
                 self.sub_meters.take(item)
                 self._host.keep(self, item)
             else:
-                self._host.quarantine(self, item, held.reason)
+                self._host.quarantine(self, item, reason)
 
     def settle(self) -> None:
         """Hand in what still waits for a time, at the end."""
         self._release()
-        while self._held:
-            self._give_up(self._held.popleft())
+        for held in self._stamping.give_up():
+            self._give_up(held)
 
     def counters_to_keep(self) -> dict[str, int]:
         """What a restart goes on from: readings that wait for a time are in memory only, so not received until then."""
-        waiting = len(self._held)
+        waiting = self._stamping.waiting
         values = self.counters.as_dict()
         return values | {"received": values["received"] - waiting, "waiting": waiting}
 
@@ -477,24 +423,3 @@ class Meter:
         if event is not None:
             log.event(event, meter=self.name, counter=reading.seen.counter)
         return fault
-
-
-class _Budget:
-    """What a meter may take of the loop: it pauses after a turn, and rests when it took its share of a second."""
-
-    def __init__(self) -> None:
-        self._second = time.monotonic()
-        self._spent = self._turn = 0.0
-
-    async def spend(self, began: float) -> None:
-        """Account for work that began at `began` and ended now."""
-        now = time.monotonic()
-        if now - self._second >= 1:
-            self._second, self._spent = now, 0.0
-        self._spent += now - began
-        self._turn += now - began
-        if self._spent >= SHARE:
-            await asyncio.sleep(self._second + 1 - now)
-        elif self._turn >= TURN_S:
-            self._turn = 0.0
-            await asyncio.sleep(0)

@@ -53,7 +53,7 @@ class Outlets:
     ) -> None:
         """The four give what each meter has: the journal keeps it with each group that it commits.
 
-        `beats` gets the signs of life of the sinks and of the journal.
+        `beats` gets the signs of life of the sinks, the journal and the ledger.
         """
         self._settings = settings
         self._beats = beats or Beats()
@@ -255,7 +255,7 @@ class Outlets:
     def _open_ledger(self) -> None:
         from gateway.stores.ledger import Ledger, LedgerError
 
-        ledger = Ledger(self._settings.ledger_path)
+        ledger = Ledger(self._settings.ledger_path, beat=self._beats.part("ledger"))
         try:
             ledger.start()
         except LedgerError as error:

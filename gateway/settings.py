@@ -371,6 +371,7 @@ def load(path: Path, known: Known = Known()) -> Settings:  # noqa: B008  # an em
     for name, keys in PATHS.items():
         _join(path.parent, keys, tables.get(name, {}))
     check(meters, tables, known, problems)
+    _apart(tables, problems)
     if "influx" in tables:
         influx_rules.check(tables["influx"], problems)
     compat = _list(raw.get("compat", []), "compat", CompatSettings, problems)
@@ -392,6 +393,14 @@ def load(path: Path, known: Known = Known()) -> Settings:  # noqa: B008  # an em
         **{name: tuple(LISTENING[name](**one) for one in many.values()) for name, many in listening.items()},  # type: ignore[arg-type]
         **{name: TABLES[name](**values) for name, values in tables.items()},  # type: ignore[arg-type]
     )
+
+
+def _apart(tables: dict[str, dict[str, Any]], problems: Problems) -> None:
+    """Journal and ledger are two files."""
+    journal = Path(tables.get("journal", {}).get("path") or JournalSettings().path)
+    ledger = Path(tables.get("ledger", {}).get("path") or journal.parent / LEDGER)
+    if journal.resolve() == ledger.resolve():
+        problems.add("[ledger] path", f"{ledger} is the journal", "a file of its own")
 
 
 def _meters(raw: Any, problems: Problems) -> dict[str, dict[str, Any]]:

@@ -9,13 +9,14 @@ and a new number in the place of an old one is an exchange: the old total is fin
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
 from decoders.model import Auth, Quality, SubReading, decimal
 from gateway.item_p import ItemP, LiveSub, utc
 from gateway.pseudonym import pseudonym
+from gateway.telemetry import Event
 
 #: devices that are remembered: four channels (DSMR P1 companion standard 5.0.2, clause 6.12), and some exchanges
 MAX_DEVICES = 16
@@ -31,13 +32,6 @@ SAVE_EVERY = timedelta(minutes=5)
 
 #: (pseudonym, medium, channel where there is no number to know it by)
 Key: TypeAlias = tuple[str | None, str, int | None]
-
-
-class Event(NamedTuple):
-    """Something worth a line in the log: a name of telemetry.EVENTS and its facts."""
-
-    name: str
-    facts: dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -242,7 +236,7 @@ class SubMeters:
             reading = device.reading
             facts = {"channel": reading.channel, "medium": reading.medium, "device": device.device}
             name = "sub_meter_silent" if silent else "sub_meter_back"
-            self._events.append(Event(name, facts | {"t": utc(reading.t)}))
+            self._events.append(Event(name, facts | {"read": utc(reading.t)}))
         device.silent = silent
 
 

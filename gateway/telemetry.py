@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 #: name of a counter in `meterd status --json` and in the journal, with its meaning
 COUNTERS: dict[str, str] = {
@@ -92,6 +93,8 @@ METROLOGY: dict[str, str] = {
     "ledger_begun": "a new ledger was begun; whatever was noted before is not in it",
     "ledger_salvaged": "the file was damaged: what could be read was carried over, `missing` names what could not",
     "entries_lost": "so many entries of each event could not be kept while the ledger could not be written",
+    "meter_forgotten": "a person had everything of a meter removed; `removed` names the entries whose content is gone",
+    "removed": "the place of an entry whose content was removed at a person's wish",
     "min_auth_changed": "the least class of authenticity of a meter was changed by a person",
     "counters_restored": "the journal had no receive counters; they go on from the hourly copy in the ledger",
     "rollback": "a register of energy fell: `last_wh` was believed, `said_wh` is set aside until it is proven",
@@ -100,11 +103,18 @@ METROLOGY: dict[str, str] = {
     "meter_exchanged": "another meter is read: `last` and `first` registers, `before` and `after` are pseudonyms",
     "meter_confirmed": "a person confirmed the meter that is read now, or `registers` that were set aside",
     "meter_clock": "the offset of the meter's clock changed by more than 9 s, from `before_s` to `offset_s`",
-    "clock_step": "the clock of this host was set by `step_s`, to `t`",
+    "clock_step": "the clock of this host was set by `step_s`, to `to`",
     "limit_changed": "a person changed `max_power_w` of a meter",
     "interval_edited": "a person edited an interval: `person`, `reason`, which one, quantity `before` and `after`",
     "interval_edit_withdrawn": "a person took an edit back: `person`, `reason`, which one, `before` and `after`",
 }
+
+
+class Event(NamedTuple):
+    """Something that happened to a meter: a name of EVENTS, and its facts."""
+
+    name: str
+    facts: dict[str, Any]
 
 
 @dataclass(slots=True)

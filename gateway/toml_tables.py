@@ -47,9 +47,9 @@ def read(path: Path) -> dict[str, Any]:
         if len(data) > MAX_OCTETS:
             raise SettingsError([f"{path}: larger than 1 MiB: this is no configuration"])
         tables = tomllib.loads(data.decode())
-        if "\0" in "".join(_texts(tables)):
-            raise SettingsError([f"{path}: holds the character NUL, which no name and no path may have"])
-        return tables
+        for where in _nul(tables):
+            problems.add(where, "holds the character NUL, which no name and no path may have")
+        problems.check()
     except OSError as error:
         problems.lines.append(f"{path}: cannot be read: {error.strerror}")
     except UnicodeDecodeError as error:
@@ -58,20 +58,22 @@ def read(path: Path) -> dict[str, Any]:
         problems.lines.append(f"{path}: TOML syntax: {error}")
     except RecursionError:
         problems.lines.append(f"{path}: TOML syntax: nested too deeply")
+    else:
+        return tables
     raise SettingsError(problems.lines)
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """Every text in a table, names of keys included."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        yield from value
-        for one in value.values():
-            yield from _texts(one)
-    elif isinstance(value, list):
-        for one in value:
-            yield from _texts(one)
+def _nul(tables: Mapping[str, Any]) -> Iterator[str]:
+    """Where a table holds a NUL in a text or in the name of a key: `[mqtt] ca_file`, `[[meter]] no. 2 port`."""
+    for name, table in tables.items():
+        many = isinstance(table, list)
+        for number, one in enumerate(table if many else [table], 1):
+            where = f"[[{name}]] no. {number}" if many else f"[{name}]"
+            keys = one if isinstance(one, dict) else {"": one}
+            for key, value in keys.items():
+                # a list shows its texts escaped
+                if "\0" in f"{key}{value}" or "\\x00" in str(value):
+                    yield f"{where} {key}".rstrip()
 
 
 def convert(raw: Any, struct: type[msgspec.Struct], where: str, problems: Problems) -> dict[str, Any]:

@@ -5,6 +5,8 @@ import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 
+from tests.ports import stop_serving
+
 CONNACK, PUBLISH, PUBACK = 2, 3, 4
 
 
@@ -80,11 +82,11 @@ class Proxy:
             writer.transport.abort()
 
     async def _close(self) -> None:
-        self._server.close()
-        self._abort()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        if others:
-            await asyncio.wait(others, timeout=10)
+        self.is_open = False
+        await stop_serving(self._server)
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            self._abort()  # again: one that is still being connected has its writers later
+            await asyncio.wait(others, timeout=0.1)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self.is_open:

@@ -1,5 +1,6 @@
-"""Ports of 127.0.0.1 for servers that a test stops and starts again."""
+"""Ports of 127.0.0.1 for servers that a test stops and starts again, and the end of such a server."""
 
+import asyncio
 import random
 import socket
 from pathlib import Path
@@ -23,3 +24,16 @@ def free_port() -> int:
                 continue
             return int(probe.getsockname()[1])
     raise OSError("no port is free")
+
+
+async def stop_serving(server: asyncio.Server) -> None:
+    """Close it, and let the clients that it has just accepted reach their handler.
+
+    A server that asyncio closes between accept and handler loses that client's socket, unclosed.
+    """
+    loop = asyncio.get_running_loop()
+    for listening in server.sockets:
+        loop.remove_reader(listening.fileno())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    server.close()

@@ -123,6 +123,9 @@ def _warnings(settings: Settings) -> Iterator[str]:
     folder = Path(settings.journal.path).parent
     if not os.access(folder, os.W_OK):
         yield f"[journal] path: {folder} is not a folder that this user can write"
+    folder = settings.ledger_path.parent
+    if settings.ledger.path and not os.access(folder, os.W_OK):
+        yield f"[ledger] path: {folder} is not a folder that this user can write"
 
 
 def _influx_warnings(influx: InfluxSettings) -> Iterator[str]:

@@ -17,7 +17,7 @@ from gateway import log
 from gateway.commands import configuration
 from gateway.commands.arguments import moment
 from gateway.settings import SettingsError
-from gateway.stores.ledger_file import LedgerError
+from gateway.stores.ledger_place import LedgerError
 from gateway.stores.ledger_reader import LedgerReader, Noted
 
 

@@ -38,9 +38,8 @@ def is_well(answer: Mapping[str, Any]) -> bool:
     """Tell whether every meter delivers and every outlet works."""
     meters = all(meter["state"] in ("ok", "disabled") for meter in answer["meters"])
     outputs = all(output["works"] for output in answer.get("outputs", ()))
-    intervals = (answer.get("intervals") or {}).get("trouble") is None
-    stores = _journal_works(answer["journal"]) and intervals
-    return meters and outputs and _mqtt_works(answer["mqtt"]) and stores
+    stores = all(_store_works(answer[store]) for store in ("journal", "ledger", "intervals") if answer.get(store))
+    return meters and outputs and stores and _mqtt_works(answer["mqtt"])
 
 
 def lines(answer: Mapping[str, Any]) -> Iterator[str]:
@@ -63,6 +62,7 @@ def lines(answer: Mapping[str, Any]) -> Iterator[str]:
     yield _journal_line(answer["journal"])
     if (intervals := answer.get("intervals")) is not None:
         yield _intervals_line(intervals)
+    yield from _ledger_line(answer.get("ledger"))
     yield from _missing(answer.get("conservation"))
     yield from _standing(answer.get("configuration", {}), answer.get("tasks", {}))
 
@@ -108,20 +108,31 @@ def _mqtt_works(mqtt: Mapping[str, Any] | None) -> bool:
 def _mqtt_line(mqtt: Mapping[str, Any] | None) -> str:
     if mqtt is None:
         return "MQTT     not configured: nothing is published"
+    waits = (mqtt.get("history") or {}).get("pending")
+    late = f"; {waits} stored readings are not there yet" if waits else ""
     if not mqtt["connected"]:
-        return f"MQTT     {mqtt['broker']}: not connected: {mqtt['last_error'] or 'connecting'}"
-    well = f"connected with MQTT {mqtt['protocol']}, {mqtt['published']} readings published"
+        return f"MQTT     {mqtt['broker']}: not connected: {mqtt['last_error'] or 'connecting'}{late}"
+    well = f"connected with MQTT {mqtt['protocol']}, {mqtt['published']} readings published{late}"
     return f"MQTT     {mqtt['broker']}: {well}" + (f", but {mqtt['trouble']}" if mqtt.get("trouble") else "")
 
 
-def _journal_works(journal: Mapping[str, Any]) -> bool:
-    return journal["trouble"] is None
+def _store_works(store: Mapping[str, Any]) -> bool:
+    return store["trouble"] is None
 
 
 def _journal_line(journal: Mapping[str, Any]) -> str:
-    if not _journal_works(journal):
+    if not _store_works(journal):
         return f"journal  does not store: {journal['trouble']}"
     return f"journal  {journal['path']}: {journal['stored']} readings stored, {journal['queued']} wait"
+
+
+def _ledger_line(ledger: Mapping[str, Any] | None) -> Iterator[str]:
+    if ledger is None:
+        return
+    if not _store_works(ledger):
+        yield f"ledger   is not written: {ledger['trouble']}"
+    else:
+        yield f"ledger   {ledger['path']}: {ledger['entries']} entries in the metrology log"
 
 
 def _missing(conservation: Mapping[str, Any] | None) -> Iterator[str]:

@@ -122,6 +122,7 @@ class Backfill:
         self._trouble: str | None = None
         self._drain: _Drain | None = None
         self._is_first = True
+        self._told_dead = False
         self._link: Link | None = None
 
     def begin(self, link: Link) -> None:
@@ -130,7 +131,7 @@ class Backfill:
             row.handed_at = None
         self._next = self._in_flight = 0
         self._window, self._fastest_s, self._shrunk_at = PROBE, math.inf, 0.0
-        self._is_first, self._link = True, link
+        self._is_first, self._told_dead, self._link = True, False, link
         self.proven.begin(link)
 
     def work(self) -> None:
@@ -306,11 +307,17 @@ class Backfill:
                 delivered[item.meter] += 1
             else:
                 dead.append(Dead(row.entry, row.reason))
-                self._told(f"a reading of {item.meter} is a dead letter: {row.reason}")
+                self._tell_dead(item.meter, row.reason)
         if upto is not None:
             self._account(upto, delivered, dead)
         if not self._rows and self._outbox.newest <= self._outbox.position:
             self._end_drain()
+
+    def _tell_dead(self, meter: str, reason: str) -> None:
+        """Say it once for each connection: there may be thousands, and `status` counts them."""
+        if not self._told_dead:
+            self._told(f"a reading of {meter} is a dead letter: {reason}; further ones are counted as dead_letter")
+        self._told_dead = True
 
     def _account(self, upto: int, delivered: Counter[str], dead: list[Dead]) -> None:
         try:

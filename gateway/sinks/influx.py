@@ -1,15 +1,19 @@
 """The InfluxDB sink: every reading of the journal, by cursor, in a thread of its own (docs/influxdb.md)."""
 
 import asyncio
+import contextvars
 import http.client
+import math
 import ssl
 import threading
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from gateway import log
+from gateway.beats import alive
 from gateway.influx_rules import SecretError, place, secret
 from gateway.item_p import ItemP, utc
 from gateway.settings import InfluxSettings
@@ -62,9 +66,9 @@ class InfluxSink:
             await loop.create_future()
             return
         wire, stop, ended = Wire(), threading.Event(), loop.create_future()
-        threading.Thread(
-            target=self._main, args=(self._outbox, wire, stop, loop, ended), name="influx", daemon=True
-        ).start()
+        # with the context of this task: the thread tells that it lives as the same part of the daemon
+        arguments = (self._main, self._outbox, wire, stop, loop, ended)
+        threading.Thread(target=contextvars.copy_context().run, args=arguments, name="influx", daemon=True).start()
         try:
             await asyncio.shield(ended)
         finally:
@@ -120,10 +124,9 @@ class InfluxSink:
             self._deliver(outbox, wire, stop)
         except StoppedError:
             failure = None
-        except BaseException as error:  # told by the task that waits for it
-            failure = error
+        except BaseException as error:  # the task that waits for it tells it, and starts this again
+            self._trouble, failure = "meterd made an error, see the log: it starts again; please report this", error
         finally:
-            outbox.close()
             _tell(loop, ended, failure)
 
     def _deliver(self, outbox: Outbox, wire: Wire, stop: threading.Event) -> None:
@@ -133,16 +136,20 @@ class InfluxSink:
             outbox, self._points, lambda body: self._post(send, wire, body), self._settings.batch
         )
         while not stop.is_set():
-            pause = 0.0
+            began = time.monotonic()
+            alive(math.inf)  # the journal's medium has the word, which may hang: no restart cures that
             try:
                 if outbox.newest <= outbox.position or not courier.work():
                     pause = POLL_S
                 else:
                     self._works(courier)
+                    # a backlog takes half of the time at most
+                    pause = min(POLL_S, time.monotonic() - began)
             except TroubleError as error:
                 self._attempts += 1
                 self._troubled(error.trouble.reason)
                 pause = self._backoff(self._attempts, error.trouble)
+            alive(pause)
             stop.wait(pause)
 
     def _post(self, send: Send, wire: Wire, body: bytes) -> Accepted | Refused | Trouble:
@@ -152,11 +159,14 @@ class InfluxSink:
             token, context = self._secret(), self._tls()
         except SecretError as error:
             return Trouble(str(error), NEEDS_PERSON_S)
+        alive(settings.timeout_s)
         try:
             with wire.request(settings.timeout_s):
                 answer = send(settings, token, context, wire, body)
         except _failures(settings.version) as error:
             return explain(error, settings)
+        finally:
+            alive(math.inf)
         return judge(answer, settings)
 
     def _secret(self) -> str | None:

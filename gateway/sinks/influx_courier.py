@@ -6,6 +6,7 @@ trouble, and costs no row. Writing twice is harmless: a point is found again by 
 """
 
 import random
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
@@ -16,6 +17,8 @@ from gateway.stores.outbox import Dead, Entry, Outbox
 
 #: accepted requests after which a server that found one too large is offered more again
 GROW_AFTER = 64
+#: readings that are read and written out in one go: about a millisecond
+MORSEL = 20
 
 
 class Post(Protocol):
@@ -62,23 +65,34 @@ class Courier:
         if not self._has_looked_back:
             self._look_back()
         if not self._open:
-            self._open = [(entry, self._points.make(entry.id, entry.item)) for entry in self._page(None, self._limit)]
+            self._fill()
         if not self._open:
             return False
         self._deliver()
         return True
+
+    def _fill(self) -> None:
+        """Read a page and make its lines, in morsels: whoever reads the meter waits for no more than one of them."""
+        while (room := self._limit - len(self._open)) > 0:
+            after = self._open[-1][0].id if self._open else None
+            entries = self._page(after, min(room, MORSEL))
+            self._open += [(entry, self._points.make(entry.id, entry.item)) for entry in entries]
+            time.sleep(0)
+            if len(entries) < min(room, MORSEL):
+                return
 
     def _look_back(self) -> None:
         """Take the places of what was delivered before this start, so that what comes next finds its own."""
         position = self._outbox.position
         last = max(0, position - self._points.window)
         while last < position:
-            entries = [entry for entry in self._page(last, self._batch) if entry.id <= position]
+            entries = [entry for entry in self._page(last, MORSEL) if entry.id <= position]
             if not entries:
                 break
             for entry in entries:
                 self._points.look_back(entry.id, entry.item)
             last = entries[-1].id
+            time.sleep(0)
         self._has_looked_back = True
 
     def _page(self, after: int | None, limit: int) -> list[Entry]:

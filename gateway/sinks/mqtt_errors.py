@@ -12,6 +12,8 @@ THROWN_OUT_S = 60
 
 #: MQTT 5 reason codes of CONNACK and DISCONNECT (clauses 3.2.2.2 and 3.14.2.1); those of 3.1.1 are mapped to them
 UNSUPPORTED_VERSION = 0x84
+#: the pause where another client of the same id is only suspected: it may be a broker that was started again and again
+SUSPECTED_S = (10, 25)
 KEEP_ALIVE_TIMEOUT = 0x8D
 TAKEN_OVER = 0x8E
 NOT_AUTHORIZED = 0x87
@@ -128,6 +130,7 @@ def taken_over(settings: BrokerSettings, client_id: str) -> ConnectionFailedErro
     """What connections mean that are closed without a reason again and again: MQTT 3.1.1 cannot say it."""
     failure = refused(TAKEN_OVER, "", settings, client_id)
     failure.reason = failure.reason.replace("another client uses", "probably another client uses")
+    failure.least_s, failure.cap_s = SUSPECTED_S
     return failure
 
 

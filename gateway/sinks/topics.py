@@ -120,7 +120,7 @@ def reading(
     for name, value in _numbers(item.reading, POWER):
         yield Message(quantity[name], value, qos, expires=True)
     if item.reading.quality == "suspect":
-        return  # who adds up rises would take one wrong register for a whole new meter (gateway.leaps)
+        return  # who adds up rises would take one wrong register for a whole new meter
     for name, value in (*_numbers(item.reading, ENERGY), *_kwh(item.reading)):
         yield Message(quantity[name], value, qos, retain=retain_energy)
 

@@ -108,8 +108,16 @@ class Cursors:
         self.waiting: deque[DeadLetter] = deque(maxlen=WAITING)
         #: the newest dead letters that are in the file
         self.recent: deque[DeadLetter] = deque(maxlen=RECENT)
+        #: the newest reading that gave way
+        self._evicted = 0
         self._given: dict[str, dict[int, Given]] = {}
         self._gone: dict[str, set[int]] = {}
+
+    @property
+    def limit(self) -> int:
+        """Rows up to here may be handed out: a row that is in the file is counted a moment later, and not before."""
+        with self.lock:
+            return self.newest if self.ceiling is None else min(self.newest, self.ceiling)
 
     def begin(self, sink: str, evicted: Mapping[str, int]) -> None:
         """Give a sink that is new a cursor before everything; what was evicted until now never reached it."""
@@ -120,11 +128,19 @@ class Cursors:
             self._given.setdefault(sink, {})
             self._gone.setdefault(sink, set())
 
-    def give(self, sink: str, rows: Mapping[int, Given]) -> None:
-        """Remember rows that were handed to a sink."""
+    def give(self, sink: str, rows: Mapping[int, Given], generation: int, *, afresh: bool) -> bool:
+        """Remember rows that a sink gets, `afresh` in place of what it had in hand; False if their file is gone."""
         with self.lock:
+            if generation != self.generation:
+                return False
             position = self.by_sink[sink].position
-            self._given[sink] |= {entry: row for entry, row in rows.items() if entry > position}
+            if afresh:
+                self._given[sink], self._gone[sink] = {}, set()
+            given = {entry: row for entry, row in rows.items() if entry > position}
+            self._given[sink] |= given
+            # They gave way between the look into the file and this moment.
+            self._gone[sink].update(entry for entry in given if entry <= self._evicted)
+            return True
 
     def settle(self, sink: str, upto: int, delivered: Mapping[str, int], dead: Sequence[DeadLetter]) -> None:
         """Move a cursor to `upto`; raises ValueError unless this accounts for every row that was handed out until it.
@@ -168,11 +184,12 @@ class Cursors:
         A row that is gone while a sink has it in hand may still be delivered: then it was not evicted.
         """
         with self.lock:
+            self._evicted = max(self._evicted, *(entry for entry, _ in evicted), 0)
             for sink, cursor in self.by_sink.items():
                 cursor.evict(evicted)
                 cursor.take_back(adopted, unknown)
                 given = self._given.get(sink, {})
-                gone = (entry for entry, _ in evicted if entry in given)
+                gone = (entry for entry, _ in evicted if entry in given and entry > cursor.position)
                 self._gone.setdefault(sink, set()).update(gone)
                 self._gone[sink].difference_update(entry for entry, _ in adopted)
             self.recent.extend(letters)

@@ -14,6 +14,7 @@ from gateway.stores.rows import Corrupt, seal
 from gateway.stores.schema import (
     COUNTERS,
     FAILURES,
+    FLOOR,
     JOURNAL,
     KEPT,
     PAGE_SIZE,
@@ -229,7 +230,8 @@ class Database:
             "INSERT INTO layout VALUES (?, ?)", [(n, seal(layouts[n], "layout", n)) for n in sorted(missing)]
         )
         self._layouts |= missing
-        for row, value in ((SALT, state.salt), (STORE, state.store)):
+        known = {SALT: state.salt, STORE: state.store} | ({FLOOR: str(state.floor).encode()} if state.floor else {})
+        for row, value in known.items():
             self.db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (row, seal(value, row)))
 
     def _reserve(self, given: dict[str, int], state: State) -> dict[str, int]:

@@ -261,6 +261,11 @@ def in_place(path: Path, identity: tuple[int, int]) -> bool:
     return (found.st_dev, found.st_ino) == identity
 
 
+def files_of(path: Path) -> list[Path]:
+    """What belongs to an SQLite file and is there: itself, its log, the index of its log."""
+    return [file for file in (path, *(Path(f"{path}{suffix}") for suffix in ("-wal", "-shm"))) if file.exists()]
+
+
 def set_aside_before(path: Path) -> list[Path]:
     """Damaged files that were set aside, oldest first."""
     return sorted(path.parent.glob(f"{glob.escape(path.name)}.damaged-*Z"))

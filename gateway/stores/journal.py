@@ -81,6 +81,7 @@ class Journal:
         self._cut_counters: dict[str, tuple[Ref, tuple[int, ...]]] = {}
         self._cut_kept: dict[tuple[str, str], bytes] = {}
         self._cut_settled = 0
+        self._outboxes: dict[str, Outbox] = {}
         self._running = False
         self._timer: asyncio.Handle | None = None
 
@@ -94,7 +95,7 @@ class Journal:
         state = self._state
         self._interner = Interner(state.layouts, state.next_layout)
         state.layouts = self._interner.layouts
-        self._first = 0 if state.complete else after_damage(0)
+        self._first = state.floor if state.complete else after_damage(state.floor)
         self._given = dict.fromkeys(self._meters, self._first) | state.reserved
         self._queue.lost = Counter({meter: tally.lost for meter, tally in state.tallies.items()})
         self._writer.start(self._given)
@@ -180,7 +181,9 @@ class Journal:
         with self._state.cursors.lock:
             evicted = {meter: tally.evicted for meter, tally in self._state.tallies.items()}
             self._state.cursors.begin(name, evicted)
-        return Outbox(name, self.path, self._state, self._writer.doubt)
+        if name not in self._outboxes:
+            self._outboxes[name] = Outbox(name, self.path, self._state, self._writer.doubt)
+        return self._outboxes[name]
 
     @property
     def salt(self) -> bytes:
@@ -271,6 +274,8 @@ class Journal:
             self._timer.cancel()
         self.cut()
         self._running = False
+        for outbox in self._outboxes.values():
+            outbox.close()
         self._writer.stop()
         return self._writer.join(timeout_s) and not self._queue.rows
 

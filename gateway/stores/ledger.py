@@ -5,6 +5,7 @@ queued, each transaction durable before it counts as written. While the file can
 reading; `status` says so, and what the queue could not hold is counted and noted itself, once that is possible.
 """
 
+import math
 import sqlite3
 import threading
 import time
@@ -15,9 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from gateway.beats import Beat, alive, live_as
 from gateway.item_p import utc
 from gateway.stores.files import Damaged, StorageFault
-from gateway.stores.ledger_file import LedgerError, LedgerFile
+from gateway.stores.ledger_file import LedgerFile
+from gateway.stores.ledger_place import LedgerError
 from gateway.stores.ledger_rows import Fact, Note
 from gateway.stores.ledger_salvage import open_ledger
 from gateway.telemetry import METROLOGY
@@ -33,15 +36,21 @@ BURST, REFILL_S = 20, 300.0
 #: pauses after a fault (s)
 RETRY_S = (1, 2, 5, 10, 30, 60)
 NOTICES = 8
+#: a thread that waits for work looks up so often (s)
+IDLE_S = 5.0
+#: a transaction that takes longer (s) is a medium that does not answer
+SILENT_S = 20.0
 CLOSE_S = 2.0
 
 
 class Ledger:
     """A ledger file with its thread. Every method belongs to one thread, that of the event loop."""
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic, beat: Beat | None = None) -> None:
+        """`beat` gets the signs of life of the thread."""
         self.path = path
         self._clock = clock
+        self._beat = beat
         self._file: LedgerFile | None = None
         self._trouble: str | None = None
         self._notices: deque[str] = deque(maxlen=NOTICES)
@@ -55,6 +64,8 @@ class Ledger:
         self._queue: deque[Note] = deque()
         self._to_copy: dict[str, bytes] = {}
         self._busy = False
+        #: since when the thread is at work (clock, s)
+        self._since = 0.0
         self._lost: Counter[str] = Counter()
         self._stopping = False
         self._buckets: dict[tuple[str, str | None], tuple[float, float, int]] = {}
@@ -104,10 +115,11 @@ class Ledger:
 
     def status(self) -> dict[str, Any]:
         """What `meterd status` shows: `trouble` is a sentence while the medium fails, `notices` what happened."""
+        trouble = self._trouble or self._silence()
         return {
             "path": str(self.path),
-            "state": "fault" if self._trouble else "ok" if self._checked else "checking",
-            "trouble": self._trouble,
+            "state": "fault" if trouble else "ok" if self._checked else "checking",
+            "trouble": trouble,
             "notices": list(self._notices),
             "entries": self._written,
             "queued": len(self._queue),
@@ -132,6 +144,12 @@ class Ledger:
         self._thread.join(timeout_s)
         return not self._thread.is_alive() and not self._queue
 
+    def _silence(self) -> str | None:
+        """Say that the medium takes long; the check of a large file may."""
+        if not self._busy or not self._checked or self._clock() - self._since < SILENT_S:
+            return None
+        return f"ledger {self.path}: the medium has not answered for more than {SILENT_S:.0f} s"
+
     def _passes(self, event: str, meter: str | None) -> int | None:
         """Whether an event may be noted: how many like it were left out before, or None."""
         now = self._clock()
@@ -151,20 +169,36 @@ class Ledger:
         return file
 
     def _run(self) -> None:
+        if self._beat is not None:
+            live_as(self._beat)
         failures = 0 if self._trouble is None else 1
         while True:
-            with self._wake:
-                self._wake.wait_for(self._has_work if not failures else self._is_ending, self._pause(failures))
-                ending = self._stopping
-                self._busy = True
+            ending = self._await_work(failures)
+            alive(math.inf)  # the medium has the word, which may hang: no restart cures that
             self._trouble = self._try()
+            alive()
             failures = 0 if self._trouble is None else failures + 1
             with self._wake:
                 self._busy = False
                 self._wake.notify_all()
                 if ending and (failures or not self._has_rows()):
                     break
+        alive(math.inf)
         self._shut()
+
+    def _await_work(self, failures: int) -> bool:
+        """Wait for something to do, after a fault for its pause; whether it is the last, because we are told to end."""
+        with self._wake:
+            if failures:
+                pause_s = RETRY_S[min(failures, len(RETRY_S)) - 1]
+                alive(pause_s)
+                self._wake.wait_for(self._is_ending, pause_s)
+            else:
+                alive()
+                while not self._wake.wait_for(self._has_work, IDLE_S):
+                    alive()
+            self._busy, self._since = True, self._clock()
+            return self._stopping
 
     def _has_rows(self) -> bool:
         return bool(self._queue or self._to_copy or self._lost)
@@ -174,10 +208,6 @@ class Ledger:
 
     def _is_ending(self) -> bool:
         return self._stopping
-
-    @staticmethod
-    def _pause(failures: int) -> float | None:
-        return RETRY_S[min(failures, len(RETRY_S)) - 1] if failures else None
 
     def _try(self) -> str | None:
         """Write what is queued, opening, replacing and checking the file first where needed; what failed, or None."""

@@ -1,32 +1,37 @@
 """The open ledger file: what several processes write, one transaction each, durable before it is reported.
 
-Beside the file lies `<name>.lock`. A transaction holds it shared; who creates, migrates or replaces the file holds it
-alone. So a file that turns out to be damaged is never set aside under a transaction of another process, which finds
-the new file with its next one.
+A transaction holds the lock of the ledger shared (ledger_place).
 """
 
 import fcntl
-import grp
 import os
 import sqlite3
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.stores import files
-from gateway.stores.files import FAILURES, Damaged, Kind, StorageFault, StoreError
-from gateway.stores.ledger_rows import Break, Entry, Note, genesis, link, pack, verify
-from gateway.stores.place import PASSING
-from gateway.stores.rows import Corrupt, seal, unseal
+from gateway.stores.files import FAILURES, Damaged, Kind, StorageFault
+from gateway.stores.ledger_place import LedgerError, held, rights
+from gateway.stores.ledger_rows import (
+    FORGOTTEN,
+    MAX_ITEMS,
+    REMOVED,
+    Break,
+    Entry,
+    Note,
+    genesis,
+    link,
+    pack,
+    unpack,
+    verify,
+)
+from gateway.stores.rows import EPOCH, Corrupt, seal, unseal
 from gateway.stores.state import after_damage
 
 #: "mtl1" in the header of the file
 APPLICATION_ID = 0x6D746C31
-GROUP = "meterd-data"
-SHARED = 0o660
-#: how long a lock is waited for (s)
-LOCK_S = 2.0
 
 #: rows of `meta`, beside files.SCHEMA: what the ledger is called, where the chain ends, that a damaged file went before
 IDENTITY, END, INCOMPLETE = 2, 3, 4
@@ -58,10 +63,6 @@ STEPS: tuple[tuple[str, ...], ...] = (
 )
 
 
-class LedgerError(StoreError):
-    """The ledger cannot be used as configured: one sentence that says what, where and what to do."""
-
-
 LEDGER = Kind("ledger", APPLICATION_ID, frozenset({b"event", b"counter_copy", b"send_counter"}), STEPS, LedgerError)
 
 
@@ -77,7 +78,7 @@ class LedgerFile:
         self.path = path
         self._kind = kind
         #: whether there was none before
-        self.fresh = files.create(path, kind, *_rights())
+        self.fresh = files.create(path, kind, *rights())
         self.identity, self.db = self._open(fresh=self.fresh)
 
     def _open(self, *, fresh: bool) -> tuple[tuple[int, int], sqlite3.Connection]:
@@ -133,6 +134,24 @@ class LedgerFile:
             raise files.told(error, self.path, self._kind) from error
         return dict(unsealed(rows, "counter_copy"))
 
+    def forget(self, meter: str) -> int:
+        """Remove what the entries of a meter say, and the copy of its receive counters; how many entries that were.
+
+        Their places and hashes stay, and new entries tell which they are. What was removed is overwritten in the file.
+        """
+        with self._turn():
+            self.db.execute("PRAGMA secure_delete = ON")
+            with self.changes():
+                positions = [entry.id for entry in read_entries(self.db) if _is_of(entry, meter)]
+                for position in positions:
+                    sealed = pack(Note(REMOVED, None, EPOCH, {}), position)
+                    self.db.execute("UPDATE event SET data = ? WHERE id = ?", (sealed, position))
+                copied = self.db.execute("DELETE FROM counter_copy WHERE meter = ?", (meter,)).rowcount
+                if positions or copied:
+                    append(self.db, _forgotten(positions))
+            self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return len(positions)
+
     def reserve(self, name: str, n: int) -> int:
         """Reserve `n` numbers that no process ever had; the first of them.
 
@@ -180,10 +199,29 @@ class LedgerFile:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        with _held(self.path, fcntl.LOCK_SH):
+        with held(self.path, fcntl.LOCK_SH):
             if not files.in_place(self.path, self.identity):
                 raise StorageFault(f"ledger {self.path}: the file was removed or replaced")
             yield
+
+
+def _is_of(entry: Entry, meter: str) -> bool:
+    try:
+        return unpack(entry).meter == meter
+    except Corrupt:
+        return False
+
+
+def _forgotten(positions: list[int]) -> Iterator[Note]:
+    """Entries that tell which were removed, as first and last of each row of positions."""
+    rows: list[list[int]] = []
+    for position in positions:
+        if rows and rows[-1][1] == position - 1:
+            rows[-1][1] = position
+        else:
+            rows.append([position, position])
+    for start in range(0, len(rows) or 1, MAX_ITEMS):
+        yield Note(FORGOTTEN, None, datetime.now(UTC), {"removed": rows[start : start + MAX_ITEMS]})
 
 
 def append(db: sqlite3.Connection, notes: Iterable[Note]) -> int:
@@ -248,74 +286,6 @@ def read_meta(db: sqlite3.Connection, row: int) -> bytes | None:
 def put_meta(db: sqlite3.Connection, row: int, data: bytes) -> None:
     """Write a row of `meta`."""
     db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (row, seal(data, row)))
-
-
-@contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Hold the ledger alone: no other process has a transaction meanwhile. Raises LedgerError, StorageFault."""
-    if not path.parent.is_dir():
-        raise LedgerError(
-            f"the folder of the ledger, {path.parent}, does not exist: create it, writable for the user that runs"
-            " meterd, or set [ledger] path"
-        )
-    if path.exists() and not path.is_file():
-        raise LedgerError(f"{path} is not a file: set [ledger] path to a file")
-    with _held(path, fcntl.LOCK_EX):
-        yield
-
-
-@contextmanager
-def _held(path: Path, how: int) -> Iterator[None]:
-    handle = _lock_file(path)
-    try:
-        _wait_for(handle, how, path)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _lock_file(path: Path) -> int:
-    try:
-        handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, files.PRIVATE)
-        with suppress(PermissionError):  # the file of another user
-            files.share(handle, *_rights())
-    except OSError as error:
-        raise refused(path.parent, error) from error
-    return handle
-
-
-def _wait_for(handle: int, how: int, path: Path) -> None:
-    """Take the lock; a process that stands still with it is not waited for."""
-    deadline = time.monotonic() + LOCK_S
-    while True:
-        try:
-            fcntl.flock(handle, how | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise StorageFault(f"ledger {path}: another program keeps it locked") from None
-            time.sleep(0.01)
-        except OSError as error:
-            raise refused(path.parent, error) from error
-        else:
-            return
-
-
-def refused(place: Path, error: OSError) -> LedgerError | StorageFault:
-    """Say what an error of the operating system means for the ledger."""
-    if error.errno in PASSING:
-        return StorageFault(f"ledger {place}: {error.strerror}")
-    return LedgerError(
-        f"the ledger cannot be written, {place}: {error.strerror}: make it writable for the user that runs meterd"
-        f" (uid {os.geteuid()}), or set [ledger] path"
-    )
-
-
-def _rights() -> tuple[int, int]:
-    """Mode and group of the files: shared with the group of those who write the ledger, where the system has it."""
-    try:
-        return SHARED, grp.getgrnam(GROUP).gr_gid
-    except KeyError:
-        return files.PRIVATE, -1
 
 
 def _begin(db: sqlite3.Connection, path: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gateway.stores.files import FAILURES, connect_readonly
-from gateway.stores.ledger_file import APPLICATION_ID, STEPS, LedgerError, read_breaks, read_entries
+from gateway.stores.ledger_file import APPLICATION_ID, STEPS, read_breaks, read_entries
+from gateway.stores.ledger_place import LedgerError
 from gateway.stores.ledger_rows import Break, Written, unpack
 from gateway.stores.rows import Corrupt
 

@@ -17,6 +17,8 @@ from gateway.stores.rows import Corrupt, seal, unseal
 
 #: the entry behind those that were carried over from a damaged file
 SALVAGED = "ledger_salvaged"
+#: what stands in the place of an entry whose content was removed, and the entry that tells of such
+REMOVED, FORGOTTEN = "removed", "meter_forgotten"
 MAX_BREAKS = 1_000
 MAX_FACTS = 16
 MAX_TEXT = 200
@@ -95,7 +97,8 @@ def verify(entries: Iterable[Entry], identity: bytes, end: bytes | None) -> list
     """Walk the chain from its beginning: every position, the first MAX_BREAKS, at which it is not what was written.
 
     `end` is where it ended when it was written last: the position (8 octets) and the hash. After a break the walk goes
-    on from what stands there. A gap that a later entry of the intact chain tells of is `explained` by it.
+    on from what stands there. What a later entry of the intact chain tells of is `explained` by it: gaps of a damaged
+    file, and entries that were removed at a person's wish.
     """
     breaks: list[Break] = []
     told: dict[tuple[int, int], tuple[int, str]] = {}
@@ -115,13 +118,16 @@ def verify(entries: Iterable[Entry], identity: bytes, end: bytes | None) -> list
 def _judge(entry: Entry, position: int, before: bytes) -> Break | None:
     if entry.id != position + 1:
         return Break(position + 1, entry.id - 1, _missing(position + 1, entry.id - 1))
-    if link(before, entry.data) != entry.chain:
-        return Break(entry.id, entry.id, f"entry {entry.id} is not the one that was written, or not at its place")
+    intact = link(before, entry.data) == entry.chain
     try:
-        unpack(entry)
+        event = unpack(entry).event
     except Corrupt as error:
-        return Break(entry.id, entry.id, f"entry {entry.id}: {error}")
-    return None
+        return Break(entry.id, entry.id, f"entry {entry.id} is not the one that was written: {error}")
+    if intact:
+        return None
+    if event == REMOVED:
+        return Break(entry.id, entry.id, f"entry {entry.id} was removed")
+    return Break(entry.id, entry.id, f"entry {entry.id} is not the one that was written, or not at its place")
 
 
 def _judge_end(position: int, before: bytes, end: bytes | None) -> list[Break]:
@@ -136,17 +142,21 @@ def _judge_end(position: int, before: bytes, end: bytes | None) -> list[Break]:
 
 
 def _gaps(entry: Entry) -> dict[tuple[int, int], str]:
-    """Gaps that an entry tells of: first and last position, and the SHA-256 of the sealed octets that follow."""
+    """What an entry tells of: first and last position, and for a gap the SHA-256 of the sealed octets that follow."""
     try:
         written = unpack(entry)
         missing = written.facts.get("missing", ()) if written.event == SALVAGED else ()
-        return {(first, last): digest for first, last, digest in missing}
+        removed = written.facts.get("removed", ()) if written.event == FORGOTTEN else ()
+        gaps = {(first, last): digest for first, last, digest in missing}
+        return gaps | {(n, n): REMOVED for first, last in removed for n in range(first, min(last, entry.id) + 1)}
     except (Corrupt, ValueError, TypeError):
         return {}
 
 
 def _explained(found: Break, told: Mapping[tuple[int, int], tuple[int, str]], follower: str) -> Break:
     by, digest = told.get((found.id, found.last), (None, ""))
+    if found.reason.endswith("was removed"):
+        return found._replace(explained=by) if digest == REMOVED else found
     return found._replace(explained=by) if by is not None and digest in (follower, "") else found
 
 

@@ -21,7 +21,6 @@ from gateway.stores.ledger_file import (
     IDENTITY,
     INCOMPLETE,
     LedgerFile,
-    alone,
     append,
     put_end,
     put_meta,
@@ -29,6 +28,7 @@ from gateway.stores.ledger_file import (
     seal_number,
     unsealed,
 )
+from gateway.stores.ledger_place import alone
 from gateway.stores.ledger_rows import SALVAGED, Entry, Note, genesis, unpack
 from gateway.stores.rows import Corrupt, unseal
 from gateway.stores.state import after_damage

@@ -115,6 +115,8 @@ class State:
     store: bytes = field(default_factory=lambda: secrets.token_bytes(8))
     #: highest sequence number of each meter that may have been given out
     reserved: dict[str, int] = field(default_factory=dict)
+    #: the highest that a meter had which was forgotten
+    floor: int = 0
     counters: dict[str, dict[str, int]] = field(default_factory=dict)
     #: what each meter goes on from, by table of schema.KEPT and meter, as the module named there packs it
     kept: dict[tuple[str, str], bytes] = field(default_factory=dict)

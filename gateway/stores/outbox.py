@@ -24,6 +24,8 @@ from gateway.stores.state import State, read_meters
 ROW_DAMAGED = "row_damaged"
 #: rows that are read in one go on the way to the next good one
 SCAN = 500
+#: how long the end waits for a page that is being read (s)
+CLOSE_S = 0.5
 
 
 class Entry(NamedTuple):
@@ -55,6 +57,7 @@ class Outbox:
         self._reading = threading.Lock()
         self._db: sqlite3.Connection | None = None
         self._generation = -1
+        self._closed = False
         self._meters: dict[int, str] = {}
         self._layouts: Layouts | None = None
 
@@ -76,6 +79,7 @@ class Outbox:
     def page(self, after: int | None = None, limit: int = 500) -> list[Entry]:
         """Committed readings with id > `after` (None: the position), oldest first; it reads the disk: use a thread.
 
+        Without `after` it begins anew: what the sink had in hand before counts only where it is handed out again.
         Empty where there is none, and while the medium gives nothing (`status` says why): ask again later. A row that
         is not what was written is left out, and becomes a dead letter when the cursor passes it.
         """
@@ -99,9 +103,11 @@ class Outbox:
         self._cursors.settle(self.name, upto, delivered, letters)
 
     def close(self) -> None:
-        """Close the file; the next `page` opens it again."""
-        with self._reading:
+        """Give nothing out any more, and close the file: while one reads it, the log is not folded into it."""
+        self._closed = True
+        if self._reading.acquire(timeout=CLOSE_S):
             self._shut()
+            self._reading.release()
 
     def status(self) -> dict[str, Any]:
         """Delivered, pending, evicted and dead letters, in all and by meter; the time of the oldest that is pending."""
@@ -115,14 +121,13 @@ class Outbox:
         return result | {"oldest_pending": utc(when, "seconds")}
 
     def _page(self, after: int | None, limit: int) -> list[Entry]:
-        if not self._state.known:
+        if self._closed or not self._state.known:
             return []
         db = self._open()
         last = self.position if after is None else after
         entries: list[Entry] = []
         given: dict[int, Given] = {}
-        ceiling = self._cursors.ceiling
-        upto = (1 << 62) if ceiling is None else ceiling
+        upto = self._cursors.limit
         while len(entries) < limit:
             size = min(SCAN, limit - len(entries))
             rows = db.execute(
@@ -133,37 +138,46 @@ class Outbox:
             if len(rows) < size:
                 break
             last = rows[-1][0]
-        self._cursors.give(self.name, given)
+        if not self._cursors.give(self.name, given, self._generation, afresh=after is None):
+            return []
         self._pass_damaged(given)
         self.trouble = None
         return entries
 
     def _take(self, row: tuple[int, Any, Any, Any], entries: list[Entry], given: dict[int, Given]) -> None:
         entry, number, t, sealed = row
-        meter = self._owner(number, t, sealed)
-        if meter is None:
-            return
+        meter = self._meters.get(number, "")
+        try:
+            data = unseal(sealed, meter, t)
+        except Corrupt:
+            found = self._owner(number, t, sealed)
+            if found is None:
+                return
+            meter, data = found
         t = t if isinstance(t, int) else 0
         try:
-            item = unpack(unseal(sealed, meter, t), meter, self._layout)
+            item = unpack(data, meter, self._layout)
         except Corrupt:
             given[entry] = Given(meter, t, ROW_DAMAGED)
         else:
             given[entry] = Given(meter, t)
             entries.append(Entry(entry, item))
 
-    def _owner(self, number: object, t: object, sealed: object) -> str | None:
-        """The meter of a row, None for counters; where the number is damaged, the seal tells whose row it is."""
-        named = self._meters.get(number) if isinstance(number, int) else None
-        if named is not None and _fits(sealed, named, t):
-            return named
-        if _fits(sealed, COUNTERS):
+    def _owner(self, number: object, t: object, sealed: object) -> tuple[str, bytes] | None:
+        """Meter and data of a row that its number does not fit; None for counters.
+
+        Where the number is damaged, the seal tells whose row it is; where all is, it is nobody's data.
+        """
+        if _opened(sealed, COUNTERS) is not None:
             return None
-        if named is None and self._db is not None:
+        if number not in self._meters and self._db is not None:
             self._meters = {number: meter.name for number, meter in read_meters(self._db).items()}
-            named = self._meters.get(number) if isinstance(number, int) else None
-        fitting = (meter for meter in self._meters.values() if _fits(sealed, meter, t))
-        return next(fitting, named or next(iter(self._meters.values()), None))
+        for meter in self._meters.values():
+            data = _opened(sealed, meter, t)
+            if data is not None:
+                return meter, data
+        named = self._meters.get(number) if isinstance(number, int) else None
+        return named or next(iter(self._meters.values()), ""), b""
 
     def _pass_damaged(self, given: Mapping[int, Given]) -> None:
         """Settle damaged rows that stand first: nothing good would ever move the cursor over them."""
@@ -222,12 +236,11 @@ def standing(state: State, sink: str) -> dict[str, dict[str, int]]:
     return result
 
 
-def _fits(sealed: object, *context: Any) -> bool:
+def _opened(sealed: object, *context: Any) -> bytes | None:
     try:
-        unseal(sealed, *context)
+        return unseal(sealed, *context)
     except Corrupt:
-        return False
-    return True
+        return None
 
 
 def _seconds(item: ItemP) -> int:

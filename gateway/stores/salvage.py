@@ -19,6 +19,8 @@ from gateway.stores.schema import COUNTERS, FAILURES, connect_readonly
 from gateway.stores.state import decode_meter, read_layout
 
 CHUNK = 256
+#: where the search for rows that stand apart ends
+LAST_APART = 1 << 40
 ROWS = "SELECT id, meter, t, data FROM record WHERE id > ? ORDER BY id LIMIT ?"
 
 _row = msgspec.msgpack.Decoder(Row).decode
@@ -62,7 +64,7 @@ class Salvage:
             layouts: dict[int, bytes] = {}
             rows = list(_standing_apart(db, meters, layouts))
             target.adopt({}, layouts, state, (name, 0), rows)
-        for upto, chunk in _chunks(db, last, state.next_id, stopped):
+        for upto, chunk in _chunks(db, ROWS, last, state.next_id, stopped):
             layouts = {}
             found = ((entry, _readable(db, meters, layouts, row)) for entry, row in chunk)
             readings = {entry: row for entry, row in found if row is not None}
@@ -81,7 +83,7 @@ def _meters(db: sqlite3.Connection) -> Iterator[tuple[int, str]]:
 
 
 def _chunks(
-    db: sqlite3.Connection, last: int, end: int, stopped: Callable[[], bool]
+    db: sqlite3.Connection, query: str, last: int, end: int, stopped: Callable[[], bool]
 ) -> Iterator[tuple[int, list[tuple[int, tuple[object, ...]]]]]:
     """Rows after `last` in order, each with its id, and how far they go; no row has the id `end` or a higher one.
 
@@ -93,7 +95,7 @@ def _chunks(
         whole = False
         with suppress(*FAILURES):
             # One by one: what came before the page that cannot be read is kept.
-            for row in db.execute(ROWS, (last, CHUNK)):
+            for row in db.execute(query, (last, CHUNK)):
                 rows += (row,)
             whole = True
         numbered = list(_numbered(rows, last, end))
@@ -144,8 +146,10 @@ def _standing_apart(
 ) -> Iterator[tuple[str, str, bytes]]:
     """What stands apart (gateway.stores.apart) and can be read: table, meter, sealed data."""
     for table in apart.TABLES:
-        with suppress(*FAILURES):
-            for number, sealed in db.execute(f"SELECT meter, data FROM {table} ORDER BY id"):  # noqa: S608 - of TABLES
-                with suppress(*FAILURES, Corrupt, KeyError):
-                    _take_layouts(db, apart.refs(table, sealed, meters[number]), layouts)
-                    yield table, meters[number], sealed
+        query = f"SELECT id, meter, data FROM {table} WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608 - of TABLES
+        for _, chunk in _chunks(db, query, 0, LAST_APART, lambda: False):
+            for _, (_, number, sealed) in chunk:
+                with suppress(*FAILURES, Corrupt, KeyError, TypeError):
+                    meter = meters[number]  # type: ignore[index]
+                    _take_layouts(db, apart.refs(table, sealed, meter), layouts)
+                    yield table, meter, sealed  # type: ignore[misc]

@@ -17,7 +17,7 @@ import msgspec
 from gateway.stores.cursors import Cursor, Settled
 from gateway.stores.memory import TALLIES, Draft, Saved, State, Tally
 from gateway.stores.rows import Corrupt, Ref, seal, unseal
-from gateway.stores.schema import COUNTERS, FAILURES, KEPT, SALT, STORE, connect_readonly
+from gateway.stores.schema import COUNTERS, FAILURES, FLOOR, KEPT, SALT, STORE, connect_readonly
 
 __all__ = ["TALLIES", "Draft", "Saved", "State", "Tally", "read_state", "salvage_state"]
 
@@ -120,6 +120,8 @@ def _state(db: sqlite3.Connection) -> State:
     state.salt = state.salt if found is None else unseal(found[0], SALT)
     found = db.execute("SELECT data FROM meta WHERE id = ?", (STORE,)).fetchone()
     state.store = state.store if found is None else unseal(found[0], STORE)
+    found = db.execute("SELECT data FROM meta WHERE id = ?", (FLOOR,)).fetchone()
+    state.floor = 0 if found is None else int(unseal(found[0], FLOOR))
     layouts = db.execute("SELECT id, data FROM layout ORDER BY id DESC LIMIT ?", (WARM,))
     state.layouts = {number: unseal(data, "layout", number) for number, data in layouts}
     state.next_layout = max(state.layouts, default=0) + 1
@@ -214,6 +216,7 @@ def salvage_state(path: Path) -> State:
         return _incomplete(state, path)
     try:
         state = read_state(db)
+        state.next_id = max(state.next_id, 1 + _highest(db))
     except (*FAILURES, Corrupt):
         state = _fragments(db)
     finally:
@@ -236,6 +239,16 @@ def _incomplete(state: State, path: Path) -> State:
     return state
 
 
+def _highest(db: sqlite3.Connection) -> int:
+    """The highest id that can be read, from either end of the file."""
+    highest = 0
+    for query in ("SELECT max(id) FROM record", "SELECT id FROM record ORDER BY id"):
+        with suppress(*FAILURES):
+            for (entry,) in db.execute(query):
+                highest = max(highest, entry or 0)
+    return highest
+
+
 def _fragments(db: sqlite3.Connection) -> State:
     state = State(known=False)
     fresh = state.salt
@@ -252,6 +265,7 @@ def _fragments(db: sqlite3.Connection) -> State:
     with suppress(*FAILURES, Corrupt, KeyError, ValueError):
         _take_up(db, state, {number: meter.name for number, meter in read_meters(db).items()})
         state.known = True
+    state.next_id = max(state.next_id, 1 + _highest(db))
     return state
 
 

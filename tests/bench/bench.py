@@ -8,6 +8,7 @@ from pathlib import Path
 
 import decoding
 import detection
+import drain
 import drain_mqtt
 import first_entity
 import intervals
@@ -18,6 +19,7 @@ import pushes
 import report
 import resources
 import sml_files
+import throughput
 import virtual
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +38,9 @@ PARTS: dict[str, tuple[Callable[[float], list[report.Figure]], float]] = {
     "intervals": (intervals.figures, 0.05),
     "drain_mqtt": (drain_mqtt.figures, 0.10),
     "entity": (first_entity.figures, 0.10),
+    "throughput": (throughput.figures, 0.10),
     "many": (many.figures, 0.15),
+    "drain": (drain.figures, 0.10),
 }
 
 

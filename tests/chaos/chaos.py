@@ -25,14 +25,13 @@ PAGE = ROOT / "docs" / "measured" / "chaos.md"
 SETTLED_S = 60.0
 
 
-def run(folder: Path, seed: int, seconds: float, only: Collection[str] = (), defect: str | None = None) -> Counter[str]:
-    """Have a run in a folder, and leave its evidence there; gives the faults that were made, by kind."""
-    planned = schedule.plan(seed, seconds, only)
-    plant = Plant(folder, seed, defect)
+def run(plant: Plant, seconds: float, only: Collection[str] = ()) -> Counter[str]:
+    """Have a run, and leave its evidence in the plant's folder; gives the faults that were made, by kind."""
+    planned = schedule.plan(plant.seed, seconds, only)
     made: Counter[str] = Counter()
     try:
         plant.start()
-        plant.record(event="begin", seed=seed, seconds=seconds)
+        plant.record(event="begin", seed=plant.seed, seconds=seconds)
         for fault in _played(plant, planned, seconds):
             made[fault.kind] += 1
         plant.record(event="calm")
@@ -99,6 +98,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="have the run of this seed again")
     parser.add_argument("--only", type=lambda text: text.split(","), default=[], help="these kinds of fault, by comma")
     parser.add_argument("--defect", help="plant a defect into the daemon (defects.py)")
+    parser.add_argument("--no-mount", action="store_true", help="make no file system, as where we are not root")
     parser.add_argument("--keep", type=Path, help="keep the evidence in this new folder")
     parser.add_argument("--out", type=Path, default=PAGE, help="the page to write")
     args = parser.parse_args()
@@ -108,7 +108,7 @@ def main() -> int:
     folder = args.keep or Path(tempfile.mkdtemp(prefix="meterd-chaos-"))
     folder.mkdir(exist_ok=True)
     try:
-        made = run(folder, seed, args.seconds, args.only, args.defect)
+        made = run(Plant(folder, seed, args.defect, mounts=not args.no_mount), args.seconds, args.only)
         verdict = judge(folder)
         (folder / "verdict.json").write_text(json.dumps(verdict))
     finally:

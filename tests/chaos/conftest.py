@@ -90,7 +90,9 @@ def _status(journal: list[Row]) -> Row:
     stored = _stored(journal)
     terms = {name: {"delivered": n, "pending": 0, "evicted": 0, "dead_letter": 0} for name, n in stored.items()}
     sink = {"meters": terms, "delivered": sum(stored.values()), "pending": 0, "evicted": 0, "dead_letter": 0}
-    counters = {name: {"stored": n, "quarantined": 1, "journal_evicted": 0} for name, n in stored.items()}
+    counters = {
+        name: {"received": n + 3, "stored": n, "quarantined": 1, "journal_evicted": 0} for name, n in stored.items()
+    }
     account = {
         name: {"received": n + 3, "stored": n, "quarantined": 1, "rejected": 2, "held": 0, "lost": 0}
         for name, n in stored.items()

@@ -67,14 +67,17 @@ class Evidence:
     @property
     def lives(self) -> list[Life]:
         """When the daemon lived."""
-        lives, ready = [], None
+        lives, ready, stopped = [], None, 0
         for row in self.timeline:
             if row["event"] != "daemon":
                 continue
             if row["what"] == "ready":
                 ready = ready or row["ns"]
+            elif row["what"] == "SIGSTOP":
+                stopped = row["ns"]
             elif row["what"] in ("SIGKILL", "SIGTERM", "watchdog") and ready:
-                lives.append(Life(ready, row["ns"], row["what"]))
+                # what hangs does nothing any more
+                lives.append(Life(ready, stopped if row["what"] == "watchdog" else row["ns"], row["what"]))
                 ready = None
         return lives
 
@@ -96,7 +99,7 @@ def load(folder: Path) -> Evidence:
         messages=messages,
         journal=_rows(folder / "export.jsonl"),
         points=_json(folder / "points.json"),
-        status=_json(folder / "status.json"),
+        status=_json(folder / "status.json") or {"meters": [], "conservation": None},
         samples=_rows(folder / "samples.jsonl"),
         timeline=_rows(folder / "timeline.jsonl"),
         http=_rows(folder / "http.jsonl"),

@@ -9,8 +9,6 @@ from tests.chaos.evidence import Evidence, S, Span
 #: faults that keep a reading of a meter from the subscriber, whatever meter it is
 DAEMON = {"kill", "term", "freeze", "hang"}
 BROKER = {"broker_freeze", "broker_kill", "mqtt_reset", "mqtt_hole", "mqtt_slow", "mqtt_puback", "takeover", "all_dead"}
-#: a fault that ended so much earlier (s) may still be felt; then the later one is not measured
-FELT_S = 3.0
 
 
 def measured(seen: Evidence) -> dict[str, Any]:
@@ -36,21 +34,68 @@ def measured(seen: Evidence) -> dict[str, Any]:
 
 
 def recoveries(seen: Evidence) -> dict[str, list[float]]:
-    """Seconds from the end of a fault to the next live reading of a meter that it kept away, by kind of fault.
+    """Seconds from the end of a fault to the next reading, by kind of fault; of a hang, from its beginning.
 
-    What another fault of the same way overlaps, or begins before, is left out: nobody knows which of them it was.
+    Of line and daemon: until a telegram is read; of the broker: until a reading arrives live. Faults of the same way
+    that overlap are one: its end is that of the last of them.
     """
     found: dict[str, list[float]] = defaultdict(list)
-    for meter in seen.truth:
-        arrivals = [row["ns"] for row in seen.live if row["meter"] == meter]
-        ways = [span for span in _spans(seen) if span.target == f"meter {meter}" or span.kind in DAEMON | BROKER]
-        for span in ways:
-            if any(one is not span and one.near(span.end, 0, FELT_S) for one in ways):
-                continue
-            after = next((ns for ns in arrivals if ns > span.end), None)
-            if after is not None and not any(span.end < one.start < after for one in ways):
-                found[span.kind].append((after - span.end) / S)
+    arrivals = sorted(row["ns"] for row in seen.live)
+    found_out = [row["ns"] for row in seen.timeline if row["event"] == "daemon" and row["what"] == "watchdog"]
+    faults = [_hung(span, found_out) if span.kind == "hang" else span for span in seen.faults]
+    for span in faults:
+        if span.kind == "unplug":
+            name = span.target.removeprefix("meter ")
+            back = _plugged(seen, span)
+            ways, times = _of(faults, DAEMON), _read(seen, name)
+        elif span.kind in DAEMON:
+            back = span.start if span.kind == "hang" else span.end
+            ways, times = _of(faults, DAEMON), _read(seen)
+        elif span.kind in BROKER:
+            back, ways, times = span.end, _of(faults, DAEMON | BROKER), arrivals
+        else:
+            continue
+        took = _until(back, times, [way for way in ways if way != span])
+        if took is not None:
+            found[span.kind].append(took)
     return dict(found)
+
+
+def _until(end: int, times: list[int], ways: list[Span]) -> float | None:
+    """Seconds from `end`, or that of what overlaps, to the next of `times`."""
+    while True:
+        after = next((ns for ns in times if ns > end), None)
+        if after is None:
+            return None
+        later = max((way.end for way in ways if way.start < after and way.end > end), default=end)
+        if later == end:
+            return (after - end) / S
+        end = later
+
+
+def _hung(span: Span, found_out: list[int]) -> Span:
+    """A hang lasts until the watchdog has found it out."""
+    return span._replace(end=next((ns for ns in found_out if ns > span.start), span.end))
+
+
+def _of(faults: list[Span], kinds: set[str]) -> list[Span]:
+    return [span for span in faults if span.kind in kinds]
+
+
+def _read(seen: Evidence, meter: str | None = None) -> list[int]:
+    """When telegrams were read, of a meter or of all (ns of the monotonic clock)."""
+    first = next(iter(seen.truth.values()))[0]
+    ahead = first["sent"] * S - first["sent_ns"]
+    rows = [*seen.journal, *(row["item"] for row in seen.live)]
+    times = (row["t_rx"] for row in rows if meter in (None, row["meter"]))
+    return sorted(int(datetime.fromisoformat(t_rx).timestamp() * S - ahead) for t_rx in times)
+
+
+def _plugged(seen: Evidence, span: Span) -> int:
+    """When a line was plugged in again: the first telegram that could arrive."""
+    rows = [row for row in seen.truth[span.target.removeprefix("meter ")] if row["sent_ns"] >= span.start]
+    gone = next((row["sent_ns"] for row in rows if row["fault"] == "unplug"), span.end)
+    return int(next((row["sent_ns"] for row in rows if row["sent_ns"] > gone and row["arrives"]), span.end))
 
 
 def reading_ms(seen: Evidence) -> dict[str, list[float]]:
@@ -70,22 +115,6 @@ def reading_ms(seen: Evidence) -> dict[str, list[float]]:
         elif one["sent_ns"] > calm:
             found["calm"].append(took)
     return {name: values for name, values in found.items() if values}
-
-
-def _spans(seen: Evidence) -> list[Span]:
-    """The faults, an unplugged line until it was plugged in, a hang from its start: the watchdog has to find it."""
-    spans = []
-    for span in seen.faults:
-        end = span.end
-        if span.kind == "hang":
-            end = span.start
-        if span.kind == "unplug":
-            rows = seen.truth[span.target.removeprefix("meter ")]
-            gone = [row["sent_ns"] for row in rows if row["fault"] == "unplug" and row["sent_ns"] >= span.start]
-            back = [row["sent_ns"] for row in rows if gone and row["sent_ns"] > gone[0] and row["arrives"]]
-            end = back[0] if back else span.end
-        spans.append(span._replace(end=end))
-    return spans
 
 
 def _p99(values: list[float]) -> float:

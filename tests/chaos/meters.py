@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -27,6 +28,10 @@ from gateway.simulator.sml_meter import SmlMeter
 
 #: what an impossible telegram says: more than any connection carries, or than can have flowed since the last one
 ABSURD_W, ABSURD_WH = 99_000, 5_000_000
+#: between the last telegram and the end of the line (s)
+LAST_S = 3.0
+#: pseudo-terminals that are kept and not used: a daemon that somebody left behind may wait for the number of its own
+SPARE = 24
 #: octets of a flood
 FLOOD = 65_536
 
@@ -126,6 +131,8 @@ class Line:
                 self._out_until = 0.0
             await self._send(t)
             number += 1
+        # a reader that is busy shall have the last telegram, too
+        await asyncio.sleep(LAST_S)
         await self._port.close()
 
     async def _send(self, t: datetime) -> None:
@@ -201,6 +208,7 @@ async def main() -> None:
     parser.add_argument("--interval", type=float, default=1.0)
     parser.add_argument("--key-file", type=Path)
     args = parser.parse_args()
+    spare = [os.openpty() for _ in range(SPARE)]
     start = datetime.fromtimestamp(int(time.time()) + 1, UTC)
     meter = make(args.variant, args.seed, start, args.interval, args.key_file)
     line = Line(args.name, meter, PtyPort(Path(args.link)), Path(args.truth), args.interval)
@@ -218,6 +226,9 @@ async def main() -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+    for pair in spare:
+        os.close(pair[0])
+        os.close(pair[1])
 
 
 if __name__ == "__main__":

@@ -200,15 +200,15 @@ class Meters:
 class Plant:
     """Everything, from `start` to `close`."""
 
-    def __init__(self, folder: Path, seed: int, defect: str | None = None) -> None:
-        """`defect` is planted into the daemon (tests.chaos.defects)."""
+    def __init__(self, folder: Path, seed: int, defect: str | None = None, *, mounts: bool = True) -> None:
+        """`defect` is planted into the daemon (tests.chaos.defects); without `mounts` as where we are not root."""
         self.folder, self.seed, self.defect = folder, seed, defect
         self.secrets = folder / "secrets"
         self.state = folder / "state"
         self.config = folder / "config" / "meterd.toml"
         for path in (self.secrets, self.state, self.config.parent):
             path.mkdir()
-        self.mounted = self._mount()
+        self.mounted = mounts and self._mount()
         self.record = Record(folder / "timeline.jsonl")
         self._samples = Record(folder / "samples.jsonl")
         # a socket's path has at most 107 octets

@@ -4,6 +4,7 @@ A planted error takes the evidence and spoils it; the oracle must find it, by th
 """
 
 import copy
+from collections import Counter
 from collections.abc import Callable
 
 from tests.chaos.collect import sinks
@@ -95,10 +96,26 @@ def unverified(seen: Evidence) -> None:
     row["item"]["auth"] = "unverified"
 
 
+def read_late(seen: Evidence) -> None:
+    row = _middle([row for row in seen.journal if row["t_rx"] > seen.journal[len(seen.journal) // 2]["t_rx"]])
+    for one in seen.truth[row["meter"]]:
+        if one["id"] == row["a_import_wh"]:
+            one["sent"] -= 7
+
+
 def late_out_of_order(seen: Evidence) -> None:
-    rows = [place for place, row in enumerate(seen.late) if row["meter"] == seen.late[0]["meter"]]
-    first, last = rows[0], rows[-1]
+    """Two late readings that came in no other way change places."""
+    live = set(map(_key, seen.live))
+    times = Counter(map(_key, seen.late))
+    once = [n for n, row in enumerate(seen.late) if times[key := _key(row)] == 1 and key not in live]
+    meters = Counter(seen.late[n]["meter"] for n in once)
+    chosen = [n for n in once if seen.late[n]["meter"] == meters.most_common(1)[0][0]]
+    first, last = chosen[0], chosen[-1]
     seen.late[first], seen.late[last] = seen.late[last], seen.late[first]
+
+
+def _key(row: Row) -> tuple[str, int]:
+    return row["meter"], row["item"]["seq"]
 
 
 def duplicate_with_other_content(seen: Evidence) -> None:
@@ -138,6 +155,14 @@ def counter_off_by_one_for_a_moment(seen: Evidence) -> None:
     looks[len(looks) // 2]["status"]["conservation"]["meters"]["p1"]["held"] += 1
 
 
+def no_answer(seen: Evidence) -> None:
+    seen.status = {"meters": [], "conservation": None}
+
+
+def no_metrics(seen: Evidence) -> None:
+    seen.metrics = ""
+
+
 def metric_off_by_one(seen: Evidence) -> None:
     before = seen.metrics
     name = 'meterd_meter_readings_stored_total{meter="p1"} '
@@ -163,6 +188,11 @@ def dead_letter_lost(seen: Evidence) -> None:
 
 def quarantine_lost(seen: Evidence) -> None:
     seen.counts["journal"]["rows"]["quarantine"] = seen.counts["journal"]["rows"].get("quarantine", 0) + 1
+
+
+def dead_letter_that_nobody_refused(seen: Evidence) -> None:
+    terms = next(terms for name, terms in sinks(seen.status) if "influx" in name)
+    terms["dead_letter"] += 50  # type: ignore[index]
 
 
 def still_pending(seen: Evidence) -> None:
@@ -207,6 +237,7 @@ def key_leaked(seen: Evidence) -> None:
 PLANTED: dict[Plant, str] = {
     mqtt_drop: "obligations",
     influx_drop: "obligations",
+    dead_letter_that_nobody_refused: "obligations",
     journal_drop: "kept",
     journal_twice: "kept",
     watt_changed: "payload",
@@ -217,6 +248,7 @@ PLANTED: dict[Plant, str] = {
     from_nowhere: "issued",
     impossible_published: "issued",
     spoiled_accepted: "issued",
+    read_late: "reading",
     late_out_of_order: "order",
     duplicate_with_other_content: "order",
     late_without_id: "order",
@@ -226,6 +258,8 @@ PLANTED: dict[Plant, str] = {
     counter_off_by_one: "conservation",
     counter_off_by_one_for_a_moment: "conservation",
     metric_off_by_one: "metrics",
+    no_answer: "conservation",
+    no_metrics: "metrics",
     stored_off_by_one: "conservation",
     sink_off_by_one: "conservation",
     dead_letter_lost: "conservation",

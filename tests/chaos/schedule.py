@@ -94,7 +94,7 @@ def plan(seed: int, seconds: float, only: Collection[str] = ()) -> list[Planned]
     deck: list[str] = []
     at = CALM_S
     while at < last:
-        if len(deck) < LOW_DECK:
+        if len(deck) < (1 if only else LOW_DECK):
             deck += _shuffled(seconds, planned, dice, only)
         drawn = next((fault for name in deck if (fault := _drawn(name, at, last, planned, dice))), None)
         if drawn is None:
@@ -107,16 +107,17 @@ def plan(seed: int, seconds: float, only: Collection[str] = ()) -> list[Planned]
 
 
 def _shuffled(seconds: float, planned: list[Planned], dice: Random, only: Collection[str]) -> list[str]:
-    """A deck: each kind once, then the further cards of each; at first kills, so that a short run has some."""
+    """A deck: each kind once, then the further cards of each; at first a kill, so that a short run has some."""
+    if only:
+        return dice.sample(list(only), len(only))
     seen = {fault.kind for fault in planned}
     possible = {
         name: kind for name, kind in KINDS.items() if kind.run_s <= seconds and not (kind.run_s and name in seen)
     }
-    possible = {name: kind for name, kind in possible.items() if not only or name in only}
     first, more = list(possible), [name for name, kind in possible.items() for _ in range(kind.cards - 1)]
     dice.shuffle(first)
     dice.shuffle(more)
-    return [*(name for name in ("kill",) if name in possible), *first, *more]
+    return ["kill", *first, *more]
 
 
 def _drawn(name: str, at: float, last: float, planned: list[Planned], dice: Random) -> Planned | None:

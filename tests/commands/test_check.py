@@ -55,6 +55,7 @@ def test_json_holds_the_same(check):
         (METER.replace("/dev/null", "/dev/serial/by-id/absent"), "port: /dev/serial/by-id/absent: No such file or dir"),
         (METER.replace("/dev/null", "/etc/passwd"), "port: /etc/passwd is no serial device"),
         (METER + '[journal]\npath = "/nowhere/j.db"\n', "[journal] path: /nowhere is not a folder that this user can"),
+        (METER + '[ledger]\npath = "/nowhere/l.db"\n', "[ledger] path: /nowhere is not a folder that this user can"),
         (METER, "no [mqtt]: nothing is published"),
     ],
 )

@@ -91,6 +91,9 @@ def test_says_why_there_is_no_data():
     assert "b:1883: not connected: refused" in text
     assert "journal  does not store: disk is full" in text
     assert "not configured" in "\n".join(lines(changed(mqtt=None)))
+    for connected in (True, False):
+        text = "\n".join(lines(changed(mqtt__connected=connected, mqtt__history={"pending": 7})))
+        assert "7 stored readings are not there yet" in text
 
 
 @pytest.mark.parametrize(
@@ -144,3 +147,17 @@ def test_intervals_that_cannot_be_stored():
     failing = changed(intervals=folding | {"trouble": "the disk is full"})
     assert "intervals  are not stored: the disk is full" in list(lines(failing))
     assert not is_well(failing)
+
+
+def test_what_did_not_arrive_is_said_and_nothing_else():
+    meter = {"received": 9, "stored": 9, "quarantined": 0, "rejected": 0, "held": 0, "lost": 0, "holds": True}
+    sink = {"delivered": 9, "pending": 0, "evicted": 0, "dead_letter": 0}
+
+    def said(sinks, **meters):
+        return [line for line in lines(changed(conservation={"meters": meters, "sinks": sinks})) if "account" in line]
+
+    assert said({"influx": {"main": sink}}, main=meter) == []
+    assert said({}, main=meter | {"quarantined": 3, "lost": 2}) == ["account  main: 3 readings in quarantine, 2 lost"]
+    assert said({}, main=meter | {"holds": False}) == ["account  main: 9 received do not add up; please report this"]
+    (line,) = said({"influx": {"main": sink | {"dead_letter": 1}, "barn": sink | {"evicted": 4}}}, main=meter)
+    assert line == "account  influx: 1 readings refused for good, 4 gave way before they were delivered"

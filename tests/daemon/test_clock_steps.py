@@ -17,9 +17,10 @@ from decoders.decoder import Decoder
 from gateway import profiles
 from gateway.host_clock import HostClock
 from gateway.line_watch import LineWatch
-from gateway.meter import HELD_MOST, Meter
+from gateway.meter import Meter
 from gateway.settings import MeterSettings
 from gateway.sources import Chunk
+from gateway.stamping import HELD_MOST
 
 from .conftest import until
 
@@ -143,7 +144,7 @@ def test_what_waits_is_bounded_and_never_forgotten(host, meter, telegrams):
     octets = timeless(telegrams(1)[0][0])
     for _ in range(HELD_MOST + 3):
         host.take(meter, octets)
-    assert len(meter._held) == HELD_MOST
+    assert meter.as_dict()["waiting"] == HELD_MOST
     assert [reason for _, reason in host.apart] == ["its time is not known: the clock of this host was not set"] * 3
     meter.settle()
     assert len(host.apart) == HELD_MOST + 3
@@ -155,7 +156,7 @@ def test_a_clock_before_everything_is_no_clock_of_the_meter_either(host, meter, 
     body = octets[: octets.rindex(b"!") + 1]
     host.take(meter, body + f"{arc(body):04X}\r\n".encode())
     assert host.live == []
-    assert len(meter._held) == 1
+    assert meter.as_dict()["waiting"] == 1
 
 
 @pytest.mark.parametrize("step", [3_600, -3_600])
@@ -240,6 +241,8 @@ def test_a_host_that_boots_in_1970_stores_nothing_of_1970(  # noqa: PLR0917 - fi
         assert not any("t_rx" in reading for reading in seen.readings())
         until(lambda: running.meter("mute")["waiting"] == 5, "the one without")
         assert seen.readings("mute") == []
+        conservation = running.status()["conservation"]
+        assert (conservation["holds"], conservation["meters"]["mute"]["held"] >= 5) == (True, True)
         until(lambda: "wait until the clock" in running.meter("mute")["evidence"], "the reason")
         turn(0)
         until(lambda: running.meter("mute")["waiting"] == 0, "the clock to be believed")

@@ -84,14 +84,14 @@ def test_energy_that_falls_is_published_by_nobody_until_three_readings_agree(dae
     until(lambda: seen.last("main/a_import_wh"), "the first register")
     exchanged = []
     for n, (octets, _) in enumerate(others):
-        low = changed(octets, b"1-0:1.8.1", f"{n:06d}.000*kWh".encode())
+        low = changed(octets, b"1-0:1.8.1", f"000000.{n:03d}*kWh".encode())
         exchanged.append(changed(low, b"1-0:1.8.2", b"000000.500*kWh"))
     for n, octets in enumerate(exchanged, 1):
         port.send(octets)
         until(lambda n=n: running.meter()["counters"]["decoded"] == n + 1, "a reading")
     until(lambda: len(seen.of("main/a_import_wh")) == 3, "the proven registers")
     assert [reading["quality"] for reading in seen.readings()] == ["measured"] * 3
-    assert seen.of("main/a_import_wh") == [str(truth["a_import_wh"]).encode(), b"2500", b"3500"]
+    assert seen.of("main/a_import_wh") == [str(truth["a_import_wh"]).encode(), b"502", b"503"]
     assert len(seen.of("main/p_import_w")) == 3
     running.stop()
     log = running.log.read_text()

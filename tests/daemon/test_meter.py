@@ -18,7 +18,8 @@ from gateway import profiles, supervisor
 from gateway.daemon import Daemon
 from gateway.key_material import parse_keys
 from gateway.line_watch import LineWatch
-from gateway.meter import LOOKS_S, PAUSE_S, SHARE, Meter
+from gateway.loop_share import SHARE
+from gateway.meter import LOOKS_S, PAUSE_S, Meter
 from gateway.settings import ControlSettings, JournalSettings, MeterSettings, Settings
 from gateway.sources import Chunk, PortEvent
 from gateway.trust import Trust

@@ -51,7 +51,7 @@ class Line:
 
     def restarted(self, down_s=0.0):
         """The rules of the next process, after so much time without one."""
-        line = Line(self.rules._most_w, self.rules.export())
+        line = Line(self.rules._bounds.most_w, self.rules.export())
         line.at = self.at + down_s
         return line
 
@@ -193,7 +193,7 @@ def test_a_reset_is_proven_by_three():
     assert line.play((65_000_000, 700), (12, 0), (13, 0)) == ["ok", "fall", "fall"]
     assert line.take(14, 0) == "ok"
     assert line.events == ["register_reset", "register_reset"]
-    assert line.facts == {"register": "a_export_wh", "last_wh": 700, "first_wh": 0, "t": "2026-11-22T07:00:40Z",
+    assert line.facts == {"register": "a_export_wh", "last_wh": 700, "first_wh": 0, "at": "2026-11-22T07:00:40Z",
                           "by": "proof"}  # fmt: skip
     assert not line.rules.doubts(1_000 + line.at)
 

@@ -60,6 +60,7 @@ def test_no_consumer_sees_what_cannot_be(daemon, pty, broker, subscribe, tmp_pat
     energies = [int(payload) for topic, payload, _ in seen.messages if topic.endswith("/a_import_wh")]
     assert energies == sender.true
     assert "quarantined" in running.meter()["flags"]
+    assert running.status()["conservation"]["holds"]
     code, _ = running.stop()
     assert code == 0
     assert rows(tmp_path / "journal.db", "record") == len(sender.true)

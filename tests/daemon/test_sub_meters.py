@@ -233,7 +233,7 @@ def test_after_an_exchange_to_another_channel_the_old_meter_never_wins(line):
     assert [(channel, device) for channel, device, _, _ in live] == [(2, name(B))]
     assert line.events[-1] == (
         "sub_meter_silent",
-        {"channel": 1, "medium": "gas", "device": name(A), "t": "2026-11-21T12:00:00Z"},
+        {"channel": 1, "medium": "gas", "device": name(A), "read": "2026-11-21T12:00:00Z"},
     )
 
 

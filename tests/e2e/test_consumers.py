@@ -167,11 +167,14 @@ console.log(power());
 
 def test_grafana_asks_the_source_that_is_provisioned(checkout):
     text = page(checkout, "grafana")
-    [source] = yaml.safe_load(only(text, "yaml"))["datasources"]
+    [source], [history] = (yaml.safe_load(found)["datasources"] for found in snippets(text, "yaml"))
     panel = json.loads(only(text, "json"))
     for asked in (panel, *panel["targets"]):
         assert asked["datasource"] == {"type": source["type"], "uid": source["uid"]}
     assert re.fullmatch(r"(tcp|tls|ws)://[a-z.]+:\d+", source["jsonData"]["uri"])
+    boards = [json.loads(path.read_text()) for path in (checkout / "docs" / "grafana").glob("*.json")]
+    kinds = {board["templating"]["list"][0]["query"] for board in boards}
+    assert kinds == {history["type"], "prometheus"}
 
 
 # -- openHAB: a reader of the part of its syntax that the page uses --------------------------------------------------

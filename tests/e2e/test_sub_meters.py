@@ -93,7 +93,9 @@ def test_a_meter_that_stands_still_and_one_without_a_time(home, until):
     assert (row["silent"], row["medium"]) == (True, "gas")
 
     odd = Meter(5, "dsmr5", now - timedelta(minutes=1), sub_changes=[Change("invalid", 0)])
-    send(wire, seen, until, odd, [now + timedelta(seconds=n) for n in (2, 3)])
+    for n in (2, 3):  # another meter proves itself first
+        wire.send(odd.telegram_at(now + timedelta(seconds=n)))
+    send(wire, seen, until, odd, [now + timedelta(seconds=n) for n in (4, 5)])
     live = json.loads(until(lambda: seen.last(TOPIC), "the reading without a time"))
     assert ("t" in live, live["quality"]) == (False, "suspect")
     assert live["quantity"] == odd.truth_at(now)["sub"][0]["quantity"]

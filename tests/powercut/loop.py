@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 SIZE_MIB = 96
 SECTOR = 512
+#: blocks as on a medium of more than 512 MB, and nothing left to the kernel to set up later
+LIKE_A_CARD = ("-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0")
 TOOLS = ("mkfs.ext4", "losetup", "mount", "umount")
 
 
@@ -52,7 +54,7 @@ def disk(options: str = "defaults") -> Iterator[Disk]:
         image = Path(home) / "image"
         with image.open("wb") as file:
             file.truncate(SIZE_MIB << 20)
-        _run("mkfs.ext4", "-q", "-F", str(image))
+        _run("mkfs.ext4", "-q", "-F", *LIKE_A_CARD, str(image))
         with mounted(image, options) as found:
             yield found
 

@@ -6,7 +6,6 @@ Nothing of meterd runs in this process.
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +25,8 @@ ROOT = HERE.parents[1]
 GROUP = 10
 #: power cuts on one file system, of a writer that goes on: then both begin anew
 CUTS_PER_DISK = 20
+#: kills of writers that go on from each other's files
+KILLS_IN_A_ROW = 20
 #: the longest time between two cuts, or from start to kill (s)
 LONGEST_S = 0.35
 DEADLINE_S = 60.0
@@ -160,30 +161,32 @@ def conclude(outcome: Outcome, folder: Path, found: dict[str, Any], home: Path) 
 def kills(number: int, dice: random.Random, deadline: float) -> Outcome:
     """SIGKILL at any instant; the next writer goes on from the files of the last, now and then from none."""
     outcome, began = Outcome(), time.monotonic()
-    with tempfile.TemporaryDirectory() as name:
-        home = Path(name)
-        folder, out = home / "kept", home / "out"
-        for trial in range(number):
-            if trial % CUTS_PER_DISK == 0:
-                shutil.rmtree(folder, ignore_errors=True)
-                folder.mkdir()
-                said, next_one = Reported(), 0
-            with writing(folder, out, "--first", str(next_one)) as child:
-                wait_for_word(child, out)
-                time.sleep(dice.uniform(0, LONGEST_S))
-                child.send_signal(signal.SIGKILL)
-                child.wait()
-            found = judge(folder)
-            # what an earlier kill took does not come back, and is counted once
-            said.appended = said.stored = next_one - 1
-            compare(read(out, said), found, outcome)
-            conclude(outcome, folder, found, home)
-            next_one = judge(folder)["journal"]["readings"]
-            said.entries |= read(home / "more", Reported()).entries
-            if time.monotonic() > deadline:
-                break
+    while outcome.trials < number and time.monotonic() < deadline:
+        with tempfile.TemporaryDirectory() as name:
+            _kill_in_a_row(Path(name), min(KILLS_IN_A_ROW, number - outcome.trials), dice, outcome)
     outcome.seconds = time.monotonic() - began
     return outcome
+
+
+def _kill_in_a_row(home: Path, number: int, dice: random.Random, outcome: Outcome) -> None:
+    """Kill one writer after the other, on the same files: that the next one begins shows that it goes on from there."""
+    folder, out, said, next_one = home / "kept", home / "out", Reported(), 0
+    folder.mkdir()
+    for trial in range(number):
+        with writing(folder, out, "--first", str(next_one)) as child:
+            wait_for_word(child, out)
+            outcome.went_on += trial > 0
+            time.sleep(dice.uniform(0, LONGEST_S))
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+        found = judge(folder)
+        # what an earlier kill took does not come back, and is counted once
+        said.appended = said.stored = next_one - 1
+        compare(read(out, said), found, outcome)
+        next_one = found["journal"]["readings"]
+        if list(folder.glob("*.damaged-*")):
+            outcome.wrong.append("a file was set aside")
+    conclude(outcome, folder, found, home)
 
 
 def cuts(number: int, dice: random.Random, deadline: float) -> Outcome:

@@ -31,10 +31,10 @@ from gateway.trust import Saved
 START = datetime(2026, 1, 1, tzinfo=UTC)
 METER = "main"
 SINKS = ("influx", "mqtt")
-#: readings in the last group that was handed over, and not committed yet
-GROUP = 10
-#: groups between two copies of the receive counters: an hour
-COPY_GROUPS = 360
+#: of readings that meterd commits at once, unless it is to spare the medium
+GROUP_S = 10
+#: between two copies of the receive counters (s)
+COPY_S = 3_600
 REGISTERS = (
     ("1-0:1.8.1", 65_238_377, -3, "kWh"),
     ("1-0:1.8.2", 41_118_202, -3, "kWh"),
@@ -59,13 +59,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--first", type=int, default=0, help="number of the first reading")
     parser.add_argument("--groups", type=int, help="end after so many, in order")
-    parser.add_argument("--interval", type=int, default=1, help="seconds between two readings, of which 10 are a group")
+    parser.add_argument("--interval", type=int, default=1, help="seconds between two readings")
+    parser.add_argument("--group-s", type=int, default=GROUP_S, help="seconds of readings that are committed at once")
     parser.add_argument("--max-mib", type=int, default=64)
     parser.add_argument("--warm", type=int, help="as the daemon does over a day, and so many groups before it counts")
     parser.add_argument("--pace", type=float, default=0.0, help="seconds between two groups that count")
     args = parser.parse_args()
     home = Home(args.folder, args.max_mib)
-    count = GROUP // args.interval
+    count = args.group_s // args.interval
     first = max(args.first, home.stored)
     if args.warm is not None:
         day(home, first, count, args)
@@ -82,7 +83,7 @@ def day(home: "Home", first: int, count: int, args: argparse.Namespace) -> None:
         if number == args.warm:
             hand_shake()
         home.group(first + number * count, count, args.interval)
-        home.attend(number)
+        home.attend(number * args.group_s)
         time.sleep(args.pace if number >= args.warm else 0)
     hand_shake()
 
@@ -144,9 +145,9 @@ class Home:
         chain = self.ledger.db.execute("SELECT chain FROM event WHERE id = ?", (position,)).fetchone()[0]
         say(f"l {position} {chain.hex()}")
 
-    def attend(self, number: int) -> None:
+    def attend(self, seconds: int) -> None:
         """Do what is due once an hour."""
-        if number % COPY_GROUPS == 0:
+        if seconds % COPY_S == 0:
             self.ledger.copy_counters(self.trust())
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from gateway.control import ControlError, ask
 from gateway.simulator.meter import Meter
 from gateway.telemetry import EVENTS
+from tests.ports import free_port
 
 pytestmark = pytest.mark.e2e
 
@@ -33,9 +35,9 @@ from gateway.cli import main
 QUICK = """
 beats.LIMIT_S = 3.0
 from gateway.sources import link
-from gateway.stores import groups
+from gateway.stores import groups, ledger
 import gateway.outlets
-link.IDLE_S = groups.IDLE_S = 0.5
+link.IDLE_S = groups.IDLE_S = ledger.IDLE_S = 0.5
 gateway.outlets.GROUP_S = {"normal": 0.5}
 """
 
@@ -55,7 +57,8 @@ def config(tmp_path: Path, port: int) -> Path:
     path = tmp_path / "meterd.toml"
     path.write_text(
         f'[[meter]]\nname = "main"\nport = "{tmp_path}/port"\nprofile = "nl-dsmr5"\nframing = "8N1"\n'
-        f'[journal]\npath = "{tmp_path}/journal.db"\n[control]\nsocket = "{tmp_path}/control"\n'
+        f'[journal]\npath = "{tmp_path}/journal.db"\n[ledger]\npath = "{tmp_path}/ledger.db"\n'
+        f'[control]\nsocket = "{tmp_path}/control"\n[metrics]\nlisten = "127.0.0.1:{free_port()}"\n'
     )
     return path
 
@@ -86,7 +89,7 @@ def test_ready_comes_after_ports_and_outlets_and_every_part_feeds(manager, confi
     assert shown["meters"][0]["counters"]["opens"] == 1, "the port was tried before READY"
     until(lambda: len(running.words("WATCHDOG=1")) > 5, "signs of life")
     watched = set(status(config)["tasks"]["watched"])
-    assert {"meter main", "watch main", "journal", "control"} <= watched
+    assert {"meter main", "watch main", "journal", "ledger", "control", "metrics"} <= watched
     assert status(config)["tasks"]["late"] == []
     assert len(running.happened("start")) == 1
 
@@ -161,6 +164,19 @@ def test_a_loop_that_does_not_turn_is_started_anew(manager, config, tmp_path, un
                     threading.Event().wait()
                 return group
             GroupQueue.take = hangs
+            """,
+        ),
+        (
+            "ledger",
+            """
+            from gateway.stores.ledger import Ledger
+            await_work = Ledger._await_work
+            def hangs(self, failures):
+                ending = await_work(self, failures)
+                if first():
+                    threading.Event().wait()
+                return ending
+            Ledger._await_work = hangs
             """,
         ),
     ],
@@ -255,7 +271,7 @@ def test_a_reload_is_told(manager, config, until) -> None:
     assert any("configuration on disk is refused" in text for _, text in running.told)
 
 
-def test_credentials_are_used_under_both_names(config, tmp_path) -> None:
+def test_credentials_are_used_under_every_name(config, tmp_path, checkout) -> None:
     """`LoadCredential=main.ek`, and the name that systemd gives to a file of a folder."""
     from gateway import keys
 
@@ -275,5 +291,8 @@ def test_credentials_are_used_under_both_names(config, tmp_path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
     other = json.loads(done.stdout)["meters"][0]
     assert other["encryption"] != shown["encryption"], "the name without a folder comes first"
-    assert keys.PREFIX == "meterd_"
+    unit = (checkout / "systemd/meterd.service").read_text()
+    folders = re.findall(r"^LoadCredential(?:Encrypted)?=(\w+):", unit, re.MULTILINE)
+    assert {"", *(f"{folder}_" for folder in folders)} == set(keys.PREFIXES)
+    assert len(folders) == len(set(folders)), "systemd keeps one of two folders of the same name"
     assert {"task_stalled", "task_moves"} <= EVENTS.keys()

@@ -232,3 +232,26 @@ def _stated(text: str) -> list[tuple[str, str, object]]:
             [(key, value)] = tomllib.loads(stated[1]).items()
             found.append((table, key, value))
     return found
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("", "/var/lib/meterd/ledger.db"),
+        ('[journal]\npath = "/data/j.db"\n', "/data/ledger.db"),
+        ('[journal]\npath = "/data/j.db"\n[ledger]\npath = "/safe/l.db"\n', "/safe/l.db"),
+    ],
+)
+def test_the_ledger_is_beside_the_journal_unless_it_is_set(write, text, path):
+    assert load(write(METER + text), KNOWN).ledger_path == Path(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[journal]\npath = "/data/ledger.db"\n',
+        '[journal]\npath = "/data/x.db"\n[ledger]\npath = "/data/../data/x.db"\n',
+    ],
+)
+def test_journal_and_ledger_are_two_files(write, text):
+    assert "is the journal; allowed: a file of its own" in problems(write(METER + text))[0]

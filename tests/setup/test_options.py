@@ -85,8 +85,7 @@ def test_each_step_for_a_program(setup, cable, household, broker, key_file, tmp_
     [((), None), (("--max-power", "3x25A"), None), (("--max-power", "3x35A"), 36_225), (("--max-power", "0"), 0)],
 )
 def test_the_limit_of_the_connection(setup, tmp_path, options, found):
-    (tmp_path / "port").symlink_to("/dev/null")
-    done = setup("--no-listen", "--port", tmp_path / "port", "--profile", "nl-dsmr5", "--no-mqtt", *options)
+    done = setup("--no-listen", "--port", "socket://127.0.0.1:9", "--profile", "nl-dsmr5", "--no-mqtt", *options)
     assert (done.returncode, done.stderr) == (0, "")
     assert config(tmp_path)["meter"][0].get("max_power_w") == found
     assert load(tmp_path / "meterd.toml").meter[0].max_power_w == (25_875 if found is None else found)

@@ -9,6 +9,7 @@ import pytest
 from gateway.item_p import LiveSub
 from gateway.settings import MqttSettings
 from gateway.sinks import announcer as subject
+from gateway.sinks import homeassistant as ha
 from gateway.sinks import topics
 from gateway.sinks.announcer import Announcer
 
@@ -18,11 +19,12 @@ SALT = b"0123456789abcdef"
 class Clock:
     """An announcer on a clock, and what it gave; every tick is one second."""
 
-    def __init__(self, *meters, form="device", **settings):
+    def __init__(self, *meters, form="device", former=None, **settings):
         self.announcer = Announcer(
             MqttSettings(discovery=form, **settings),
             {name: topics.meter_topics("meterd", name) for name in meters or ("main",)},
             salt=SALT,
+            former=former or {},
             jitter=lambda low, high: (low + high) / 2,
         )
         self.now = 1_000.0
@@ -343,3 +345,25 @@ def test_what_changes_rarely_is_asked_for_after_an_announcement(item):
     clock.now += subject.REPEAT_AFTER_S
     assert clock.announcer.wants_repetition("main", clock.now)
     assert not clock.announcer.wants_repetition("main", clock.now)
+
+
+def test_a_meter_of_an_earlier_configuration_is_taken_back_in_every_form_until_the_broker_has_that():
+    sub = ha.Sub("0a1b2c3d4e5f", "gas", 1, "", has_time=False, expire_s=0)
+    clock = Clock("main", form="both", former={"heat": [sub]})
+    wanted = {ha.main_id(SALT, "heat"), ha.sub_id(SALT, "heat", sub)}
+
+    def taken_back(told):
+        assert (f"homeassistant/device/{ha.main_id(SALT, 'main')}/config", b"") not in told
+        return {at for at in wanted if any(at in topic and not payload for topic, payload in told)}
+
+    told = clock.wait(30)
+    assert taken_back(told) == wanted
+    for form in ("/device/", "/sensor/", "/binary_sensor/"):
+        assert any(form in topic for topic, payload in told if not payload)
+    clock.announcer.connected(clock.now)
+    assert not taken_back(clock.wait(30))
+
+    unheard = Clock("main", form="both", former={"heat": [sub]})
+    unheard.announcer.next(unheard.now, 20, idle=False)
+    unheard.announcer.connected(unheard.now)
+    assert taken_back(unheard.wait(30)) == wanted

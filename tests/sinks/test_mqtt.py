@@ -19,6 +19,7 @@ from paho.mqtt.client import MQTTMessage
 from gateway.settings import MqttSettings
 from gateway.sinks import SinkError
 from gateway.sinks.mqtt import MqttSink, backoff_s
+from tests.ports import stop_serving
 
 ROOT = Path(__file__).parents[2]
 OK = {"state": "ok", "flags": [], "evidence": "1 frame"}
@@ -247,7 +248,7 @@ class OldBroker:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._server.close()
+        await stop_serving(self._server)
         for task in self._serving:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)

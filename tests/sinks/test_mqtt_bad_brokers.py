@@ -15,6 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.settings import MqttSettings
+from gateway.sinks.mqtt_connector import Connector
+from gateway.sinks.mqtt_errors import ClosedError
+from tests.ports import stop_serving
+
 OK = {"state": "ok", "flags": [], "evidence": "1 frame"}
 PASSWORD = "c4n4ry-s3cr3t"
 
@@ -102,6 +107,36 @@ def test_two_clients_of_one_id_throw_each_other_out_a_few_times_only(
                 assert sum(sink.status()["connected"] for sink in both) == 1
 
     asyncio.run(main())
+
+
+def test_a_broker_that_was_started_three_times_is_back_within_30_s(monkeypatch) -> None:
+    """Who is closed again and again suspects another client of its id; a suspicion must not cost two minutes."""
+    pauses: list[float] = []
+
+    class Shut:
+        def close(self) -> None: ...
+
+    async def connected(_connector: Connector) -> Shut:
+        return Shut()
+
+    async def closed(_link: Shut) -> None:
+        raise ClosedError("broker localhost:1 closed the connection: it is tried again")
+
+    async def slept(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 5:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(Connector, "_connect", connected)
+    monkeypatch.setattr("gateway.sinks.mqtt_connector.asyncio.sleep", slept)
+    connector = Connector(
+        MqttSettings(host="localhost", port=1), "twin", backoff=lambda attempt, cap_s: min(cap_s, 2**attempt)
+    )
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(connector.run(closed))
+    assert "probably another client uses this client id (twin)" in connector.status(None)["last_error"]
+    assert pauses[:2] == [2, 4]
+    assert all(10 < pause <= 25 for pause in pauses[2:])
 
 
 # -- rights ----------------------------------------------------------------------------------------------------------
@@ -209,7 +244,7 @@ def server() -> Server:
         try:
             yield listening.sockets[0].getsockname()[1]
         finally:
-            listening.close()
+            await stop_serving(listening)
 
     return run
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.sinks.mqtt_link import _OWES_S
+from tests.ports import stop_serving
 
 #: one way (s): a mobile network under load
 DELAY_S = 0.6
@@ -35,7 +36,7 @@ async def slow(port: int) -> AsyncIterator[int]:
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
-        server.close()
+        await stop_serving(server)
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)

@@ -100,3 +100,24 @@ def test_no_text_of_a_meter_reaches_a_topic(make_item: Callable[..., ItemP], tex
     assert {message.topic for message in messages} == expected
     for message in messages:
         assert json.loads(message.payload) is not None
+
+
+def test_a_late_reading_is_no_live_one(make_item: Callable[..., ItemP]) -> None:
+    item = make_item(seq=7)
+    known = topics.meter_topics("meterd", "main")
+    late = topics.late_reading(known, item, "0123456789abcdef")
+    assert (late.topic, late.qos, late.retain, late.expires) == ("meterd/main/backfill/reading", 1, False, False)
+    said = json.loads(late.payload)
+    assert late.id == said.pop("id") == "0123456789abcdef-main-7"
+    assert said.pop("backfill") is True
+    (first, *_) = topics.reading(known, item)
+    assert said == json.loads(first.payload)
+
+
+def test_what_may_be_retained_of_a_meter_is_forgotten(make_item: Callable[..., ItemP]) -> None:
+    known = topics.meter_topics("meterd", "main")
+    live = topics.reading(known, make_item(), retain_energy=True)
+    told = [topics.availability(known, available=True), topics.state(known, b"{}"), *live]
+    gone = topics.forget(known)
+    assert {message.topic for message in told if message.retain} == {message.topic for message in gone}
+    assert all(message.payload == b"" and message.retain and message.qos == 1 for message in gone)

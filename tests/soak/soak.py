@@ -52,6 +52,8 @@ LOOK = 1_080
 SLOPE_MIB, PROOF = 1.0, 3
 #: share of the run, at its beginning, that says nothing about a slope
 WARM = 0.2
+#: threads that the event loop makes when it needs them, and keeps (asyncio: processors + 4)
+POOL = (os.cpu_count() or 1) + 4
 JOURNAL_MIB = 128
 READ_S = 30.0
 
@@ -298,7 +300,7 @@ def figures(rig: Rig, soak: Soak, days: float) -> list[Figure]:
         Figure("memory, slope per simulated day", slope_mib(looks), "MiB", SLOPE_MIB),
         Figure("memory, most", max(look.rss_kib for look in looks) / 1024, "MiB", 96.0),
         Figure("descriptors, from least to most", max(x.fds for x in warm) - min(x.fds for x in warm), "", 3),
-        Figure("threads, from least to most", max(x.threads for x in warm) - min(x.threads for x in warm), "", 2),
+        Figure("threads, from least to most", max(x.threads for x in warm) - min(x.threads for x in warm), "", POOL),
         Figure("stores on disk", max(look.disk for look in looks) / (1 << 20), "MiB", JOURNAL_MIB + 8),
         Figure("octets of the stores for each reading", looks[-1].disk / max(1, len(seen)), ""),
         Figure("written by the process, per simulated day", looks[-1].written / 1e6 / simulated, "MB"),

@@ -12,6 +12,7 @@ from gateway.sources.link import Link
 from gateway.sources.reconnecting import BACK_OFF_S, ReconnectingSource
 from gateway.sources.serial import SerialSource
 from gateway.sources.tcp import TcpSource
+from tests.ports import stop_serving
 
 
 class Scripted(ReconnectingSource):
@@ -109,7 +110,6 @@ def test_a_failing_source_never_affects_the_others(new_pty: Callable[[], Any], t
         server = await asyncio.start_server(flapping, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         async with (
-            server,
             tapping(TcpSource("127.0.0.1", port, back_off_s=(0.001,))) as flaps,
             tapping(SerialSource("/dev/serial/by-id/none", **serial)) as absent,
             tapping(SerialSource(good.path, **serial)) as first,
@@ -129,5 +129,6 @@ def test_a_failing_source_never_affects_the_others(new_pty: Callable[[], Any], t
             await first.until(lambda: first.states[1:2] == ["closed"])
             await better.write(b"on")
             await second.until(lambda: second.data == sent + b"on")
+        await stop_serving(server)
 
     asyncio.run(main())

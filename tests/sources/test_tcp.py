@@ -11,7 +11,7 @@ import pytest
 
 from gateway.sources import tcp as module
 from gateway.sources.tcp import KEEPALIVE, REFUSALS, TcpSource
-from tests.ports import free_port
+from tests.ports import free_port, stop_serving
 
 SOON = (0.01,)
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -30,9 +30,7 @@ async def bridge(serve: Serve, host: str = "127.0.0.1", port: int = 0) -> AsyncI
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
-        server.close()
-        for _ in range(10):  # a connection that was accepted just now becomes a writer some turns later
-            await asyncio.sleep(0)
+        await stop_serving(server)
         for writer in writers:
             writer.transport.abort()
         await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)

@@ -1,10 +1,12 @@
 """What the medium and other people do to the journal: quota, damage, a full disk, folders that are not there."""
 
+import os
 import random
 import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,15 +17,17 @@ from gateway.item_p import ItemP
 from gateway.stores import database, quota
 from gateway.stores.journal import Journal, JournalError
 from gateway.stores.memory import Draft, State
+from gateway.stores.outbox import Dead
 from gateway.stores.reader import Reader
 from gateway.stores.schema import STEPS, StorageFault, connect, migrate
+from tests.sizes import DAMAGED, DAMAGED_SHORT
+from tests.stores.account import check
 
 MakeItem = Callable[..., ItemP]
 MakeJournal = Callable[..., Journal]
 
-#: damaged files that a run of the tests tries, by a flipped octet and by a cut
-FLIPS = 200
-CUTS = 60
+#: damaged files that a run tries: few in `make test`, all of them where METERD_DAMAGED is set
+FLIPS, CUTS = DAMAGED if os.environ.get("METERD_DAMAGED") else DAMAGED_SHORT
 
 
 def until(condition: Callable[[], object], what: str) -> None:
@@ -356,8 +360,9 @@ assert kept.close()
 """
 
 
-def test_a_full_disk_is_waited_out(tmp_path: Path, checkout: Path) -> None:
-    run = [sys.executable, "-c", FULL, str(tmp_path / "journal.db"), str(150_000)]
+@pytest.mark.parametrize("octets", [150_000, 0])
+def test_a_disk_that_takes_no_more_or_nothing_is_waited_out(tmp_path: Path, checkout: Path, octets: int) -> None:
+    run = [sys.executable, "-c", FULL, str(tmp_path / "journal.db"), str(octets)]
     said = subprocess.run(run, cwd=checkout, capture_output=True, text=True, timeout=180, check=False)
     assert said.returncode == 0, said.stderr
     trouble, tally = said.stdout.splitlines()
@@ -436,3 +441,48 @@ def test_a_commit_that_failed_after_all_was_written_is_not_repeated(
     assert kept.flush(60)
     assert seqs(kept.path) == list(range(1, 52))
     assert kept.stored("main") == 51
+
+
+def test_a_medium_that_takes_long_is_named_and_holds_up_nobody(
+    journal: MakeJournal, item: MakeItem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = journal()
+    until(lambda: kept.status()["state"] == "ok", "checked")
+    released = threading.Event()
+    commit = database.Database.commit
+
+    def slow(self: database.Database, *given: object) -> object:
+        released.wait(60)
+        return commit(self, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(database.Database, "commit", slow)
+    monkeypatch.setattr("gateway.stores.journal.SILENT_S", 0.1)
+    for n in range(600):
+        assert kept.append(item(n))
+    kept.cut()
+    until(lambda: "has not answered" in (kept.status()["trouble"] or ""), "named")
+    assert kept.status()["state"] == "fault"
+    assert kept.status()["queued"] + kept.stored("main") <= 600
+    released.set()
+    assert kept.flush(60)
+    until(lambda: kept.status()["trouble"] is None, "recovered by itself")
+    assert (kept.stored("main"), kept.lost("main")) == (600, 0)
+
+
+def test_the_file_never_passes_its_bound_whatever_is_in_it(journal: MakeJournal, item: MakeItem) -> None:
+    kept = journal(max_bytes=5 << 20)
+    outbox = kept.outbox("influx")
+    for n in range(12_000):
+        kept.append(item(n))
+        kept.quarantine(item(n), "it cannot be " * 10)
+        if n % 200 == 199:
+            assert kept.flush(60), kept.status()
+            page = outbox.page(limit=100)
+            outbox.settle(page[-1].id, delivered={}, dead=[Dead(entry, "r" * 200) for entry in page])
+    assert kept.flush(60)
+    assert kept.status()["trouble"] is None
+    assert kept.status()["bytes"] <= 1 << 20, "4 MiB are left to the log"
+    assert kept.stored("main") == 12_000
+    assert kept.evicted("main") > 0
+    assert kept.close()
+    check(kept.path, received=False)

@@ -2,7 +2,7 @@
 
 Source: dsmrreader/dsmr-reader, settings of "(Data source) Telegram: Split topic" and its model of a reading: power in
 kW, energy in kWh, gas in m3, times in UTC. "Delivered" is what the grid delivered: import. Unlike DSMR-reader meterd
-retains nothing and sends no empty payload for what is absent, and no energy in doubt (gateway.leaps), because readers
+retains nothing and sends no empty payload for what is absent, and no energy in doubt, because readers
 add up its rises. `id`, a row of its database, has no counterpart.
 """
 

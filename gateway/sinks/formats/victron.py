@@ -3,7 +3,7 @@
 Source: mr-manuel/venus-os_dbus-mqtt-grid, README and the parser of its driver, which shapes what is sent:
 - every message restarts its time-out, also one without power: without net power nothing is sent;
 - a phase that was there once keeps its last power: phases are all there or the reading is not sent (`phases`);
-- its energy has no mark for a doubt: that of a suspect reading (gateway.leaps) is left out;
+- its energy has no mark for a doubt: that of a suspect reading is left out;
 - it divides power by voltage where no current is given: meters send current without a sign, so none is given.
 """
 
