@@ -1,7 +1,7 @@
 """What the intervals of a history must be: by rational arithmetic, from all its readings at once, sorted by time.
 
-Nothing here knows of receipt, of cells or of what is kept in between: breaks are those that the history made. A register
-is made one that never breaks by adding to it what each break took.
+Nothing here knows of receipt, of cells or of what is kept in between: breaks are those that the history made. To a
+register is added what each break took, so that it never breaks.
 """
 
 from bisect import bisect_left, bisect_right
