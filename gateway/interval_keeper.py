@@ -25,7 +25,8 @@ from gateway.settings import Settings
 from gateway.stores import files
 from gateway.stores.files import FAILURES, Damaged, StorageFault
 from gateway.stores.intervals import IntervalStore
-from gateway.stores.ledger_file import LEDGER, LedgerError, LedgerFile
+from gateway.stores.ledger_file import LEDGER, LedgerFile
+from gateway.stores.ledger_place import LedgerError
 from gateway.stores.ledger_salvage import open_ledger
 from gateway.stores.outbox import Entry, Outbox
 

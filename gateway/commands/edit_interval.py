@@ -15,7 +15,7 @@ from gateway.intervals.edit import MOST_QUANTITY, edit, holds, withdraw
 from gateway.intervals.model import Interval, missing
 from gateway.stores.files import Damaged, StorageFault
 from gateway.stores.intervals import IntervalStore, StaleError
-from gateway.stores.ledger_file import LedgerError
+from gateway.stores.ledger_place import LedgerError
 from gateway.stores.ledger_rows import Note
 from gateway.stores.ledger_salvage import open_ledger
 

@@ -25,7 +25,7 @@ from gateway.exports.formats import FORMATS
 from gateway.intervals.model import Interval, Series
 from gateway.settings import SettingsError
 from gateway.stores.intervals import IntervalReader
-from gateway.stores.ledger_file import LedgerError
+from gateway.stores.ledger_place import LedgerError
 
 #: seconds between two signs of life on a terminal
 PROGRESS_S: Final = 0.5

@@ -38,7 +38,7 @@ from gateway.intervals.findings import RULES
 from gateway.intervals.model import Bound, Interval, Series
 from gateway.settings import SettingsError
 from gateway.stores.intervals import IntervalReader
-from gateway.stores.ledger_file import LedgerError
+from gateway.stores.ledger_place import LedgerError
 
 #: how a bound came about, in words
 BOUNDS: Final = {

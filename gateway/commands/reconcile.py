@@ -34,7 +34,7 @@ from gateway.intervals.model import Series, Status
 from gateway.reconcile import Difference, Sum, compare, sums
 from gateway.settings import SettingsError
 from gateway.stores.intervals import IntervalReader
-from gateway.stores.ledger_file import LedgerError
+from gateway.stores.ledger_place import LedgerError
 
 #: formats that can be read back, each from an open binary file and the zone of the point
 READERS: Final[dict[str, Callable[[Any, ZoneInfo], Iterator[Imported]]]] = {

@@ -118,6 +118,19 @@ def cell_start(row: int) -> int:
     return (row & (1 << SLOT_BITS) - 1) * CELL_S
 
 
+def ranges(series: int) -> dict[str, tuple[int, int]]:
+    """The ids first <= id < last of everything that a series has, by table."""
+    chains = series * len(RESOLUTIONS) << CHAIN_SHIFT, (series + 1) * len(RESOLUTIONS) << CHAIN_SHIFT
+    one = series, series + 1
+    return {
+        "interval": chains,
+        "interval_asked": chains,
+        "interval_cell": (series << SLOT_BITS, series + 1 << SLOT_BITS),
+        "interval_state": one,
+        "interval_series": one,
+    }
+
+
 def pack(number: int, interval: Interval) -> Packed:
     """A version as (id, sealed row); what is as usual takes no room."""
     row = version_id(number, interval.start, interval.version)

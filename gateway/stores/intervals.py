@@ -21,7 +21,8 @@ from gateway.stores import files
 from gateway.stores import interval_rows as rows
 from gateway.stores.files import FAILURES, connect_readonly
 from gateway.stores.interval_rows import SeriesRow, StateRow
-from gateway.stores.ledger_file import LEDGER, LedgerError, LedgerFile, append
+from gateway.stores.ledger_file import LEDGER, LedgerFile, append
+from gateway.stores.ledger_place import LedgerError
 from gateway.stores.ledger_rows import Note
 from gateway.stores.rows import Corrupt, seal, unseal
 

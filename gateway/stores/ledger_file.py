@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gateway.stores import files
+from gateway.stores import files, interval_rows
 from gateway.stores.files import FAILURES, Damaged, Kind, StorageFault
 from gateway.stores.ledger_place import LedgerError, held, rights
 from gateway.stores.ledger_rows import (
@@ -135,7 +135,7 @@ class LedgerFile:
         return dict(unsealed(rows, "counter_copy"))
 
     def forget(self, meter: str) -> int:
-        """Remove what the entries of a meter say, and the copy of its receive counters; how many entries that were.
+        """Remove what the entries of a meter say, its intervals and the copy of its receive counters; how many entries.
 
         Their places and hashes stay, and new entries tell which they are. What was removed is overwritten in the file.
         """
@@ -147,10 +147,21 @@ class LedgerFile:
                     sealed = pack(Note(REMOVED, None, EPOCH, {}), position)
                     self.db.execute("UPDATE event SET data = ? WHERE id = ?", (sealed, position))
                 copied = self.db.execute("DELETE FROM counter_copy WHERE meter = ?", (meter,)).rowcount
-                if positions or copied:
+                if self._forget_intervals(meter) or positions or copied:
                     append(self.db, _forgotten(positions))
             self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return len(positions)
+
+    def _forget_intervals(self, meter: str) -> int:
+        """Remove every series of a meter and of its sub-meters; how many rows that were."""
+        removed = 0
+        for number, data in self.db.execute("SELECT id, data FROM interval_series").fetchall():
+            with suppress(Corrupt):
+                if interval_rows.unpack_series(number, data).meter == meter:
+                    for table, ends in interval_rows.ranges(number).items():
+                        statement = f"DELETE FROM {table} WHERE id >= ? AND id < ?"  # noqa: S608 - names of ours
+                        removed += self.db.execute(statement, ends).rowcount
+        return removed
 
     def reserve(self, name: str, n: int) -> int:
         """Reserve `n` numbers that no process ever had; the first of them.

@@ -16,7 +16,7 @@ from gateway.intervals.evidence import Cell
 from gateway.intervals.model import QUALITIES, Bound, Interval, SeriesKey, missing, revised
 from gateway.stores import interval_rows as rows
 from gateway.stores.intervals import EVIDENCE_S, KEPT_S, Batch, IntervalReader, IntervalStore, StaleError
-from gateway.stores.ledger_file import LedgerError, alone
+from gateway.stores.ledger_place import LedgerError, alone
 from gateway.stores.ledger_salvage import open_ledger
 from gateway.stores.rows import Corrupt
 
@@ -334,3 +334,27 @@ def test_kill_at_any_moment(path, checkout):
 def test_missing_is_stored_as_such(store):
     (stored,) = put(store, missing(START, START + 900, reason="no_reading"))
     assert (stored.quantity, stored.status, stored.version) == (None, "missing", 1)
+
+
+def test_a_meter_that_is_forgotten_leaves_no_interval(store, path):
+    other = rows.SeriesRow("barn", 0, "active", "import", "Wh", 0, "electricity")
+    store.add_series(other)
+    first = START - START % 900
+    found = [interval(number) for number in range(5)]
+    store.write(
+        Batch(
+            versions={(KEY, "PT15M"): found, (KEY, "P1M"): found, (other.key, "PT15M"): found},
+            cells={KEY: {first: Cell(minutes=1)}, other.key: {first: Cell(minutes=2)}},
+        )
+    )
+    store._file.forget("main")
+    db = sqlite3.connect(path)
+    counts = {table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in rows.ranges(1)}
+    db.close()
+    assert counts == {
+        "interval": 5, "interval_asked": 0, "interval_cell": 1, "interval_state": 0, "interval_series": 1,
+    }  # fmt: skip
+    reader = IntervalReader(path)
+    assert list(reader.series()) == [other.key]
+    assert len(list(reader.current(other.key, "PT15M", 0, 1 << 40))) == 5
+    reader.close()
