@@ -27,6 +27,8 @@ Author: TypeAlias = Literal["fold", "vee", "person"]
 RESOLUTIONS: Final[tuple[Resolution, ...]] = ("PT15M", "PT1H", "P1D", "P1M")
 #: statuses of versions that are item E: "validated" data; all others are shown only when asked for, and marked
 ITEM_E: Final[frozenset[Status]] = frozenset(("valid", "estimated", "edited"))
+#: words of a reason for a register that does not go on from what it was (continuity.BreakKind)
+BREAKS: Final = frozenset(("exchange", "rollover", "back", "leap"))
 #: from good to bad
 QUALITIES: Final[tuple[Quality, ...]] = ("measured", "estimated", "substituted", "suspect")
 AUTHS: Final[tuple[Auth, ...]] = ("verified", "unverified", "plain")
@@ -176,6 +178,11 @@ def break_of(interval: Interval, quantity: int | None) -> int:
     """
     low, high = interval.low.value, interval.high.value
     return 0 if quantity is None or low is None or high is None else quantity - (high - low)
+
+
+def is_broken(interval: Interval) -> bool:
+    """Whether the register broke within an interval, as the fold says in its reason."""
+    return not BREAKS.isdisjoint((interval.reason or "").split(","))
 
 
 def worst_quality(qualities: Iterable[Quality]) -> Quality:

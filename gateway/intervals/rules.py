@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
 from gateway.intervals.findings import Day, Finding
-from gateway.intervals.model import Interval
+from gateway.intervals.model import Interval, is_broken
 
 HOUR: Final = 3_600
 DAY_S: Final = 86_400
@@ -80,9 +80,9 @@ def sum_differs(day: Day, slots: Slots) -> Iterator[Finding]:
     if low is None or high is None or any(interval.quantity is None for interval in ordered):
         return
     added = sum(interval.quantity or 0 for interval in ordered)
-    # a break that the fold states is known (exchange, rollover), and so is one that a person answers for; one by an
-    # estimate is what is looked for
-    stated = (one.sum_break for one in ordered if one.author != "vee" or one.method == "edit")
+    # a break that the fold states is known (exchange, rollover, also where an estimate stands at it), and so is one
+    # that a person answers for; one by an estimate is what is looked for
+    stated = (one.sum_break for one in ordered if one.author != "vee" or one.method == "edit" or is_broken(one))
     moved = high - low + sum(stated)
     allowed = max(day.limits.sum_steps * ordered[0].resolution_wh, abs(moved) * day.limits.sum_per_mille // 1_000)
     if abs(added - moved) > allowed:
@@ -93,11 +93,12 @@ def zeros(day: Day, slots: Slots) -> Iterator[Finding]:
     """V10: nothing for hours on an active point, although nothing was out of service."""
     if not day.limits.zero_hours:
         return
-    began: int | None = None
+    began = ended = None
     recent = between(day.before, day.bounds[0] - day.limits.zero_hours * HOUR, day.bounds[0])
     for interval in [*recent, *(slots[start] for start, _ in day.slots)]:
         is_zero = interval.quantity == 0 and not day.is_out(interval.start, interval.end)
-        began = (interval.start if began is None else began) if is_zero else None
+        began = (interval.start if began is None or interval.start != ended else began) if is_zero else None
+        ended = interval.end
         length = 0 if began is None else interval.end - began
         if length >= day.limits.zero_hours * HOUR and interval.start >= day.bounds[0]:
             yield Finding("V10", "suspect", interval.start, {"hours": length // HOUR})
@@ -106,14 +107,14 @@ def zeros(day: Day, slots: Slots) -> Iterator[Finding]:
 def frozen(day: Day, slots: Slots) -> Iterator[Finding]:
     """V11: the same value other than zero many times running."""
     times, run = day.limits.frozen_times, 0
-    last: int | None = None
+    last: tuple[int, int | None] | None = None
     for interval in [*day.before[-times:], *(slots[start] for start, _ in day.slots)] if times else []:
         measured = interval.method == "register" or interval.author == "person"
         worth = (
             interval.quantity is not None and interval.quantity > day.limits.frozen_floor_steps * interval.resolution_wh
         )
-        run = (run + 1 if interval.quantity == last else 1) if worth and measured else 0
-        last = interval.quantity
+        run = (run + 1 if (interval.start, interval.quantity) == last else 1) if worth and measured else 0
+        last = interval.end, interval.quantity
         if run >= times and interval.start >= day.bounds[0]:
             yield Finding("V11", "suspect", interval.start, {"quantity": interval.quantity, "times": run})
 
@@ -124,6 +125,8 @@ def unlike(day: Day, slots: Slots) -> Iterator[Finding]:
     totals = _weekday_totals(day)
     if not (limits.like_low_per_mille or limits.like_high_per_mille) or not totals:
         return
+    if any(interval.quantity is None for interval in slots.values()):
+        return  # a part of a day is like no day
     average = sum(totals) // len(totals)
     found = sum(interval.quantity or 0 for interval in slots.values())
     too_low = limits.like_low_per_mille and found * 1_000 < average * limits.like_low_per_mille

@@ -12,11 +12,13 @@ from typing import Final
 from gateway.intervals.edit import carry, told_of
 from gateway.intervals.estimate import Estimate, fill, gaps
 from gateway.intervals.findings import Day, Finding, packed
-from gateway.intervals.model import Author, Bound, Interval, Status, break_of, missing
+from gateway.intervals.model import Author, Bound, Interval, Status, break_of, is_broken, missing
 from gateway.intervals.rules import judge, rejects
 
 #: methods of the fold whose bounds are measured
 MEASURED: Final = ("register",)
+#: bounds of which the register is known by readings at them
+KNOWN: Final = ("measured", "interpolated")
 #: a flat guess of the fold between two registers: estimation knows a better shape
 FLAT: Final = ("linear",)
 
@@ -46,6 +48,7 @@ def run_day(day: Day) -> Outcome:
     estimates = _estimates(day, slots, refused)
     results = {start: _with(one, estimates[start]) if start in estimates else one for start, one in slots.items()}
     results |= {start: carry(results[start], amount) for start, amount in day.carried.items() if start in results}
+    results = _chained(slots, results)
     findings += judge(day, results)
     told = _by_start(findings)
     versions = [_verdict(day, one, told[None] + told[start], estimates.get(start)) for start, one in results.items()]
@@ -81,9 +84,16 @@ def _estimates(day: Day, slots: Mapping[int, Interval], refused: Mapping[int, Fi
 
 
 def _moved(slots: Mapping[int, Interval], gap: Sequence[tuple[int, int]]) -> int | None:
-    """What the registers moved over a gap, with the breaks that the fold stated; None where one is not known."""
+    """What the registers moved over a gap, with the breaks that the fold stated; None where one is not known.
+
+    A gap in which a register broke at a bound of which nothing is known has two registers, of two meters.
+    """
     low, high = slots[gap[0][0]].low.value, slots[gap[-1][0]].high.value
-    if low is None or high is None:
+    if (
+        low is None
+        or high is None
+        or any(slots[start].quantity is None and is_broken(slots[start]) for start, _ in gap)
+    ):
         return None
     return high - low + sum(slots[start].sum_break for start, _ in gap)
 
@@ -93,8 +103,7 @@ def _with(interval: Interval, estimate: Estimate) -> Interval:
     if estimate.quantity is None:
         return replace(interval, quantity=None, status="missing", method=estimate.method, author="vee")
     low, high = (
-        bound if bound.method in ("measured", "interpolated") else Bound(bound.t, None, "none")
-        for bound in (interval.low, interval.high)
+        bound if bound.method in KNOWN else Bound(bound.t, None, "none") for bound in (interval.low, interval.high)
     )
     return replace(
         interval,
@@ -106,6 +115,37 @@ def _with(interval: Interval, estimate: Estimate) -> Interval:
         high=high,
         sum_break=break_of(replace(interval, low=low, high=high), estimate.quantity),
     )
+
+
+def _chained(slots: Mapping[int, Interval], results: Mapping[int, Interval]) -> dict[int, Interval]:
+    """Bounds within runs that were estimated follow from the quantities; the last one states what breaks the sum.
+
+    So the quantities of a run are the difference of the registers at its ends plus the breaks in it, as everywhere.
+    """
+    chained, run = dict(results), list[int]()
+    for start, one in results.items():
+        run.append(start)
+        if one.high.value is not None or slots[start].high.method in KNOWN:
+            if len(run) > 1:
+                chained |= _chain(slots, [results[inside] for inside in run])
+            run = []
+    if len(run) > 1:
+        chained |= _chain(slots, [results[inside] for inside in run])
+    return chained
+
+
+def _chain(slots: Mapping[int, Interval], run: Sequence[Interval]) -> dict[int, Interval]:
+    low, high = slots[run[0].start].low, slots[run[-1].start].high
+    if low.value is None or high.value is None or any(one.quantity is None for one in run):
+        return {}
+    chained = {}
+    for one in run:
+        assert low.value is not None  # noqa: S101  # the first is known, and each of the next is made here
+        upper = high if one is run[-1] else Bound(one.end, low.value + (one.quantity or 0), "estimated")
+        with_bounds = replace(one, low=low, high=upper)
+        chained[one.start] = replace(with_bounds, sum_break=break_of(with_bounds, one.quantity))
+        low = upper
+    return chained
 
 
 def _by_start(findings: Sequence[Finding]) -> Mapping[int | None, list[Finding]]:

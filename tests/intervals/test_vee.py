@@ -389,3 +389,43 @@ def test_spreading_is_exact():
 def test_water_has_no_limit_of_power():
     outcome = run_day(a_day(quantities=with_one(10**6), unit=Unit("m3", -3), limits=Limits(spike_per_mille=0)))
     assert "V07" not in rules_of(outcome)
+
+
+def test_an_exchange_at_a_bound_nobody_read_is_no_energy():
+    """The registers of two meters have no difference: nothing is scaled to it, and what breaks the sum is stated."""
+    day = a_day()
+    found = list(day.found)
+    middle = Bound(found[41].start, None, "none")
+    for n, changes in ((40, {"high": middle}), (41, {"low": middle})):
+        found[n] = replace(found[n], quantity=None, status="missing", method="none", reason="exchange", **changes)
+    # the new meter has counted 90 MWh before
+    moved = 90_000_000
+    found[41] = replace(found[41], high=replace_value(found[41].high, moved))
+    for n in range(42, 96):
+        low, high = (replace_value(bound, moved) for bound in (found[n].low, found[n].high))
+        found[n] = replace(found[n], low=low, high=high)
+    outcome = run_day(replace(day, found=found))
+    one, two = outcome.versions[40:42]
+    assert {one.method, two.method} == {"E01"}
+    assert max(one.quantity, two.quantity) < 1_000
+    assert one.high == two.low
+    assert one.high.method == "estimated"
+    for each in (one, two):
+        assert each.quantity == each.high.value - each.low.value + each.sum_break
+    assert "V09" not in rules_of(outcome)
+
+
+def replace_value(bound: Bound, more: int) -> Bound:
+    return bound._replace(value=None if bound.value is None else bound.value + more)
+
+
+def test_a_hole_ends_a_run_of_zeros():
+    limits = Limits(zero_hours=24)
+    zero = a_day(quantities=[0] * 48 + [5] * 48, limits=limits)
+    start = zero.bounds[0]
+    far = [missing(start - 86_400 + 900 * n, start - 86_400 + 900 * (n + 1)) for n in range(4)]
+    before = [revised(one, quantity=0, status="valid", method="register") for one in far]
+    assert "V10" not in rules_of(run_day(replace(zero, before=before)))
+    whole = [missing(start - 900 * n, start - 900 * (n - 1)) for n in range(96, 0, -1)]
+    before = [revised(one, quantity=0, status="valid", method="register") for one in whole]
+    assert "V10" in rules_of(run_day(replace(zero, before=before)))
