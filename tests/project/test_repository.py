@@ -98,7 +98,9 @@ def test_no_address_of_a_package_registry(texts: dict[str, str]) -> None:
 
 
 def test_no_path_of_a_developers_machine(texts: dict[str, str]) -> None:
-    assert list(found(DEVELOPER_PATH, texts)) == []
+    """The published schemas are copied as they are, with the ids that their publishers gave them."""
+    ours = {path: text for path, text in texts.items() if not path.startswith("docs/schemas/hubs/")}
+    assert list(found(DEVELOPER_PATH, ours)) == []
 
 
 def test_no_secret(committed: list[str], texts: dict[str, str]) -> None:
