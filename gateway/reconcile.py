@@ -4,15 +4,17 @@ What one side says is compared as it stands: nothing is filled, scaled or rounde
 different length, the shorter ones are added up to the longer, and only where all of them are there.
 """
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from itertools import pairwise
 from typing import Final, Literal, NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
 from gateway.imports.record import MILLI, ImportFileError, Row, Said
+from gateway.intervals.calendar import MIDNIGHT, day_of
 
 Verdict: TypeAlias = Literal["equal", "differs", "only_ours", "only_theirs", "neither"]
 #: from good to bad: a sum is as good as its worst part
@@ -59,18 +61,22 @@ class Sum:
 def compare(ours: Iterable[Row], theirs: Iterable[Row]) -> list[Difference]:
     """Every interval of both sides, rising; raises ImportFileError where a side says an interval twice, differently."""
     left, right = _by_start(ours, "ours"), _by_start(theirs, "theirs")
-    step = max(_step(left), _step(right))
-    left, right = _added_up(left, step), _added_up(right, step)
+    if _step(left) < _step(right):
+        left = _added_up(left, right.values())
+    elif _step(right) < _step(left):
+        right = _added_up(right, left.values())
     return [_difference(start, left.get(start), right.get(start)) for start in sorted(left.keys() | right.keys())]
 
 
-def sums(differences: Iterable[Difference], zone: ZoneInfo) -> tuple[dict[str, Sum], dict[str, Sum], Sum]:
-    """The same by local day, by local month, and in all."""
+def sums(
+    differences: Iterable[Difference], zone: ZoneInfo, begin: time = MIDNIGHT
+) -> tuple[dict[str, Sum], dict[str, Sum], Sum]:
+    """The same by local day, by local month, and in all; `begin` is when a day begins."""
     days: dict[str, Sum] = {}
     months: dict[str, Sum] = {}
     everything = Sum()
     for one in differences:
-        local = datetime.fromtimestamp(one.start, UTC).astimezone(zone)
+        local = day_of(one.start, zone, begin)
         for group in (
             days.setdefault(f"{local:%Y-%m-%d}", Sum()),
             months.setdefault(f"{local:%Y-%m}", Sum()),
@@ -98,29 +104,26 @@ def _step(rows: Mapping[int, Row]) -> int:
     return lengths.most_common(1)[0][0] if lengths else 0
 
 
-def _added_up(rows: Mapping[int, Row], step: int) -> dict[int, Row]:
-    """Shorter intervals added up to `step`, where they fill it without a gap."""
-    if not rows or _step(rows) == step:
-        return dict(rows)
-    found: dict[int, Row] = {}
-    for row in _groups(rows, step):
-        whole = row[-1].end - row[0].start == step and all(a.end == b.start for a, b in pairwise(row))
-        known = whole and all(one.quantity is not None for one in row)
-        quantity = sum(one.quantity or 0 for one in row) if known else None
-        start = row[0].start - row[0].start % step
-        found[start] = Row(start, start + step, quantity, max((one.said for one in row), key=GRADES.index))
+def _added_up(rows: Mapping[int, Row], longer: Iterable[Row]) -> dict[int, Row]:
+    """Shorter intervals added up to those of the other side, whatever day or month that is, where they fill them.
+
+    What lies in none of the longer ones stays as it is.
+    """
+    found = dict(rows)
+    starts = sorted(rows)
+    for whole in longer:
+        inside = [rows[start] for start in starts[bisect_left(starts, whole.start) : bisect_left(starts, whole.end)]]
+        if not inside or (inside == [rows.get(whole.start)] and inside[0].end == whole.end):
+            continue
+        for one in inside:
+            del found[one.start]
+        fills = (inside[0].start, inside[-1].end) == (whole.start, whole.end)
+        fills = fills and all(a.end == b.start for a, b in pairwise(inside))
+        known = fills and all(one.quantity is not None for one in inside)
+        quantity = sum(one.quantity or 0 for one in inside) if known else None
+        said = max((one.said for one in inside), key=GRADES.index) if fills else "missing"
+        found[whole.start] = Row(whole.start, whole.end, quantity, said)
     return found
-
-
-def _groups(rows: Mapping[int, Row], step: int) -> Iterator[list[Row]]:
-    group: list[Row] = []
-    for start in sorted(rows):
-        if group and start // step != group[0].start // step:
-            yield group
-            group = []
-        group.append(rows[start])
-    if group:
-        yield group
 
 
 def _difference(start: int, ours: Row | None, theirs: Row | None) -> Difference:

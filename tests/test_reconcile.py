@@ -1,12 +1,14 @@
 """Two accounts side by side: differences exact, explained by quality, and nothing filled."""
 
 import random
-from datetime import datetime
+from datetime import date, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from gateway.imports.record import ImportFileError, Row
+from gateway.intervals import calendar
 from gateway.reconcile import compare, sums
 
 PRAGUE = ZoneInfo("Europe/Prague")
@@ -84,3 +86,35 @@ def test_random_accounts_add_up():
         assert everything.difference == sum(a - b for a, b in both)
         assert everything.verdicts.total() == 60
         assert sum(day.ours for day in days.values()) == everything.ours
+
+
+def test_quarter_hours_are_added_up_to_local_days_of_every_length():
+    """Days of 23, 24 and 25 hours that begin at no multiple of anything in UTC, and hours of a zone of half an hour."""
+    for zone, first in (("Europe/Prague", date(2026, 3, 28)), ("Europe/Prague", date(2026, 10, 24))):
+        info = ZoneInfo(zone)
+        bounds = [calendar.day_start(first + timedelta(n), info) for n in range(4)]
+        ours = [Row(t, t + 900, 1_000, "measured") for t in range(bounds[0], bounds[-1], 900)]
+        days = [Row(a, b, (b - a) // 900 * 1_000, "measured") for a, b in pairwise(bounds)]
+        assert [one.verdict for one in compare(ours, days)] == ["equal"] * 3
+        assert [one.verdict for one in compare(days, ours)] == ["equal"] * 3
+    half = [Row(T + 1_800 + n * 3_600, T + 5_400 + n * 3_600, 4_000, "measured") for n in range(3)]
+    ours = [Row(t, t + 900, 1_000, "measured") for t in range(T + 1_800, T + 1_800 + 3 * 3_600, 900)]
+    assert [one.verdict for one in compare(ours, half)] == ["equal"] * 3
+
+
+def test_what_fills_no_longer_interval_is_no_sum():
+    day = Row(T, T + 3_600, 4_000, "measured")
+    ours = [Row(T + n * 900, T + (n + 1) * 900, 1_000, "measured") for n in (0, 1, 3)]
+    beside = Row(T + 7_200, T + 8_100, 5, "measured")
+    one, two = compare([*ours, beside], [day])
+    assert (one.ours, one.verdict) == (None, "only_theirs")
+    assert (two.start, two.ours, two.verdict) == (beside.start, 5, "only_ours")
+
+
+def test_hours_before_six_belong_to_the_gas_day_before():
+    zone = ZoneInfo("Europe/Prague")
+    start = calendar.day_start(date(2026, 11, 1), zone)
+    rows = [Row(start + n * 3_600, start + (n + 1) * 3_600, 1_000, "measured") for n in range(24)]
+    days, months, _ = sums(compare(rows, rows), zone, calendar.GAS_DAY)
+    assert {name: found.ours for name, found in days.items()} == {"2026-10-31": 6_000, "2026-11-01": 18_000}
+    assert set(months) == {"2026-10", "2026-11"}

@@ -30,6 +30,7 @@ from gateway.commands.interval_choice import (
 from gateway.exports.about import ExportError, decimal, second
 from gateway.imports import documents, text
 from gateway.imports.record import MILLI, Imported, ImportFileError, Row, Said, counted
+from gateway.intervals.calendar import GAS_DAY, MIDNIGHT
 from gateway.intervals.model import Series, Status
 from gateway.reconcile import Difference, Sum, compare, sums
 from gateway.settings import SettingsError
@@ -94,7 +95,7 @@ def _compare(reader: IntervalReader, one: Chosen, args: argparse.Namespace) -> i
     series = series_of(reader, one, args.resolution)
     theirs = list(_theirs(args, one, series))
     differences = compare(_ours(series), theirs)
-    days, months, everything = sums(differences, one.zone)
+    days, months, everything = sums(differences, one.zone, GAS_DAY if one.point.gas_day else MIDNIGHT)
     if args.plot:
         from gateway.exports import plot
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import BinaryIO, Final, TextIO
 from zoneinfo import ZoneInfo
 
-from gateway.imports.record import Imported, ImportFileError, Row, Said, energy
+from gateway.imports.record import MOST_ROWS, Imported, ImportFileError, Row, Said, energy
 from gateway.intervals.model import Direction
 
 #: statuses of meterd's own exports
@@ -24,6 +24,9 @@ PND: Final[dict[str, Said]] = {
     "naměřená data OK": "measured", "naměřená data, výpadek napětí": "measured", "neplatná data": "suspect",
     "nedefinovaný status": "unknown", "neznámá hodnota": "unknown", "nedostupná data": "missing",
 }  # fmt: skip
+#: characters of a line; lines of a PND export, which is held in memory: ten years of quarter-hours
+MOST_LINE: Final = 4_096
+MOST_PND: Final = 360_000
 _COLUMN: Final = re.compile(r"([+-]A)/?(\S*) \[kW\]\Z")
 _STAMP: Final = re.compile(r"(\d\d)\.(\d\d)\.(\d{4}) (\d\d):(\d\d)(?::(\d\d))?\Z", re.ASCII)
 _NEEDED: Final = ("point", "direction", "start", "end", "quantity", "unit", "status")
@@ -40,7 +43,7 @@ def table(source: BinaryIO) -> Iterator[Imported]:
 
 
 def _table(source: TextIO) -> Iterator[Imported]:
-    reader = csv.DictReader(source, strict=True)
+    reader = csv.DictReader(_lines(source, MOST_ROWS + 1), strict=True)
     try:
         names = reader.fieldnames or ()
     except (UnicodeDecodeError, csv.Error) as error:
@@ -67,11 +70,13 @@ def pnd(source: BinaryIO, zone: ZoneInfo) -> Iterator[Imported]:
 
     Local ends of intervals without an offset: of the hour that comes twice, the first 4 stamps are summer time.
     """
-    text = source.read()
+    wrapper = io.TextIOWrapper(source, "cp1250", newline=None)
     try:
-        lines = list(csv.reader(text.decode("cp1250").splitlines(), delimiter=";", strict=True))
+        lines = list(csv.reader(_lines(wrapper, MOST_PND), delimiter=";", strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise ImportFileError(f"the file is no PND export in cp1250: {error}") from None
+    finally:
+        wrapper.detach()  # the file is the caller's
     columns = _columns(lines[0] if lines else [])
     ends = _ends([line[0] for line in lines[1:] if line], zone)
     step = min((after - before for before, after in pairwise(ends)), default=900)
@@ -80,6 +85,16 @@ def pnd(source: BinaryIO, zone: ZoneInfo) -> Iterator[Imported]:
     for column, (direction, point) in columns.items():
         body = zip(ends, (line for line in lines[1:] if line), strict=True)
         yield Imported(point, direction, [_mean(line, column, end, step) for end, line in body])
+
+
+def _lines(source: TextIO, most: int) -> Iterator[str]:
+    """The lines of a file; raises ImportFileError where there are too many, or one is too long for any table."""
+    for number, line in enumerate(iter(lambda: source.readline(MOST_LINE), ""), 1):
+        if len(line) == MOST_LINE and not line.endswith("\n"):
+            raise ImportFileError(f"line {number} is longer than {MOST_LINE} characters: is it a table?")
+        if number > most:
+            raise ImportFileError(f"the file has more than {most} lines: split it")
+        yield line
 
 
 def _row(line: dict[str, str | None], where: str) -> Row:

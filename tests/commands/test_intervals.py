@@ -113,8 +113,8 @@ def test_explain_an_interval_in_words_and_as_json(config, capsys):
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["show", "2026-10-25T01:40:00Z"], 2, "explain needs a moment"),
-        (["explain"], 2, "explain needs a moment"),
+        (["show", "2026-10-25T01:40:00Z"], 2, "explain and edit need a moment"),
+        (["explain"], 2, "explain and edit need a moment"),
         (["show", "--day", "2026-10-25", "--month", "2026-10"], 2, "choose the period"),
         (["show", "--from", "2026-10-25T00:00:00Z", "--to", "2026-10-24T00:00:00Z"], 2, "--from must be before"),
         (["show", "--meter", "garage"], 1, "no such series: it has main/0 active export, main/0 active import"),

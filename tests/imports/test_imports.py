@@ -194,3 +194,13 @@ def test_samples_of_the_hubs(name, sample, wh):
     rows = [row for one in found for row in one.rows]
     assert len(rows) == 96
     assert sum(row.quantity or 0 for row in rows) == wh * 1_000
+
+
+def test_a_file_that_is_no_table_is_refused_before_it_fills_the_memory():
+    """Bounded by line and by number of lines, whatever is in them."""
+    for read in (lambda source: text.pnd(source, ZoneInfo("Europe/Prague")), text.table):
+        with pytest.raises(ImportFileError, match="longer than 4096"):
+            list(read(io.BytesIO(b";" * 10_000_000)))
+    many = b'"Datum";"+A/1 [kW]";"Status"\n' + b";\n" * (text.MOST_PND + 1)
+    with pytest.raises(ImportFileError, match="more than 360000 lines"):
+        list(text.pnd(io.BytesIO(many), ZoneInfo("Europe/Prague")))
