@@ -84,17 +84,19 @@ class Validator:
         other = self._store.current(opposite, resolution, since, until) if opposite in others else ()
         shorter = RESOLUTIONS[: RESOLUTIONS.index(resolution)]
         edits = {one: list(self._store.edits(key, one, since, until)) for one in shorter}
+        found = list(self._store.folded(key, resolution, since, until))
         return Day(
             key=key,
             unit=folding.row.of,
             zone=zone,
             limits=limits(self._settings, folding.point, key),
             bounds=bounds,
-            found=list(self._store.folded(key, resolution, since, until)),
+            found=found,
             current={one.start: one for one in self._store.current(key, resolution, since, until)},
             before=list(self._store.current(key, resolution, since - BEFORE_S, since)),
             other={one.start: one for one in other},
             clock=self._clock_of(folding, since, until),
+            outages=silences(key, found),
             carried=carried(list(pairwise(bounds)), edits),
         )
 
@@ -104,6 +106,16 @@ class Validator:
         if folding.hour is not None and since <= folding.hour[0] * 3_600 < until:
             known.append(folding.hour[1])
         return Clock(max(known) / 1_000 if known else None, synchronised=self._synchronised())
+
+
+def silences(key: SeriesKey, found: Sequence[Interval]) -> list[tuple[int, int]]:
+    """Intervals in which nothing came: the meter, its line or the gateway was out of service (V15).
+
+    Of a main meter: each of its telegrams has energy or power, while a gas meter is silent for an hour by nature.
+    """
+    if key.channel or key.kind != "active":
+        return []
+    return [(one.start, one.end) for one in found if not one.coverage]
 
 
 def mark_edited(folding: Folding, resolution: Resolution, start: int) -> None:

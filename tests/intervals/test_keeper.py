@@ -207,6 +207,14 @@ def test_late_data_after_validation_is_validated_again(house):
     assert statuses[-2:] == ["raw", "valid"]
 
 
+def test_quarters_in_which_nothing_came_are_told_as_an_outage(house):
+    house.put(*[one for one in minutes(-30, 25 * 60) if not DAY + 3_540 < one.t.timestamp() < DAY + 6_300])
+    house.work()
+    told = {one.start for one in house.read() if "V15" in one.rules}
+    assert told == {DAY + 3_600, DAY + 4_500, DAY + 5_400}
+    assert all(one.status == "estimated" for one in house.read() if one.start in told)
+
+
 def test_hourly_registers_are_measured_hours_and_estimated_quarters(house):
     every = []
     for n in range(-60, 24 * 60):
