@@ -13,7 +13,7 @@ from gateway.interval_days import Validator, is_due, mark_due, mark_edited
 from gateway.interval_folding import Folding
 from gateway.interval_series import Part, Splitter, scaled
 from gateway.intervals import calendar
-from gateway.intervals.billed import Peak, peaks_of
+from gateway.intervals.billed import Compared, Peak, compare, peaks_of
 from gateway.intervals.continuity import MOST_W, Origin, Rules
 from gateway.intervals.evidence import Evidence, Reading
 from gateway.intervals.fold import refold
@@ -36,6 +36,8 @@ class Told(NamedTuple):
     series: SeriesRow
     resolution: Resolution
     interval: Interval
+    #: the meter's own peak of the month beside ours, after the day of `interval`; then it is this that is told
+    peak: Compared | None = None
 
 
 class Folder:
@@ -122,8 +124,22 @@ class Folder:
         for folding in self.folding.values():
             for resolution, versions in self._validator.work(folding, self.folding):
                 told += [Told(folding.row, resolution, one) for one in versions]
+                if resolution == "PT15M":
+                    told += self._compare_peak(folding, versions[-1])
         self._answer()
         return told
+
+    def _compare_peak(self, folding: Folding, last: Interval) -> list[Told]:
+        """The meter's own peak of the month in which a day was validated, beside ours."""
+        if folding.zone is None:
+            return []
+        key, month = folding.row.key, calendar.floor(last.start, "P1M", folding.zone)
+        until = calendar.end_of(month, "P1M", folding.zone)
+        peak = next((one for one in self._store.peaks(key) if month < one.t <= until), None)
+        if peak is None:
+            return []
+        compared = compare(peak, self._store.current(key, "PT15M", month, until))
+        return [] if compared.agrees is None else [Told(folding.row, "PT15M", last, compared)]
 
     def _look_for_edits(self) -> list[Told]:
         """Take what persons edited, in whatever process, since the last look; each is told."""

@@ -342,7 +342,9 @@ class Outlets:
         """Hand a new version of an interval to the sinks that publish them."""
         row = told.series
         for sink in self._sinks.values():
-            if isinstance(sink, IntervalSink):
+            if isinstance(sink, IntervalSink) and told.peak is not None:
+                sink.deliver_peak(row.meter, row.direction, told.peak)
+            elif isinstance(sink, IntervalSink):
                 sink.deliver_interval(row.meter, row.direction, told.resolution, told.interval)
 
 

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     """Show, explain or edit."""
     problem = (
         conflict(args)
-        or (None if (args.action in OF_A_MOMENT) == bool(args.at) else "explain and edit need a moment, the others none")
+        or (None if (args.action in OF_A_MOMENT) == bool(args.at) else "explain and edit need a moment, others none")
         or edit_interval.conflict(args)
     )
     if problem:

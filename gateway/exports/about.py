@@ -59,7 +59,9 @@ def shown(interval: Interval, about: About) -> Interval:
 def validated_only(about: About, form: str) -> None:
     """Refuse raw data in a form that means validated data."""
     if about.raw:
-        raise ExportError(f"{form} carries validated data only: leave out --include-raw, or take item-e, intervals-csv, pnd, espi")
+        raise ExportError(
+            f"{form} carries validated data only: leave out --include-raw, or take item-e, intervals-csv, pnd, espi"
+        )
 
 
 def by_day(series: Series) -> Iterator[list[Interval]]:

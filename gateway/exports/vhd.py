@@ -117,6 +117,6 @@ def _unit(series: Series) -> tuple[str, int]:
     known = UNITS.get(series.unit.name)
     if known is None:
         raise ExportError(
-            f"VHD has no unit for {series.unit.name} ({series.meter}, {series.kind}): take item-e or intervals-csv for it"
+            f"VHD has no unit for {series.unit.name} ({series.meter}, {series.kind}): take item-e or intervals-csv"
         )
     return known[0], known[1] + series.unit.exponent

@@ -7,6 +7,7 @@ because it only hands over (LATEST: a newer reading of the meter replaces one th
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from gateway.intervals.billed import Compared
 from gateway.intervals.model import Direction, Interval, Resolution
 from gateway.item_p import ItemP
 
@@ -48,4 +49,8 @@ class IntervalSink(Protocol):
 
     def deliver_interval(self, meter: str, direction: Direction, resolution: Resolution, version: Interval) -> None:
         """Take a version of an interval of a meter's active energy, at once and without waiting."""
+        ...
+
+    def deliver_peak(self, meter: str, direction: Direction, peak: Compared) -> None:
+        """Take the meter's own peak of a month beside ours, at once and without waiting."""
         ...

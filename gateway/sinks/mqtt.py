@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+from gateway.intervals.billed import Compared
 from gateway.intervals.model import Direction, Interval, Resolution
 from gateway.item_p import ItemP
 from gateway.settings import MqttSettings
@@ -217,6 +218,13 @@ class MqttSink:
         known = self._meters.get(meter)
         if known is not None:
             self._intervals.put(topics.interval(known.topics, direction, resolution, version))
+            self._serve_all()
+
+    def deliver_peak(self, meter: str, direction: Direction, peak: Compared) -> None:
+        """Publish the meter's own peak of a month beside ours, as a version of an interval is published."""
+        known = self._meters.get(meter)
+        if known is not None:
+            self._intervals.put(topics.peak(known.topics, direction, peak))
             self._serve_all()
 
     def status(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from decoders.model import Reading, decimal
+from gateway.intervals.billed import Compared
 from gateway.intervals.model import Direction, Interval, Resolution
 from gateway.item_p import ItemP, LiveSub, sub_to_dict, to_json, utc
 
@@ -149,6 +150,22 @@ def interval(topics: MeterTopics, direction: Direction, resolution: Resolution, 
     }
     payload = msgspec.json.encode({key: value for key, value in known.items() if value is not None})
     return Message(topics.interval + resolution, payload, qos=1, content_type=JSON)
+
+
+def peak(topics: MeterTopics, direction: Direction, found: Compared) -> Message:
+    """The meter's own peak of a month beside ours (W); what is not known is left out."""
+    known = {
+        "direction": direction,
+        "meter_w": found.theirs.watts,
+        "meter_t": utc(datetime.fromtimestamp(found.theirs.t, UTC)),
+        "ours_w": found.ours,
+        "difference_w": found.difference,
+        "allowed_w": found.allowed,
+        "highest_w": found.highest,
+        "agrees": found.agrees,
+    }
+    payload = msgspec.json.encode({key: value for key, value in known.items() if value is not None})
+    return Message(f"{topics.interval}peak", payload, qos=1, content_type=JSON)
 
 
 def register(topics: MeterTopics, changes: Iterable[tuple[str, str]]) -> list[Message]:

@@ -17,6 +17,7 @@ from gateway.interval_keeper import IntervalKeeper
 from gateway.intervals.model import Interval, SeriesKey, total
 from gateway.item_p import ItemP, stamp
 from gateway.settings import JournalSettings, MeterSettings, PointSettings, Settings
+from gateway.sinks import topics
 from gateway.stores.intervals import IntervalReader, IntervalStore
 from gateway.stores.journal import Journal
 from gateway.stores.ledger_file import LedgerFile
@@ -48,10 +49,12 @@ def item(n: int) -> ItemP:
     """The reading of minute n of the day: 7 Wh a minute, and slowly more; at its end with a peak."""
     moment = datetime.fromtimestamp(DAY + 60 * n, UTC)
     wh = 1_000_000 + 7 * n + n * n // 3_000
+    at_peak = n == 1_385
     reading = Reading(
         profile="nl-dsmr5", interface="p1", auth="plain", quality="measured", t=moment, t_meter="", p_import_w=400,
         p_export_w=None, p_net_w=None, a_import_wh=wh, a_export_wh=None, reg_t=moment,
-        registers=PEAK if n == 1_385 else (), register_times=WHEN if n == 1_385 else (), sub=(), identity="4530", interval_s=60, flags=(), size=800,
+        registers=PEAK if at_peak else (), register_times=WHEN if at_peak else (), sub=(), identity="4530",
+        interval_s=60, flags=(), size=800,
     )  # fmt: skip
     return stamp(reading, "main", seq=10**6 + n, t_rx=moment, max_clock_offset_s=3_600)
 
@@ -283,6 +286,12 @@ def test_the_peak_of_the_meter_beside_ours(place, capsys):
     assert (found["meter_w"], found["start"], found["ours_w"]) == (496, "2026-03-29T21:45:00Z", 4 * last.quantity)
     assert found["difference_w"] == 4 * last.quantity - 496
     assert found["agrees"] is False
+    # the daemon told the same once the day was validated
+    told = [one for one in place.told if one.peak is not None][-1]
+    assert (told.peak.theirs.watts, told.peak.ours, told.peak.agrees) == (496, found["ours_w"], False)
+    message = topics.peak(topics.meter_topics("meterd", "main"), "import", told.peak)
+    assert message.topic == "meterd/main/interval/peak"
+    assert json.loads(message.payload)["difference_w"] == found["difference_w"]
     assert place.call("edit", "2026-03-29T23:50:00+02:00", "--quantity", "124", *WHO) == 0
     capsys.readouterr()
     highest = max(one.quantity for start, one in place.read().items() if start >= DAY)
