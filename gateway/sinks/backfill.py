@@ -150,7 +150,7 @@ class Backfill:
 
     def close(self) -> None:
         """Let go of the file, by a thread: another one may be reading it still."""
-        asyncio.get_running_loop().run_in_executor(None, self._outbox.close)
+        asyncio.get_running_loop().run_in_executor(None, self._outbox.let_go)
 
     def status(self) -> dict[str, Any]:
         """What `meterd status` shows of the history: how it goes, and where the stored readings are."""
