@@ -26,6 +26,7 @@ from gateway.item_p import ItemP, utc
 from gateway.line_watch import LineWatch
 from gateway.listen import PROMETHEUS_MISSING
 from gateway.meter import INTERVAL_S, Meter
+from gateway.opening import Kept
 from gateway.outlets import Outlets
 from gateway.reload import Loaded, Plan, Standing, plan
 from gateway.settings import MeterSettings, Settings, SettingsError
@@ -79,11 +80,13 @@ class Daemon:
         self._former: dict[str, Meter] = {}
         self.outlets = Outlets(
             settings,
-            lambda: {m.name: m.counters_to_keep() for m in self._all()},
-            lambda: {m.name: m.trust.export() for m in self._all()},
-            lambda: {m.name: m.sub_meters.export() for m in self._all()},
-            series=lambda: {m.name: kept for m in self._all() if (kept := m.plausibility.export())},
-            beats=self._beats,
+            Kept(
+                counters=lambda: {m.name: m.counters_to_keep() for m in self._all()},
+                trust=lambda: {m.name: m.trust.export() for m in self._all()},
+                sub_meters=lambda: {m.name: m.sub_meters.export() for m in self._all()},
+                series=lambda: {m.name: kept for m in self._all() if (kept := m.plausibility.export())},
+            ),
+            self._beats,
         )
         self._watchdog = Watchdog(self._beats, self.outlets.save)
         self._reported = dict.fromkeys(self.meters, -math.inf)
