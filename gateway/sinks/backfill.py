@@ -359,7 +359,8 @@ class Backfill:
         if self._drain.is_told:
             _log.info(
                 "%d stored readings since %s were not published live: those that the broker does not have go to %s/+/"
-                "backfill/reading", status["pending"], status["oldest_pending"] or "an earlier run", self._settings.base,
+                "backfill/reading", status["pending"], status["oldest_pending"] or "an earlier run",
+                self._settings.base,
             )  # fmt: skip
 
     def _end_drain(self) -> None:
