@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from gateway.stores.outbox import Outbox
     from gateway.trust import Change
 
+#: how long the end waits for the last readings to be committed, and for the file to be closed (s)
+FLUSH_S, CLOSE_S = 0.8, 2.0
 #: how long new meters wait for their sequence numbers (s)
 ADMIT_S = 2.0
 #: how often the ledger gets a copy of the receive counters (s), the first time soon after the start
@@ -109,13 +111,20 @@ class Outlets:
             self._journal.cut()
 
     async def stop(self) -> None:
-        """Say good-bye at every sink while the journal commits what it holds, each within STOP_S."""
+        """Commit what the journal holds, say good-bye at every sink, then commit how far each of them came.
+
+        A medium that hangs keeps no sink from its good-bye, and the other way round.
+        """
         loop = asyncio.get_running_loop()
-        closing = [loop.run_in_executor(None, self._journal.close)] if self._journal else []
+        if self._journal:
+            await loop.run_in_executor(None, self._journal.flush, FLUSH_S)
+        closing = []
         if self._ledger:
             self._ledger.copy_counters(self._kept.trust())
             closing.append(loop.run_in_executor(None, self._ledger.close))
         await self._running.stop(list(self._sinks), *closing)
+        if self._journal:
+            await asyncio.wait([loop.run_in_executor(None, self._journal.close)], timeout=CLOSE_S)
 
     def deliver(self, meter: Meter, item: ItemP) -> None:
         """Give a reading to each sink at once, then to the journal."""
