@@ -204,9 +204,7 @@ class InfluxSettings(Strict, frozen=True):
     #: until a request must be answered, s
     timeout_s: Annotated[float, Meta(ge=1, le=120)] = 10
     #: in front of the name of each measurement
-    prefix: Annotated[
-        str, Meta(pattern=r"\A[A-Za-z0-9_]{0,32}\Z", description="up to 32 of A-Z, a-z, 0-9 and _")
-    ] = ""
+    prefix: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_]{0,32}\Z", description="up to 32 of A-Z, a-z, 0-9 and _")] = ""
     registers: Annotated[
         Literal["all", "none"] | tuple[Annotated[str, Meta(min_length=1)], ...],
         Meta(description='"all", "none" or a list of codes'),
