@@ -8,30 +8,26 @@ what did not change runs on.
 
 import asyncio
 import gc
-import math
 import os
 import signal
 import time
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from gateway import __version__, key_control, log, sd_notify
-from gateway.beats import Beats, alive, live_as
+from gateway.beats import Beats, live_as
 from gateway.control import Command, ControlServer, socket_path
 from gateway.host_clock import HostClock
 from gateway.item_p import ItemP, utc
-from gateway.line_watch import LineWatch
+from gateway.lines import Lines, make
 from gateway.listen import PROMETHEUS_MISSING
-from gateway.meter import INTERVAL_S, Meter
+from gateway.meter import Meter
+from gateway.opening import Kept
 from gateway.outlets import Outlets
-from gateway.reload import Loaded, Plan, Standing, plan
+from gateway.reload import Loaded, Plan, Standing, load_auto, plan
 from gateway.settings import MeterSettings, Settings, SettingsError
-from gateway.sources import create
 from gateway.supervisor import cancel, keep, leave_behind_after, outcome, where
-from gateway.trust import Trust
 from gateway.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -39,13 +35,11 @@ if TYPE_CHECKING:
     from decoders.profile import Profile
     from gateway.metrics_page import MetricsPage
 
-#: the longest sleep between two looks at all lines (s)
+#: the longest sleep between two looks at the parts of the daemon (s)
 TICK_S = 1.0
-#: state topics are refreshed at least this often (s)
-REFRESH_S = 60.0
 #: whatever does not end by itself is left behind after this time (s): systemd and people wait for 5
 STOP_S = 4.5
-PORTS_STOP_S = 1.0
+OWN_STOP_S = 1.0
 
 
 class Daemon:
@@ -72,37 +66,33 @@ class Daemon:
         self._ready = asyncio.Event()
         self._control: ControlServer | None = None
         self._metrics: MetricsPage | None = None
-        self._tasks: defaultdict[str, list[asyncio.Task[None]]] = defaultdict(list)
         self._beats = Beats()
-        self.meters = {meter.name: self._meter(meter, self._loaded) for meter in settings.meter}
-        #: meters that were taken out of the configuration while running: what they had is kept
-        self._former: dict[str, Meter] = {}
+        meters = [make(meter, self._loaded, self, self._clock) for meter in settings.meter]
         self.outlets = Outlets(
             settings,
-            lambda: {m.name: m.counters_to_keep() for m in self._all()},
-            lambda: {m.name: m.trust.export() for m in self._all()},
-            lambda: {m.name: m.sub_meters.export() for m in self._all()},
-            series=lambda: {m.name: kept for m in self._all() if (kept := m.plausibility.export())},
-            beats=self._beats,
+            Kept(
+                counters=lambda: {m.name: m.counters_to_keep() for m in self.lines.all()},
+                trust=lambda: {m.name: m.trust.export() for m in self.lines.all()},
+                sub_meters=lambda: {m.name: m.sub_meters.export() for m in self.lines.all()},
+                series=lambda: {m.name: kept for m in self.lines.all() if (kept := m.plausibility.export())},
+            ),
+            self._beats,
         )
         self._watchdog = Watchdog(self._beats, self.outlets.save)
-        self._reported = dict.fromkeys(self.meters, -math.inf)
+        self.lines = Lines(meters, self.outlets, self._beats, self._ready, self._tell_status)
 
     async def run(self) -> None:
         """Run until SIGTERM, SIGINT or `stop`; what is under way is flushed then."""
         self._watch_signals()
-        for meter in self.meters.values():
-            self._begin_reading(meter)
-        await self._ports_tried()
+        await self.lines.open()
         if any(meter.settings.profile == "auto" for meter in self.meters.values() if meter.settings.enabled):
-            self._loaded = self._loaded._replace(auto=await asyncio.to_thread(_load_auto))
+            self._loaded = self._loaded._replace(auto=await asyncio.to_thread(load_auto))
         await self.outlets.start(self.meters.values())
         for meter in self.meters.values():
             self._clock.raise_floor(meter.plausibility.latest())
         self._control = await self._open_control()
         self._ready.set()
-        for meter in self.meters.values():
-            self._begin_watching(meter)
+        self.lines.watch()
         own = [asyncio.create_task(self._keep_alive()), asyncio.create_task(self._obey_signals())]
         self._metrics = self._make_metrics()
         if self._metrics:
@@ -115,10 +105,8 @@ class Daemon:
             await self._stop.wait()
         finally:
             sd_notify.notify(STOPPING="1")
-            await cancel([*own, *self._reloads], PORTS_STOP_S)
-            await cancel([task for tasks in self._tasks.values() for task in tasks], PORTS_STOP_S)
-            for meter in self.meters.values():
-                meter.settle()
+            await cancel([*own, *self._reloads], OWN_STOP_S)
+            await self.lines.close()
             await self.outlets.stop()
             if self._control:
                 await self._control.close()
@@ -127,6 +115,11 @@ class Daemon:
     def stop(self) -> None:
         """Ask `run` to end."""
         self._stop.set()
+
+    @property
+    def meters(self) -> Mapping[str, Meter]:
+        """The meters of the configuration, by name."""
+        return self.lines.meters
 
     def status(self) -> dict[str, Any]:
         """Answer `meterd status`: everything but the readings."""
@@ -171,7 +164,7 @@ class Daemon:
         """Give a reading to every outlet, then tell when the line became good by it."""
         self.outlets.deliver(meter, item)
         if not meter.available or meter.flags() != meter.state.flags:
-            self._look(meter, time.monotonic())
+            self.lines.look(meter, time.monotonic())
 
     def keep(self, meter: Meter, item: ItemP) -> None:
         """Give a reading of unknown age to the journal only."""
@@ -212,11 +205,17 @@ class Daemon:
             raise SettingsError(["this daemon has no configuration on disk"])
         loaded = await asyncio.to_thread(self._read_all, self._read)
         todo = plan(self._loaded, loaded)
-        fresh = {meter.name: self._meter(meter, loaded) for meter in loaded.settings.meter if todo.begins(meter.name)}
+        fresh = {
+            meter.name: make(meter, loaded, self, self._clock)
+            for meter in loaded.settings.meter
+            if todo.begins(meter.name)
+        }
         sinks = self.outlets.prepare(todo.loaded.settings)
         log_before = self._loaded.settings.log
         # from here on nothing of the configuration can fail
-        await self._swap_meters(todo, fresh)
+        await self.lines.release(todo)
+        self._loaded = todo.loaded
+        await self.lines.swap(todo, fresh)
         outlets = await self.outlets.swap(todo.loaded.settings, sinks)
         for meter in self.meters.values():
             self.outlets.report(meter)
@@ -225,28 +224,6 @@ class Daemon:
         self._look_for_keys(set(self.meters) - set(fresh))
         self._standing = Standing(waiting=todo.waiting)
         return self._told(todo, outlets)
-
-    async def _swap_meters(self, todo: Plan, fresh: Mapping[str, Meter]) -> None:
-        """Close the ports of meters that changed or went, and read those that changed or came."""
-        gone = (*todo.changed, *todo.removed)
-        await cancel([task for name in gone for task in self._tasks.pop(name, [])], PORTS_STOP_S)
-        before = self._former | self.meters
-        self._former |= {name: self.meters[name] for name in todo.removed}
-        self.meters = {one.name: fresh.get(one.name) or self.meters[one.name] for one in todo.loaded.settings.meter}
-        self._loaded = todo.loaded
-        for meter in fresh.values():
-            self._former.pop(meter.name, None)
-            self._reported[meter.name] = -math.inf
-            if meter.name in before:
-                self.outlets.succeed(meter, before[meter.name])
-            else:
-                self.outlets.acquaint(meter)
-        for name in todo.relearn:
-            self.meters[name].use(lambda: None)
-        await self.outlets.admit(todo.added)
-        for meter in fresh.values():
-            self._begin_reading(meter)
-            self._begin_watching(meter)
 
     def _told(self, todo: Plan, outlets: Mapping[str, list[str]]) -> dict[str, Any]:
         """Log what a reload did, and say it as an answer."""
@@ -269,49 +246,7 @@ class Daemon:
     def _read_all(self, read: Callable[[], tuple[Settings, Mapping[str, "Profile"]]]) -> Loaded:
         settings, profiles = read()
         auto = any(meter.profile == "auto" for meter in settings.meter if meter.enabled)
-        return Loaded(settings, profiles, _load_auto() if auto else ())
-
-    def _all(self) -> list[Meter]:
-        return [*self._former.values(), *self.meters.values()]
-
-    def _meter(self, settings: MeterSettings, loaded: Loaded) -> Meter:
-        profile = loaded.profile(settings)
-        baud = settings.baud or (profile.line.baud if profile else 115_200)
-        framing = settings.framing or (profile.line.framing if profile else "8N1")
-        interval_s = settings.interval_s or (profile.interval_s if profile else INTERVAL_S)
-        line = "the parameters of the bridge" if "://" in settings.port else f"{baud} {framing}"
-        watch = LineWatch(enabled=settings.enabled, line=line, interval_s=interval_s)
-        trust = Trust(settings, key_control.find(settings), profile.min_auth if profile else None)
-        if trust.has_key:
-            key_control.protect_memory()
-        source = create(settings, baud=baud, framing=framing)
-        return Meter(settings, source, watch, self, trust, clock=self._clock)
-
-    def _begin_reading(self, meter: Meter) -> None:
-        if meter.settings.enabled:
-            self._tasks[meter.name].append(asyncio.create_task(self._keep_meter(meter), name=meter.name))
-
-    def _begin_watching(self, meter: Meter) -> None:
-        self._tasks[meter.name].append(asyncio.create_task(self._keep_watch(meter)))
-
-    async def _keep_meter(self, meter: Meter) -> None:
-        beat = self._beats.part(f"meter {meter.name}")
-        live_as(beat)
-        try:
-            await keep(partial(meter.run, self._ready), partial(self._crashed, meter))
-        finally:
-            self._beats.drop(beat)
-
-    def _crashed(self, meter: Meter, error: BaseException, pause: float) -> None:
-        meter.counters.add("crashes")
-        log.event("meter_crashed", meter=meter.name, error=where(error), again_in_s=pause)
-
-    async def _ports_tried(self) -> None:
-        """Wait until every port was tried once, but not for long: a port may hang."""
-        deadline = time.monotonic() + 0.2
-        meters = [meter for meter in self.meters.values() if meter.settings.enabled]
-        while time.monotonic() < deadline and any(meter.watch.untried for meter in meters):
-            await asyncio.sleep(0.002)
+        return Loaded(settings, profiles, load_auto() if auto else ())
 
     async def _open_control(self) -> ControlServer | None:
         path = socket_path(self._loaded.settings.control.socket)
@@ -348,40 +283,6 @@ class Daemon:
         live_as(self._beats.part("metrics"))
         await keep(page.run, told, ends=False)
 
-    async def _keep_watch(self, meter: Meter) -> None:
-        """Watch a line, whatever happens: when the look itself fails, the line counts as silent and is looked at again.
-
-        Otherwise an error here would leave the meter `online` for ever.
-        """
-        failures: list[str] = []
-
-        def told(error: BaseException, pause: float) -> None:
-            meter.counters.add("crashes")
-            if where(error) not in failures:
-                log.event("watch_failed", meter=meter.name, error=where(error), again_in_s=pause)
-            failures[:] = [where(error)]
-
-        beat = self._beats.part(f"watch {meter.name}")
-        live_as(beat)
-        try:
-            await keep(partial(self._watch, meter, failures), told, ends=False, pauses=(TICK_S,))
-        finally:
-            self._beats.drop(beat)
-
-    async def _watch(self, meter: Meter, failures: Sequence[str]) -> None:
-        """Look at a line each second, and at the very moment when its reading stops to hold."""
-        if failures:
-            meter.distrust(f"meterd could not judge the line: {failures[0]}; please report this")
-            self.outlets.withdraw(meter)
-        while True:
-            alive()
-            now = time.monotonic()
-            meter.expire(now)
-            self._look(meter, now)
-            due = [meter.watch.deadline(now) - now] if meter.available else []
-            due += [] if meter.silence is None else [meter.silence - now]
-            await asyncio.sleep(max(0.01, min([TICK_S, *due])))
-
     async def _keep_alive(self) -> None:
         def told(error: BaseException, pause: float) -> None:
             log.event("watch_failed", error=where(error), again_in_s=pause)
@@ -399,18 +300,8 @@ class Daemon:
             self.outlets.look()
             await asyncio.sleep(min(TICK_S, limit_s / 3) if limit_s else TICK_S)
 
-    def _look(self, meter: Meter, now: float) -> None:
-        """Judge a line; tell what changed at once, and how things stand now and then."""
-        changed = meter.judge(now)
-        if changed or now - self._reported[meter.name] >= REFRESH_S:
-            self._reported[meter.name] = now
-            self.outlets.report(meter)
-        if changed:
-            state = meter.state
-            name = "line_state" if state.state in ("ok", "disabled") else "line_trouble"
-            log.event(name, meter=meter.name, state=state.state, flags=",".join(state.flags) or None,
-                      profile=meter.profile, evidence=state.evidence)  # fmt: skip
-            sd_notify.notify(STATUS=self._sentence())
+    def _tell_status(self) -> None:
+        sd_notify.notify(STATUS=self._sentence())
 
     def _sentence(self) -> str:
         good = sum(other.available for other in self.meters.values())
@@ -440,7 +331,7 @@ class Daemon:
         answer = key_control.take(self.meters, request)
         if "error" not in answer:
             key_control.protect_memory()
-            self._look(self.meters[answer["meter"]], time.monotonic())
+            self.lines.look(self.meters[answer["meter"]], time.monotonic())
         return answer
 
     def _zone(self, name: str) -> ZoneInfo:
@@ -471,17 +362,3 @@ class Daemon:
         self._reloads.add(task)
         task.add_done_callback(self._reloads.discard)
         return task
-
-
-def _load_auto() -> "list[Profile]":
-    """Every profile; one of the user's that cannot be used is named and left out."""
-    from decoders.profile import ProfileSyntaxError
-    from gateway import profiles
-
-    found = []
-    for name in profiles.names():
-        try:
-            found.append(profiles.load(name))
-        except (ProfileSyntaxError, OSError, UnicodeDecodeError) as error:
-            log.event("profile_refused", profile=name, reason=str(error))
-    return found

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from decoders.cipher import KeyRole
+from gateway import durable
 from gateway.key_material import KeyFileError, Material, Secret, combined, parse_keys, parse_one, read_file, told
 
 SYSTEM = Path("/etc/meterd/keys")
@@ -152,7 +153,7 @@ def _folder(folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
     try:
         folder.mkdir(mode=0o700)
-        _sync(folder.parent)
+        durable.sync_folder(folder.parent)
     except FileExistsError:
         found = folder.stat()
         if found.st_uid != os.geteuid() or not stat.S_ISDIR(found.st_mode):
@@ -166,22 +167,9 @@ def _replace(path: Path, data: bytes) -> None:
     """Write a file of mode 0400 beside the old one, then put it in its place."""
     fresh = path.with_name(f".{path.name}.new")
     fresh.unlink(missing_ok=True)
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o400)
-    with os.fdopen(handle, "wb") as file:
-        os.fchmod(handle, 0o400)
-        file.write(data)
-        file.flush()
-        os.fsync(handle)
+    durable.create(fresh, data, 0o400)
     fresh.replace(path)
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    durable.sync_folder(path.parent)
 
 
 __all__ = ["Held", "KeyFileError", "combined", "credentials", "find", "put", "remove", "store", "stored"]

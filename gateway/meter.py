@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 #: octets that are decoded without a look at the clock
 BITE = 8_192
-#: until a profile says better: the slowest interval of P1 meters in the field
-INTERVAL_S = 10
 AUTH_RANK = {"plain": 0, "unverified": 1, "verified": 2}
 #: no meter pauses for so long within a message (s): what is open then stays incomplete
 PAUSE_S = 2.0

@@ -4,19 +4,19 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from gateway import log
+from gateway import log, resumption
 from gateway.beats import Beats
 from gateway.item_p import ItemP
 from gateway.meter import Meter
-from gateway.plausibility import Plausibility
+from gateway.opening import Kept, open_journal, open_ledger
 from gateway.running import Running
 from gateway.settings import Settings
 from gateway.sinks import IntervalSink, Sink, SinkError, registry
 from gateway.sinks.made_of import made_of
+from gateway.store_log import StoreLog
 from gateway.sub_meters import SubMeters
 
 if TYPE_CHECKING:
@@ -27,11 +27,10 @@ if TYPE_CHECKING:
     from gateway.stores.outbox import Outbox
     from gateway.trust import Change
 
-GROUP_S = {"normal": 10.0, "saver": 60.0}
-MIB = 1 << 20
-DAY_S = 86_400
 #: name of what folds the journal, among the sinks
 INTERVALS = "intervals"
+#: how long the end waits for the last readings to be committed, and for the file to be closed (s)
+FLUSH_S, CLOSE_S = 0.8, 2.0
 #: how long new meters wait for their sequence numbers (s)
 ADMIT_S = 2.0
 #: how often the ledger gets a copy of the receive counters (s), the first time soon after the start
@@ -41,35 +40,18 @@ COPY_S, FIRST_COPY_S = 3_600.0, 60.0
 class Outlets:
     """The sinks and the journal of a configuration, from `start` to `stop`."""
 
-    def __init__(  # noqa: PLR0913 - what each meter has, by name
-        self,
-        settings: Settings,
-        counters: Callable[[], Mapping[str, Mapping[str, int]]],
-        trust: Callable[[], Mapping[str, bytes]],
-        sub_meters: Callable[[], Mapping[str, bytes]],
-        beats: Beats | None = None,
-        *,
-        series: Callable[[], Mapping[str, bytes]] = dict,
-    ) -> None:
-        """The four give what each meter has: the journal keeps it with each group that it commits.
-
-        `beats` gets the signs of life of the sinks, the journal and the ledger.
-        """
+    def __init__(self, settings: Settings, kept: Kept, beats: Beats) -> None:
+        """`kept` gives what each meter has; `beats` gets the signs of life of the sinks, the journal and the ledger."""
         self._settings = settings
-        self._beats = beats or Beats()
+        self._beats = beats
         self._running = Running(self._beats)
         # without a journal that keeps it, another one at each start
         self._salt = secrets.token_bytes(16)
-        self._counters = counters
-        self._trust = trust
-        self._sub_meters = sub_meters
-        self._series = series
+        self._kept = kept
         self._journal: Journal | None = None
-        self._trouble: str | None = None
-        self._notices: list[str] = []
+        self._journal_log = StoreLog("journal")
         self._ledger: Ledger | None = None
-        self._ledger_trouble: str | None = None
-        self._ledger_notices: list[str] = []
+        self._ledger_log = StoreLog("ledger")
         self._copy_due = time.monotonic() + FIRST_COPY_S
         self._seq: dict[str, int] = {}
         #: (sink, meter) -> why it takes no readings, so that it is told once
@@ -77,8 +59,7 @@ class Outlets:
 
     async def start(self, meters: Iterable[Meter]) -> None:
         """Open the journal, take up the counters that it kept, and connect the sinks."""
-        self._open_journal()
-        self._open_ledger()
+        self._open()
         self._salt = self._journal.salt if self._journal else self._salt
         for meter in meters:
             self.acquaint(meter)
@@ -87,16 +68,17 @@ class Outlets:
     def acquaint(self, meter: Meter) -> None:
         """Let a meter that was not read yet go on from what was kept of it."""
         meter.sub_meters = SubMeters(self._salt)
-        meter.plausibility = _series(meter, self._salt, self._journal.series(meter.name) if self._journal else None)
+        saved = self._journal.series(meter.name) if self._journal else None
+        meter.plausibility = resumption.series(meter, self._salt, saved)
         if self._journal:
             meter.counters.restore(self._journal.counters(meter.name))
-            meter.sub_meters = _sub_meters(meter, self._salt, self._journal.sub_meters(meter.name))
+            meter.sub_meters = resumption.sub_meters(meter, self._salt, self._journal.sub_meters(meter.name))
         self._restore_trust(meter)
 
     def succeed(self, meter: Meter, before: Meter) -> None:
         """Let a meter go on from what it had under an earlier configuration."""
         change = meter.take_over(before)
-        meter.plausibility = _series(meter, self._salt, before.plausibility.export() or None)
+        meter.plausibility = resumption.series(meter, self._salt, before.plausibility.export() or None)
         if change is not None:
             self._tell(meter, change)
 
@@ -132,13 +114,20 @@ class Outlets:
             self._journal.cut()
 
     async def stop(self) -> None:
-        """Say good-bye at every sink while the journal commits what it holds, each within STOP_S."""
+        """Commit what the journal holds, say good-bye at every sink, then commit how far each of them came.
+
+        A medium that hangs keeps no sink from its good-bye, and the other way round.
+        """
         loop = asyncio.get_running_loop()
-        closing = [loop.run_in_executor(None, self._journal.close)] if self._journal else []
+        if self._journal:
+            await loop.run_in_executor(None, self._journal.flush, FLUSH_S)
+        closing = []
         if self._ledger:
-            self._ledger.copy_counters(self._trust())
+            self._ledger.copy_counters(self._kept.trust())
             closing.append(loop.run_in_executor(None, self._ledger.close))
         await self._running.stop(list(self._sinks), *closing)
+        if self._journal:
+            await asyncio.wait([loop.run_in_executor(None, self._journal.close)], timeout=CLOSE_S)
 
     def deliver(self, meter: Meter, item: ItemP) -> None:
         """Give a reading to each sink at once, then to the journal."""
@@ -205,7 +194,7 @@ class Outlets:
         journal = (
             self._journal.status()
             if self._journal
-            else {"path": self._settings.journal.path, "state": "off", "trouble": self._trouble}
+            else {"path": self._settings.journal.path, "state": "off", "trouble": self._journal_log.trouble}
         )
         shown = {name: sink.status() for name, sink in self._sinks.items()}
         mqtt, intervals = shown.pop("mqtt", None), shown.pop(INTERVALS, None)
@@ -213,7 +202,7 @@ class Outlets:
         ledger = (
             self._ledger.status()
             if self._ledger
-            else {"path": str(self._settings.ledger_path), "state": "off", "trouble": self._ledger_trouble}
+            else {"path": str(self._settings.ledger_path), "state": "off", "trouble": self._ledger_log.trouble}
         )
         conservation = self._journal.conservation() if self._journal else None
         stores = {"journal": journal, "ledger": ledger, "intervals": intervals}
@@ -225,44 +214,13 @@ class Outlets:
 
     def look(self) -> None:
         """Log what happened to the stores since the last look, and let the ledger copy the receive counters."""
-        self._look_at_ledger()
-        if self._journal is None:
-            return
-        status = self._journal.status()
-        if status["trouble"] != self._trouble:
-            self._trouble = status["trouble"]
-            log.event("journal_trouble" if self._trouble else "journal_stores", reason=self._trouble)
-        for notice in status["notices"]:
-            if notice not in self._notices:
-                log.event("journal_notice", reason=notice)
-        self._notices = status["notices"]
-
-    def _look_at_ledger(self) -> None:
-        if self._ledger is None:
-            return
-        if time.monotonic() >= self._copy_due:
+        if self._ledger and time.monotonic() >= self._copy_due:
             self._copy_due = time.monotonic() + COPY_S
-            self._ledger.copy_counters(self._trust())
-        status = self._ledger.status()
-        if status["trouble"] != self._ledger_trouble:
-            self._ledger_trouble = status["trouble"]
-            log.event("ledger_trouble" if self._ledger_trouble else "ledger_stores", reason=self._ledger_trouble)
-        for notice in status["notices"]:
-            if notice not in self._ledger_notices:
-                log.event("ledger_notice", reason=notice)
-        self._ledger_notices = status["notices"]
-
-    def _open_ledger(self) -> None:
-        from gateway.stores.ledger import Ledger, LedgerError
-
-        ledger = Ledger(self._settings.ledger_path, beat=self._beats.part("ledger"))
-        try:
-            ledger.start()
-        except LedgerError as error:
-            self._ledger_trouble = str(error)
-            log.event("ledger_trouble", reason=self._ledger_trouble)
-        else:
-            self._ledger = ledger
+            self._ledger.copy_counters(self._kept.trust())
+        for store, told in ((self._ledger, self._ledger_log), (self._journal, self._journal_log)):
+            if store is not None:
+                status = store.status()
+                told.look(status["trouble"], status["notices"])
 
     def _restore_trust(self, meter: Meter) -> None:
         """Let a meter go on from the receive counters of the journal, else from the ledger's copy of them.
@@ -271,9 +229,9 @@ class Outlets:
         """
         saved = self._journal.trust(meter.name) if self._journal else None
         copied = self._ledger.counters(meter.name) if self._ledger else None
-        change = _restored(meter, saved)
+        change = resumption.restore_trust(meter, saved)
         if change is None and copied is not None:
-            change = _restored(meter, copied)
+            change = resumption.restore_trust(meter, copied)
             if change is not None:
                 log.event("counters_restored", meter=meter.name)
                 self.note(meter, "counters_restored")
@@ -284,29 +242,19 @@ class Outlets:
         log.event("min_auth_changed", meter=meter.name, before=change.before, after=change.after)
         self.note(meter, "min_auth_changed", before=change.before, after=change.after)
 
-    def _open_journal(self) -> None:
-        from gateway.stores.journal import Journal, JournalError
+    def _open(self) -> None:
+        """Open the stores; each that cannot be opened is told, and the rest goes on without it."""
+        from gateway.stores.journal import JournalError
+        from gateway.stores.ledger import LedgerError
 
-        settings = self._settings.journal
-        journal = Journal(
-            Path(settings.path),
-            max_bytes=settings.max_mib * MIB,
-            max_age_s=settings.max_days * DAY_S,
-            group_s=GROUP_S[settings.mode],
-            meters=[meter.name for meter in self._settings.meter],
-            save_counters=self._counters,
-            save_trust=self._trust,
-            save_sub_meters=self._sub_meters,
-            save_series=self._series,
-            beat=self._beats.part("journal"),
-        )
         try:
-            journal.start()
+            self._journal = open_journal(self._settings, self._kept, self._beats.part("journal"))
         except JournalError as error:
-            self._trouble = str(error)
-            log.event("journal_trouble", reason=self._trouble)
-        else:
-            self._journal = journal
+            self._journal_log.look(str(error), [])
+        try:
+            self._ledger = open_ledger(self._settings, self._beats.part("ledger"))
+        except LedgerError as error:
+            self._ledger_log.look(str(error), [])
 
     def _outbox(self, sink: str) -> "Outbox | None":
         return self._journal.outbox(sink) if self._journal else None
@@ -346,35 +294,3 @@ class Outlets:
                 sink.deliver_peak(row.meter, row.direction, told.peak)
             elif isinstance(sink, IntervalSink):
                 sink.deliver_interval(row.meter, row.direction, told.resolution, told.interval)
-
-
-def _series(meter: Meter, salt: bytes, saved: bytes | None) -> Plausibility:
-    """What a meter's registers go on from: that which the journal kept, unless it cannot be read."""
-    try:
-        return Plausibility(meter.settings.max_power_w, salt, saved)
-    except ValueError:
-        log.event("series_lost", meter=meter.name)
-        return Plausibility(meter.settings.max_power_w, salt)
-
-
-def _sub_meters(meter: Meter, salt: bytes, saved: bytes | None) -> SubMeters:
-    """What is known of a meter's sub-meters: that which the journal kept, unless it cannot be read."""
-    try:
-        return SubMeters(salt, saved)
-    except ValueError:
-        log.event("sub_meters_lost", meter=meter.name)
-        return SubMeters(salt)
-
-
-def _restored(meter: Meter, saved: bytes | None) -> "Change | Literal[False] | None":
-    """Let a meter go on from saved receive counters: the change of `min_auth` since then, False without one.
-
-    None where there is nothing to go on from.
-    """
-    if saved is None:
-        return None
-    try:
-        return meter.trust.restore(saved) or False
-    except ValueError:
-        log.event("counters_lost", meter=meter.name)
-        return None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from gateway import log
 from gateway.item_p import utc
 from gateway.settings import MeterSettings, Settings
 
@@ -49,15 +50,27 @@ class Plan(NamedTuple):
         return meter in self.added or meter in self.changed
 
 
+def load_auto() -> "list[Profile]":
+    """Every profile; one of the user's that cannot be used is named and left out."""
+    from decoders.profile import ProfileSyntaxError
+    from gateway import profiles
+
+    found = []
+    for name in profiles.names():
+        try:
+            found.append(profiles.load(name))
+        except (ProfileSyntaxError, OSError, UnicodeDecodeError) as error:
+            log.event("profile_refused", profile=name, reason=str(error))
+    return found
+
+
 def plan(old: Loaded, new: Loaded) -> Plan:
     """Compare what is in force with what is wanted."""
     before = {meter.name: meter for meter in old.settings.meter}
     after = {meter.name: meter for meter in new.settings.meter}
     both = [name for name in after if name in before]
     changed = tuple(
-        name
-        for name in both
-        if (before[name], old.profile(before[name])) != (after[name], new.profile(after[name]))
+        name for name in both if (before[name], old.profile(before[name])) != (after[name], new.profile(after[name]))
     )
     tables = [name for name in AT_START if hasattr(new.settings, name)]
     relearn = [name for name in both if name not in changed and after[name].profile == "auto"]

@@ -25,7 +25,7 @@ from gateway.simulator import faults, keys, sub_meters, values
 from gateway.simulator.clock import Clock, zone
 from gateway.simulator.mbus_meter import MBUS
 from gateway.simulator.meter import Meter
-from gateway.simulator.port import FilePort, Port, PtyPort, TcpPort
+from gateway.simulator.port import LOOK_S, FilePort, Port, PtyPort, TcpPort
 from gateway.simulator.push_faults import kinds
 from gateway.simulator.push_meter import simulated
 from gateway.simulator.pushes import PUSHES, PushVariant
@@ -57,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", metavar="ISO", type=_instant, help="simulated time to begin at; now")
     parser.add_argument("--count", metavar="N", type=_positive, help="telegrams to send; endless")
     parser.add_argument("--seed", metavar="N", type=_natural, default=1, help="another number is another household")
+    parser.add_argument("--wait", action="store_true", help="begin when somebody reads; until then time stands still")
     parser.add_argument("--line-pace", action="store_true", help="send at the pace of the line, not all at once")
     parser.add_argument(
         "--fault",
@@ -128,6 +129,10 @@ async def _run(
         await port.open()
         if args.out != "-":
             _announce(args, meter, port)
+    if args.wait:
+        while not all(port.ready() for port in ports):
+            await asyncio.sleep(LOOK_S)
+        clock.begin()
     plan = Plan(args.interval, args.count, args.line_pace, tuple(args.fault), args.unplug_for)
     lines = (
         serve(meter, port, clock, plan, _reporter(meter, record)) for meter, port in zip(meters, ports, strict=True)

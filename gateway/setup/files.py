@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gateway import durable
+
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -30,8 +32,8 @@ class Changes:
         if path.exists():
             old, old_mode = path.read_bytes(), path.stat().st_mode & 0o777
             path.unlink()
-            self.undo_by(lambda: _create(path, old, old_mode))
-        _create(path, data, mode)
+            self.undo_by(lambda: durable.create(path, old, old_mode))
+        durable.create(path, data, mode)
         self.written.append(path)
         self.undo_by(lambda: path.unlink(missing_ok=True))
 
@@ -43,11 +45,11 @@ class Changes:
             self.undo_by(path.unlink)
         else:
             spare = old.with_name(f".{old.name}.{os.getpid()}")
-            _create(spare, path.read_bytes(), path.stat().st_mode & 0o777)
+            durable.create(spare, path.read_bytes(), path.stat().st_mode & 0o777)
             spare.replace(old)
             fresh.replace(path)
         self.written = [each for each in self.written if each != fresh] + [path]
-        _sync(path.parent)
+        durable.sync_folder(path.parent)
 
     def undo_by(self, step: Callable[[], object]) -> None:
         """Remember how a step is undone."""
@@ -75,20 +77,3 @@ def all_or_nothing() -> Iterator[Changes]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _create(path: Path, data: bytes, mode: int) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-    with os.fdopen(handle, "wb") as file:
-        os.fchmod(handle, mode)
-        file.write(data)
-        file.flush()
-        os.fsync(handle)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -29,6 +29,10 @@ class Clock:
         start = -(-now // 1_000_000_000)
         return cls(datetime.fromtimestamp(start, UTC), speed, delay_s=start - now / 1e9)
 
+    def begin(self) -> None:
+        """Let simulated time be `start` now, however long ago this clock was made."""
+        self._began = time.monotonic()
+
     async def wait_until(self, t: datetime) -> None:
         """Sleep until simulated time `t`; when it is past, other tasks get their turn all the same."""
         due = self._began + (t - self.start).total_seconds() / self.speed

@@ -19,6 +19,8 @@ from typing import BinaryIO, Protocol
 BACKLOG = 256 * 1024
 #: s that an unplugged or blocked reader is waited for
 PATIENCE_S = 2.0
+#: a terminal is looked at so often (s); so many looks at nothing unread in a row say that nothing is under way either
+LOOK_S, QUIET_LOOKS = 0.01, 20
 
 
 class Port(Protocol):
@@ -102,10 +104,12 @@ class PtyPort:
             self._link.unlink()
 
     async def _drain(self) -> None:
-        """Wait until the reader has read; what was written takes a moment to reach its side."""
-        for _ in range(int(PATIENCE_S / 0.01)):
-            await asyncio.sleep(0.01)
-            if not self.ready() or not self._unread():
+        """Wait until the reader has read; what was written takes a moment to reach its side, more on a busy machine."""
+        quiet = 0
+        for _ in range(int(PATIENCE_S / LOOK_S)):
+            await asyncio.sleep(LOOK_S)
+            quiet = 0 if self._unread() else quiet + 1
+            if not self.ready() or quiet == QUIET_LOOKS:
                 return
 
     async def _write(self, master: int, octets: bytes) -> int:

@@ -11,6 +11,7 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -141,16 +142,38 @@ class Backfill:
             self._send(self._link)
             self._settle()
 
+    def pause(self) -> None:
+        """Hand nothing more to this connection, which is about to end; it may prove a last few readings yet."""
+        self._link = None
+
+    async def settle_last(self, timeout_s: float) -> None:
+        """Settle what the farewell proved, so that the next start does not send it once more; `pause` went before."""
+        self._look_at = -math.inf
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                self._read_ahead()
+                while self._settle_proven() and self._reading is not None:
+                    await asyncio.wait([self._reading])
+                    self._read_ahead()
+
+    def _settle_proven(self) -> bool:
+        """Settle the oldest rows in hand as far as they are proven; False where one is not."""
+        for row in self._rows:
+            row.done = row.done or self.proven.has(row.entry.item.meter, row.entry.item.seq)
+            if not row.done:
+                break
+        self._settle()
+        return not self._rows
+
     def end(self) -> None:
-        """Hand nothing more to this connection, which is lost or about to end."""
-        if self._link is not None:
-            self._link = None
-            self.proven.end()
-            self._settle()
+        """Hand nothing more to this connection, which is lost or at its end."""
+        self._link = None
+        self.proven.end()
+        self._settle()
 
     def close(self) -> None:
         """Let go of the file, by a thread: another one may be reading it still."""
-        asyncio.get_running_loop().run_in_executor(None, self._outbox.close)
+        asyncio.get_running_loop().run_in_executor(None, self._outbox.let_go)
 
     def status(self) -> dict[str, Any]:
         """What `meterd status` shows of the history: how it goes, and where the stored readings are."""
@@ -336,7 +359,8 @@ class Backfill:
         if self._drain.is_told:
             _log.info(
                 "%d stored readings since %s were not published live: those that the broker does not have go to %s/+/"
-                "backfill/reading", status["pending"], status["oldest_pending"], self._settings.base,
+                "backfill/reading", status["pending"], status["oldest_pending"] or "an earlier run",
+                self._settings.base,
             )  # fmt: skip
 
     def _end_drain(self) -> None:

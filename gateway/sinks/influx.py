@@ -127,6 +127,7 @@ class InfluxSink:
         except BaseException as error:  # the task that waits for it tells it, and starts this again
             self._trouble, failure = "meterd made an error, see the log: it starts again; please report this", error
         finally:
+            outbox.let_go()
             _tell(loop, ended, failure)
 
     def _deliver(self, outbox: Outbox, wire: Wire, stop: threading.Event) -> None:

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 _TICK_S = 0.5
 #: evidence changes with every telegram: without a change of state or flags it is published this often at most
 _STATE_INTERVAL_S = 10.0
-_FAREWELL_S = 2.0
+_FAREWELL_S = 1.5
+#: how long the end looks for readings in the journal that are proven by it (s)
+_LAST_S = 0.4
 _MIN_SALT = 16
 #: messages of discovery that are under way at once
 _DISCOVERY_BATCH = 20
@@ -259,8 +261,10 @@ class MqttSink:
             raise
         except asyncio.CancelledError:
             if self._history:
-                self._history.end()
+                self._history.pause()
             await self._farewell(link)
+            if self._history:
+                await self._history.settle_last(_LAST_S)
             raise
         finally:
             self._link = None
@@ -302,8 +306,8 @@ class MqttSink:
     async def _farewell(self, link: Link) -> None:
         """Say that nothing more comes, so that no will is needed."""
         offline = [topics.availability(meter.topics, available=False) for meter in self._meters.values()]
-        link.publish([*offline, self._status(topics.OFFLINE)])
-        await link.disconnect(_FAREWELL_S)
+        ids = link.publish([*offline, self._status(topics.OFFLINE)])
+        await link.disconnect(_FAREWELL_S, behind_all=ids)
 
     def _status(self, payload: bytes) -> topics.Message:
         return topics.Message(self._status_topic, payload, qos=1, retain=True)

@@ -118,7 +118,7 @@ class Connector:
                 raise
             link = await self._open(_THREE)
             self._only_three = isinstance(failure, UnsupportedVersionError)
-            self._say_three()
+            self._say_three("does not speak" if self._only_three else "gave no answer to")
         else:
             self._spoke_five = True
         return link
@@ -127,9 +127,7 @@ class Connector:
         alive(DIAL_TIMEOUT_S)
         return await Link.open(self._settings, self._client_id, version)
 
-    def _say_three(self) -> None:
+    def _say_three(self, why: str) -> None:
         if not self._said_three:
             self._said_three = True
-            _log.warning(
-                "broker %s does not speak MQTT 5: 3.1.1 is used, without message expiry", place(self._settings)
-            )
+            _log.warning("broker %s %s MQTT 5: 3.1.1 is used, without message expiry", place(self._settings), why)

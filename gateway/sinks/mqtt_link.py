@@ -10,7 +10,7 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
@@ -195,12 +195,17 @@ class Link:
         if self.lost.done():
             raise self.lost.result()
 
-    async def disconnect(self, timeout_s: float) -> None:
-        """Wait for what is not acknowledged yet, then say DISCONNECT, so that the broker drops the will."""
+    async def disconnect(self, timeout_s: float, behind_all: Sequence[int] = ()) -> None:
+        """Wait for what is not acknowledged yet, then say DISCONNECT, so that the broker drops the will.
+
+        The acknowledgement of messages that went `behind_all` others, by their ids, proves all of them.
+        """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while (self.unacked or self._unsent or self._client.want_write()) and not self.lost.done():
                     await asyncio.sleep(0.01)
+        if behind_all and not self.lost.done() and self.unacked.keys().isdisjoint(behind_all):
+            self.proven = self.sent
         self._client.disconnect()
         self._flush()
 

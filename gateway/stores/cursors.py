@@ -16,6 +16,10 @@ REASON = 200
 WAITING = 1_000
 #: dead letters that are shown
 RECENT = 10
+#: accounts of one sink in a row that do not add up: this one is put right, so that delivery goes on
+MISCOUNTS = 3
+#: reason of a dead letter that only such an account made
+MISCOUNTED = "miscounted"
 
 
 @dataclass(slots=True)
@@ -112,6 +116,11 @@ class Cursors:
         self._evicted = 0
         self._given: dict[str, dict[int, Given]] = {}
         self._gone: dict[str, set[int]] = {}
+        #: users of the cursors until now, and the latest of each sink to whom rows were handed
+        self._users = 0
+        self._user: dict[str, int] = {}
+        #: accounts in a row that did not add up
+        self._miscounts: Counter[str] = Counter()
 
     @property
     def limit(self) -> int:
@@ -119,37 +128,50 @@ class Cursors:
         with self.lock:
             return self.newest if self.ceiling is None else min(self.newest, self.ceiling)
 
-    def begin(self, sink: str, evicted: Mapping[str, int]) -> None:
-        """Give a sink that is new a cursor before everything; what was evicted until now never reached it."""
+    def begin(self, sink: str, evicted: Mapping[str, int]) -> int:
+        """Give a sink that is new a cursor before everything; what was evicted until now never reached it.
+
+        Returns the number of a new user. Once rows are handed to him, those before him are users no more: a thread of
+        theirs may hang in a request still, and what it settles late was handed out again.
+        """
         with self.lock:
+            self._users += 1
             if sink not in self.by_sink:
                 self.version += 1
                 self.by_sink[sink] = Cursor(0, {meter: Settled(evicted=n) for meter, n in evicted.items()})
             self._given.setdefault(sink, {})
             self._gone.setdefault(sink, set())
+            return self._users
 
-    def give(self, sink: str, rows: Mapping[int, Given], generation: int, *, afresh: bool) -> bool:
-        """Remember rows that a sink gets, `afresh` in place of what it had in hand; False if their file is gone."""
+    def give(self, sink: str, user: int, rows: Mapping[int, Given], generation: int, *, afresh: bool) -> bool:
+        """Remember rows that a user gets, `afresh` in place of what the sink had in hand.
+
+        False where he gets none: their file is gone, or a later user has come.
+        """
         with self.lock:
-            if generation != self.generation:
+            latest = self._user.get(sink, 0)
+            if generation != self.generation or user < latest:
                 return False
             position = self.by_sink[sink].position
-            if afresh:
+            if afresh or user > latest:
                 self._given[sink], self._gone[sink] = {}, set()
+            self._user[sink] = user
             given = {entry: row for entry, row in rows.items() if entry > position}
             self._given[sink] |= given
             # They gave way between the look into the file and this moment.
             self._gone[sink].update(entry for entry in given if entry <= self._evicted)
             return True
 
-    def settle(self, sink: str, upto: int, delivered: Mapping[str, int], dead: Sequence[DeadLetter]) -> None:
+    def settle(self, sink: str, user: int, upto: int, delivered: Mapping[str, int], dead: Sequence[DeadLetter]) -> None:
         """Move a cursor to `upto`; raises ValueError unless this accounts for every row that was handed out until it.
 
-        Rows that were damaged count as dead letters beside those that the sink names.
+        Rows that were damaged count as dead letters beside those that the sink names. Nothing moves after a later user
+        has come. An error of ours must not end a delivery for ever: where accounts fail MISCOUNTS times in a row, the
+        rows that nobody speaks for are dead letters.
         """
         with self.lock:
             cursor, given, gone = self.by_sink[sink], self._given[sink], self._gone[sink]
-            if upto <= cursor.position and not delivered and not dead:
+            if user < self._user.get(sink, 0) or (upto <= cursor.position and not delivered and not dead):
                 return
             rows = {entry: row for entry, row in given.items() if entry <= upto}
             if upto not in rows:
@@ -158,7 +180,14 @@ class Cursors:
                 *dead,
                 *(DeadLetter(sink, at, row.meter, row.t, row.reason) for at, row in rows.items() if row.reason),
             ], key=lambda letter: letter.entry)  # fmt: skip
-            _check(sink, upto, rows, delivered, letters)
+            try:
+                _check(sink, upto, rows, delivered, letters)
+            except ValueError:
+                self._miscounts[sink] += 1
+                if self._miscounts[sink] < MISCOUNTS:
+                    raise
+                delivered, letters = _put_right(sink, rows, delivered, letters)
+            del self._miscounts[sink]
             for meter, n in delivered.items():
                 cursor.of(meter).delivered += n
             for letter in letters:
@@ -171,6 +200,15 @@ class Cursors:
             self.waiting.extend(letters)
             cursor.position = upto
             self.version += 1
+
+    def pass_damaged(self, sink: str, user: int) -> None:
+        """Settle damaged rows that stand first: nothing good would ever move the cursor over them."""
+        with self.lock:
+            given = self._given[sink]
+            first_good = min((entry for entry, row in given.items() if row.reason is None), default=1 << 62)
+            leading = [entry for entry in given if entry < first_good]
+            if leading:
+                self.settle(sink, user, max(leading), {}, [])
 
     def take(
         self,
@@ -231,3 +269,18 @@ def _check(
     there = Counter(row.meter for row in rows.values())
     if told != there or min(delivered.values(), default=0) < 0:
         raise ValueError(f"{sink} settles {upto} for {dict(told)}, and was handed {dict(there)}")
+
+
+def _put_right(
+    sink: str, rows: Mapping[int, Given], delivered: Mapping[str, int], letters: Iterable[DeadLetter]
+) -> tuple[Counter[str], list[DeadLetter]]:
+    """Account for every row once, whatever was told."""
+    reasons = {letter.entry: letter.reason for letter in letters}
+    left, counted, dead = Counter(dict(delivered)), Counter[str](), []
+    for entry, row in sorted(rows.items()):
+        if entry not in reasons and left[row.meter] > 0:
+            left[row.meter] -= 1
+            counted[row.meter] += 1
+        else:
+            dead.append(DeadLetter(sink, entry, row.meter, row.t, reasons.get(entry, MISCOUNTED)))
+    return counted, dead

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
+from gateway.durable import sync_folder
 from gateway.stores.rows import Corrupt, seal, unseal
 
 #: small pages, because a commit writes whole pages and a group of ten readings fills two
@@ -210,15 +211,6 @@ def share(handle: int, mode: int, group: int) -> None:
     except PermissionError:
         mode = PRIVATE
     os.fchmod(handle, mode)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder outlive a power cut."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def chunks(  # noqa: PLR0913 - limits by name

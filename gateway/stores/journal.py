@@ -13,6 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from gateway.beats import Beat
 from gateway.item_p import ItemP, utc
@@ -81,7 +82,7 @@ class Journal:
         self._cut_counters: dict[str, tuple[Ref, tuple[int, ...]]] = {}
         self._cut_kept: dict[tuple[str, str], bytes] = {}
         self._cut_settled = 0
-        self._outboxes: dict[str, Outbox] = {}
+        self._outboxes: WeakSet[Outbox] = WeakSet()
         self._running = False
         self._timer: asyncio.Handle | None = None
 
@@ -177,13 +178,16 @@ class Journal:
         return self._state.kept.get(("series", meter))
 
     def outbox(self, name: str) -> Outbox:
-        """The journal as the sink of this name sees it; one that is new starts before the oldest reading."""
+        """The journal as the sink of this name sees it; one that is new starts before the oldest reading.
+
+        A sink that takes the place of another asks for its own: it goes on where that one came to.
+        """
         with self._state.cursors.lock:
             evicted = {meter: tally.evicted for meter, tally in self._state.tallies.items()}
-            self._state.cursors.begin(name, evicted)
-        if name not in self._outboxes:
-            self._outboxes[name] = Outbox(name, self.path, self._state, self._writer.doubt)
-        return self._outboxes[name]
+            user = self._state.cursors.begin(name, evicted)
+        made = Outbox(name, user, self.path, self._state, self._writer.doubt)
+        self._outboxes.add(made)
+        return made
 
     @property
     def salt(self) -> bytes:
@@ -274,7 +278,7 @@ class Journal:
             self._timer.cancel()
         self.cut()
         self._running = False
-        for outbox in self._outboxes.values():
+        for outbox in list(self._outboxes):
             outbox.close()
         self._writer.stop()
         return self._writer.join(timeout_s) and not self._queue.rows

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from gateway.durable import sync_folder
 from gateway.stores import files, interval_rows
 from gateway.stores.files import FAILURES, Damaged, Kind, StorageFault
 from gateway.stores.ledger_place import LedgerError, held, rights
@@ -307,7 +308,7 @@ def _begin(db: sqlite3.Connection, path: Path) -> None:
         put_meta(db, INCOMPLETE, b"")
     db.execute("COMMIT")
     db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-    files.sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def unsealed(rows: Iterable[tuple[object, object]], table: str) -> Iterator[tuple[str, bytes]]:

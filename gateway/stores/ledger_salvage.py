@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gateway import __version__
+from gateway.durable import sync_folder
 from gateway.stores import files
 from gateway.stores.files import FAILURES, Damaged, StorageFault
 from gateway.stores.ledger_file import (
@@ -89,7 +90,7 @@ def _finish(path: Path) -> None:
     new = _new(path)
     if new.exists() and not path.exists():
         new.rename(path)
-        files.sync_folder(path.parent)
+        sync_folder(path.parent)
     for suffix in ("", "-wal", "-shm"):
         Path(f"{new}{suffix}").unlink(missing_ok=True)
 

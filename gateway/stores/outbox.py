@@ -8,7 +8,6 @@ is left out.
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,11 +43,18 @@ class Dead(NamedTuple):
 
 
 class Outbox:
-    """The journal as one sink sees it. Thread-safe; one user each."""
+    """The journal as one user of a sink's cursor sees it. Thread-safe.
 
-    def __init__(self, name: str, path: Path, state: State, doubt: Callable[[], None]) -> None:
-        """`doubt` is called when reading shows that the file is damaged: the writer looks at it then."""
+    Once a later user of the same cursor has read, it gives nothing more, and settles nothing.
+    """
+
+    def __init__(self, name: str, user: int, path: Path, state: State, doubt: Callable[[], None]) -> None:
+        """`user` is the number that `Cursors.begin` gave.
+
+        `doubt` is called when reading shows that the file is damaged: the writer looks at it then.
+        """
         self.name = name
+        self._user = user
         self.trouble: str | None = None
         self._path = path
         self._state = state
@@ -95,16 +101,20 @@ class Outbox:
     def settle(self, upto: int, *, delivered: Mapping[str, int], dead: Sequence[Dead] = ()) -> None:
         """Move the position to `upto`, at once, from any thread; `delivered` counts by meter, `dead` names the rest.
 
-        Raises ValueError unless both account for exactly the entries that `page` gave up to `upto`.
+        Raises ValueError unless both account for exactly the entries that `page` gave up to `upto`: begin anew then.
         """
         letters = [
             letter(self.name, entry.id, entry.item.meter, _seconds(entry.item), reason) for entry, reason in dead
         ]
-        self._cursors.settle(self.name, upto, delivered, letters)
+        self._cursors.settle(self.name, self._user, upto, delivered, letters)
 
     def close(self) -> None:
         """Give nothing out any more, and close the file: while one reads it, the log is not folded into it."""
         self._closed = True
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Close the file until the next `page`; by a thread, because one may be reading it still."""
         if self._reading.acquire(timeout=CLOSE_S):
             self._shut()
             self._reading.release()
@@ -138,9 +148,9 @@ class Outbox:
             if len(rows) < size:
                 break
             last = rows[-1][0]
-        if not self._cursors.give(self.name, given, self._generation, afresh=after is None):
+        if not self._cursors.give(self.name, self._user, given, self._generation, afresh=after is None):
             return []
-        self._pass_damaged(given)
+        self._cursors.pass_damaged(self.name, self._user)
         self.trouble = None
         return entries
 
@@ -178,14 +188,6 @@ class Outbox:
                 return meter, data
         named = self._meters.get(number) if isinstance(number, int) else None
         return named or next(iter(self._meters.values()), ""), b""
-
-    def _pass_damaged(self, given: Mapping[int, Given]) -> None:
-        """Settle damaged rows that stand first: nothing good would ever move the cursor over them."""
-        first_good = min((entry for entry, row in given.items() if row.reason is None), default=1 << 62)
-        leading = [entry for entry in given if self.position < entry < first_good]
-        if leading:
-            with suppress(ValueError):  # rows before them are in hand: they take these along
-                self._cursors.settle(self.name, max(leading), {}, [])
 
     def _layout(self, number: int) -> bytes:
         if self._layouts is None:

@@ -67,6 +67,10 @@ decode_meter = msgspec.msgpack.Decoder(Meter).decode
 LOOK_BACK = 64
 #: octets of the smallest row
 LEAST_ROW = 16
+#: no clock that is set shows less (2025-01-01, ms since 1970): there was no meterd yet
+NO_CLOCK_MS = 1_735_689_600_000
+#: ms that no clock shows; twice as many are a whole number for every reader of JSON (RFC 8259, clause 6)
+BEYOND_CLOCKS = 1 << 51
 #: layouts that a new process knows from the start
 WARM = 256
 
@@ -225,8 +229,14 @@ def salvage_state(path: Path) -> State:
 
 
 def after_damage(reserved: int) -> int:
-    """A sequence number above all that were given out, when nobody knows them: the wall clock in ms is ahead of any."""
-    return max(reserved, time.time_ns() // 1_000_000)
+    """A number above all that were given out, when nobody knows them: the wall clock in ms is ahead of any count.
+
+    A clock that is not set may show what it showed before: then it is a random one beyond every clock.
+    """
+    clock_ms = time.time_ns() // 1_000_000
+    if clock_ms < NO_CLOCK_MS and reserved < BEYOND_CLOCKS:
+        clock_ms = BEYOND_CLOCKS + secrets.randbelow(BEYOND_CLOCKS)
+    return max(reserved, clock_ms)
 
 
 def _incomplete(state: State, path: Path) -> State:

@@ -64,9 +64,9 @@ def accepts_replays() -> None:
 
 def commits_once_a_minute() -> None:
     """A kill takes more than it may."""
-    from gateway import outlets
+    from gateway import opening
 
-    outlets.GROUP_S["normal"] = 60.0
+    opening.GROUP_S["normal"] = 60.0
 
 
 def leaves_the_open_group_behind() -> None:

@@ -139,7 +139,7 @@ OTHERS = [(kind, length) for kind in ROWS for length in LENGTHS if (kind, length
 
 @pytest.mark.parametrize("form", CARRIED)
 @pytest.mark.parametrize(("kind", "resolution"), OTHERS)
-def test_a_format_carries_it_whole_or_says_why_not(form, kind, resolution, config, tmp_path, capsys):
+def test_a_format_carries_it_whole_or_says_why_not(form, kind, resolution, config, tmp_path, capsys):  # noqa: PLR0917  # fixtures
     out = tmp_path / "out"
     parties = ["--sender", SENDER, "--receiver", "5790001330552"] if form.startswith(("vhd", "rsm")) else []
     code = export(config, out, kind, resolution, form, *parties)

@@ -65,7 +65,7 @@ def config(tmp_path, hubs) -> Path:
 
 @pytest.mark.corpus
 @pytest.mark.parametrize(("form", "sample", "verdicts", "difference"), SAMPLES)
-def test_a_sample_beside_a_ledger(form, sample, verdicts, difference, config, hubs, capsys):
+def test_a_sample_beside_a_ledger(form, sample, verdicts, difference, config, hubs, capsys):  # noqa: PLR0917  # fixtures
     arguments = ["--with", str(hubs / sample), "--format", form, "--direction", "import", "--json"]
     code = cli.main(["reconcile", *arguments, "-c", str(config)])
     everything = json.loads(capsys.readouterr().out.splitlines()[-1])

@@ -14,7 +14,7 @@ from fastcrc.crc16 import arc
 
 from decoders.decoder import Decoder
 from gateway import daemon as daemon_module
-from gateway import profiles, supervisor
+from gateway import lines, profiles, supervisor
 from gateway.daemon import Daemon
 from gateway.key_material import parse_keys
 from gateway.line_watch import LineWatch
@@ -135,7 +135,8 @@ def test_hands_over_item_p_with_its_counters(telegrams):
 
 def test_what_waited_while_the_process_stood_still_is_kept_and_is_no_news(telegrams, caplog):
     made = [octets for octets, _ in telegrams(4)]
-    meter, host = play("open", made[0], made[1] + made[2][:200], made[2][200:], 0.5, made[3], stood_s=30.0)
+    with caplog.at_level(logging.INFO, "meterd"):
+        meter, host = play("open", made[0], made[1] + made[2][:200], made[2][200:], 0.5, made[3], stood_s=30.0)
     assert [item.reading.t for item in host.kept] == [decoded(octets).t for octets in made[:3]]
     assert [item.reading.t for item in host.items] == [decoded(made[3]).t]
     assert meter.counters.values["decoded"] == 4
@@ -423,7 +424,8 @@ def fails(*_):
 def test_a_line_that_cannot_be_judged_is_offline_and_alone(part, telegrams, tmp_path, monkeypatch, caplog):
     """An error in meterd itself: the meter goes offline, the others are judged, the watchdog is fed."""
     monkeypatch.setattr(daemon_module, "TICK_S", 0.02)
-    monkeypatch.setattr(daemon_module, "REFRESH_S", 0.0)
+    monkeypatch.setattr(lines, "TICK_S", 0.02)
+    monkeypatch.setattr(lines, "REFRESH_S", 0.0)
     settings = Settings(
         meter=tuple(MeterSettings(name=name, port="/dev/null", interval_s=200) for name in ("good", "bad")),
         journal=JournalSettings(path=str(tmp_path / "journal.db")),
@@ -495,8 +497,8 @@ def test_silence_ends_a_message_that_is_cut_off(checkout):
 
 def test_profiles_for_auto_are_loaded_once_and_beside_the_loop(tmp_path, monkeypatch):
     loads = []
-    whole = daemon_module._load_auto
-    monkeypatch.setattr(daemon_module, "_load_auto", lambda: loads.append(threading.get_ident()) or whole())
+    whole = daemon_module.load_auto
+    monkeypatch.setattr(daemon_module, "load_auto", lambda: loads.append(threading.get_ident()) or whole())
     settings = Settings(
         meter=tuple(MeterSettings(name=name, port="/dev/null", enabled=name != "off") for name in ("a", "b", "off")),
         journal=JournalSettings(path=str(tmp_path / "journal.db")),

@@ -235,6 +235,13 @@ def test_a_register_that_falls_by_more_than_it_can_have_run_over(first):
     assert line.take(first) == "fall"
 
 
+@pytest.mark.parametrize("rise", [79, 80, 81])
+def test_a_register_runs_over_by_no_more_than_flowed(rise):
+    line = Line()
+    line.take(10**8 - 20)
+    assert line.take(rise - 20) == ("ok" if rise <= 80 else "fall")
+
+
 def test_few_digits_do_not_run_over():
     """9 Wh and then 0: nothing counts with one digit."""
     assert Line().play(9, 0) == ["ok", "fall"]

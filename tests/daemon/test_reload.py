@@ -349,6 +349,31 @@ def test_another_broker_takes_over_and_the_journal_waits(daemon, pty, broker, su
 
 
 @pytest.mark.e2e
+def test_what_arrived_live_comes_late_after_no_reload_and_no_restart(daemon, pty, broker, subscribe, telegrams) -> None:  # type: ignore[no-untyped-def]
+    port, there = pty("main"), broker()
+    seen = subscribe(there.port)
+    running = daemon("main", mqtt=there.port, meter_extra=PATIENT).start()
+    for life in (1, 2):
+        port.send(telegrams(1)[0][0])
+        until(lambda n=2 * life - 1: len(seen.readings()) == n, "a reading before the reload")
+        text = running.config.read_text()
+        running.config.write_text(text.replace("[mqtt]", f"[mqtt]\nclient_id = 'life-{life}'"))
+        assert reload(running)["outlets"]["started"] == ["mqtt"]
+        until(lambda: running.status()["mqtt"]["connected"], "the broker after the reload")
+        port.send(telegrams(1)[0][0])
+        until(lambda n=2 * life: len(seen.readings()) == n, "a reading after the reload")
+        running.config.write_text(text)
+        assert running.stop()[0] == 0
+        running.start()
+        until(lambda: running.status()["mqtt"]["connected"], "the broker after the restart")
+        history = running.status()["mqtt"]["history"]
+        assert (history["delivered"], history["pending"]) == (2 * life, 0)
+    assert running.stop()[0] == 0
+    late = [json.loads(payload)["seq"] for payload in seen.of("meterd/main/backfill/reading")]
+    assert set(late) <= {1, 3}, "only readings that no group had when their sink was replaced"
+
+
+@pytest.mark.e2e
 def test_a_reload_under_load_loses_no_reading(daemon, pty, broker, telegrams) -> None:  # type: ignore[no-untyped-def]
     """Every telegram of 200 is stored, while the configuration is read anew again and again, right and wrong."""
     port, mqtt = pty("main"), broker()

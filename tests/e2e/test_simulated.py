@@ -65,8 +65,8 @@ def test_a_fault_takes_what_it_must_and_nothing_else(
     mqtt, record, link = broker(), tmp_path / "truth.jsonl", tmp_path / "port-main"
     seen = subscribe(mqtt.port)
     place = ["--link", str(link)] if where == "pty" else ["--tcp", "127.0.0.1:0"]
-    meter = simulator(*place, "--count", str(COUNT), "--speed", str(SPEED), "--truth", str(record), "--seed", "3",
-                      "--fault", f"{kind}@50-53,60,74", "--unplug-for", "15")  # fmt: skip
+    meter = simulator(*place, "--wait", "--count", str(COUNT), "--speed", str(SPEED), "--truth", str(record),
+                      "--seed", "3", "--fault", f"{kind}@50-53,60,74", "--unplug-for", "15")  # fmt: skip
     port = json.loads(meter.stdout.readline())["port"]
     running = daemon({"main": port}, f'host = "127.0.0.1"\nport = {mqtt.port}').start()
     assert meter.wait(60) == 0, meter.stderr.read()
@@ -86,7 +86,8 @@ def test_a_fault_takes_what_it_must_and_nothing_else(
 def test_each_meter_is_isolated(broker, subscribe, cable, daemon, simulator, until, tmp_path):
     mqtt, record = broker(), tmp_path / "truth.jsonl"
     seen, noisy, silent = subscribe(mqtt.port), cable("noisy"), cable("silent")
-    good = simulator("--tcp", "127.0.0.1:0", "--count", str(COUNT), "--speed", str(SPEED), "--truth", str(record))
+    good = simulator("--tcp", "127.0.0.1:0", "--wait", "--count", str(COUNT), "--speed", str(SPEED),
+                     "--truth", str(record))  # fmt: skip
     ports = {
         "good": json.loads(good.stdout.readline())["port"],
         "noisy": str(noisy.link),

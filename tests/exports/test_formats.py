@@ -26,7 +26,7 @@ WITH_SCHEMA = ("vhd", "rsm012-xml", "rsm012-json", "item-e", "espi")
 @pytest.mark.parametrize("step", [900, 3_600])
 @pytest.mark.parametrize("direction", ["import", "export"])
 @pytest.mark.parametrize("name", WITH_SCHEMA)
-def test_valid_by_its_schema(name, direction, step, day, make_series, export, validate):
+def test_valid_by_its_schema(name, direction, step, day, make_series, export, validate):  # noqa: PLR0917  # fixtures
     series = make_series(day, step=step, direction=direction)
     assert len(series.intervals) == DAYS[day] // (step // 900)
     validate[name](export(name, series))
@@ -47,7 +47,7 @@ def test_valid_by_its_schema(name, direction, step, day, make_series, export, va
         ("espi", b"espi:timePeriod", b"espi:timeSpan"),
     ],
 )
-def test_the_schemas_refuse_what_is_wrong(name, old, new, make_series, export, validate):
+def test_the_schemas_refuse_what_is_wrong(name, old, new, make_series, export, validate):  # noqa: PLR0917  # fixtures
     series = make_series(date(2026, 6, 1))
     octets = export(name, series)
     assert old in octets
@@ -152,7 +152,7 @@ def test_the_repeated_hour_stands_twice_in_a_pnd_file(make_series, export):
     ("zone", "start", "end", "offset"),
     [("Europe/Copenhagen", "3E0E2000", "AE0E3000", 3600), ("Europe/Lisbon", "3E0E1000", "AE0E2000", 0)],
 )
-def test_rules_of_summer_time_in_green_button(zone, start, end, offset, make_series, export):
+def test_rules_of_summer_time_in_green_button(zone, start, end, offset, make_series, export):  # noqa: PLR0917  # fixtures
     series = make_series(date(2026, 6, 1), zone=zone)
     octets = export("espi", series).decode()
     assert f"<espi:dstStartRule>{start}</espi:dstStartRule>" in octets
@@ -176,7 +176,7 @@ def test_rules_of_summer_time_in_green_button(zone, start, end, offset, make_ser
         ("espi", {"unit": Unit("m3", -3), "kind": "volume"}, {}, "in Wh"),
     ],
 )
-def test_what_a_format_cannot_carry_is_refused(name, changes, about, says, make_series, export):
+def test_what_a_format_cannot_carry_is_refused(name, changes, about, says, make_series, export):  # noqa: PLR0917  # fixtures
     series = make_series(date(2026, 6, 1))
     with pytest.raises(ExportError, match=says):
         export(name, replace(series, **changes), **about)

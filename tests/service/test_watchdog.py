@@ -36,9 +36,9 @@ QUICK = """
 beats.LIMIT_S = 3.0
 from gateway.sources import link
 from gateway.stores import groups, ledger
-import gateway.outlets
+import gateway.opening
 link.IDLE_S = groups.IDLE_S = ledger.IDLE_S = 0.5
-gateway.outlets.GROUP_S = {"normal": 0.5}
+gateway.opening.GROUP_S = {"normal": 0.5}
 """
 
 
@@ -245,11 +245,11 @@ def test_a_disk_that_hangs_starts_nothing_anew(  # noqa: PLR0917 - fixtures
 
 
 def test_a_process_that_stood_still_blames_nobody(manager, config, until) -> None:
-    running = manager(code(config, QUICK), 60.0)
+    running = manager(code(config, QUICK + "beats.LIMIT_S = 6.0\n"), 60.0)
     until(lambda: running.words("WATCHDOG=1"), "signs of life")
     until(lambda: len(running.words("WATCHDOG=1")) > 1, "two looks")
     running.process.send_signal(signal.SIGSTOP)
-    time.sleep(4)
+    time.sleep(7)
     running.process.send_signal(signal.SIGCONT)
     fed = len(running.words("WATCHDOG=1"))
     until(lambda: len(running.words("WATCHDOG=1")) > fed + 3, "signs of life again")

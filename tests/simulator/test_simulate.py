@@ -96,6 +96,21 @@ def test_faults_are_in_the_truth(tmp_path):
     assert any(row["fault"] == "noise" for row in rows)
 
 
+def test_it_waits_for_a_reader(tmp_path):
+    """Nothing is sent into the void: the first who reads gets the first telegram, and all others."""
+    record = tmp_path / "truth.jsonl"
+    with running("--tcp", "127.0.0.1:0", "--wait", "--speed", "50", "--start", START, "--count", "20", "--json",
+                 "--truth", str(record)) as process:  # fmt: skip
+        port = int(json.loads(process.stdout.readline())["port"].rpartition(":")[2])
+        time.sleep(0.5)  # long enough for all of them
+        assert record.read_text() == ""
+        with socket.create_connection(("127.0.0.1", port), 30) as reader:
+            octets = b"".join(iter(lambda: reader.recv(65_536), b""))
+        assert process.wait(30) == 0
+    assert octets == b"".join(telegrams(20))
+    assert all(json.loads(line)["readers"] == 1 for line in record.read_text().splitlines())
+
+
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_a_terminal_with_a_link_until_a_signal(ending, tmp_path):
     link = tmp_path / "meter"

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,15 @@ class Gateway:
         self.outbox = self.journal.outbox("mqtt")
         outbox = self.outbox if options.get("backfill", True) else None
         settings = MqttSettings(host="127.0.0.1", discovery="off", **options)
-        self.sink = MqttSink(
-            settings, meters, salt=b"0123456789abcdef", outbox=outbox, backoff=lambda _attempt, _cap_s: 0.05
+        self._make_sink = partial(
+            MqttSink, settings, meters, salt=b"0123456789abcdef", backoff=lambda _attempt, _cap_s: 0.05
         )
+        self.sink = self._make_sink(outbox=outbox)
+
+    def renewed(self) -> MqttSink:
+        """A sink in place of the one that is there, with an outbox of its own."""
+        self.outbox = self.journal.outbox("mqtt")
+        return self._make_sink(outbox=self.outbox)
 
     def make(self, meter: str = "main", **fields: Any) -> Any:
         seq = self.journal.next_seq(meter)
@@ -240,6 +247,68 @@ def test_a_restart_sends_only_what_is_not_settled(broker, subscribe, gateway, ru
     seen.catch_up()
     assert [reading["seq"] for reading in late(seen)] == before + after
     assert second.terms == (25, 0, 0, 0)
+
+
+def test_an_end_proves_what_went_before_it(start_broker, subscribe, gateway, running, until) -> None:
+    """The last group is committed while the sink says good-bye: its readings do not come once more after the start."""
+    broker = start_broker(EVERY_MESSAGE)
+    seen, gate = subscribe(broker.port), gateway(broker.port)
+
+    async def main() -> None:
+        async with running(gate.sink):
+            await until(connected(gate))
+            gate.keep(1)
+            gate.commit()
+            await until(settled(gate))
+            for n in range(250):
+                gate.take(1)
+                await until(lambda n=n: len(live(seen)) > n)
+            gate.commit()
+        assert gate.terms == (251, 0, 0, 0)
+
+    asyncio.run(main())
+    seen.catch_up()
+    assert seqs(late(seen)) == [1]
+
+
+def test_an_end_proves_nothing_where_the_broker_says_nothing(broker, subscribe, gateway, running, until) -> None:
+    answers = True
+    with mqtt_proxy.proxy(broker.port, down=lambda _packet: answers) as between:
+        gate = gateway(between.port)
+
+        async def main() -> None:
+            nonlocal answers
+            async with running(gate.sink):
+                await until(connected(gate))
+                answers = False
+                gate.take(3)
+                gate.commit()
+            assert gate.terms == (0, 3, 0, 0)
+
+        asyncio.run(main())
+
+
+def test_a_sink_in_place_of_another_sends_what_that_one_did_not(broker, subscribe, gateway, running, until) -> None:
+    """As a reload does: the new one is made before the old one says good-bye."""
+    seen, gate = subscribe(broker.port), gateway(broker.port)
+
+    async def main() -> None:
+        async with running(gate.sink):
+            await until(connected(gate))
+            gate.take(2)
+            await until(lambda: len(live(seen)) == 2)
+            after = gate.renewed()
+            gate.commit()
+        gate.sink = after
+        wanted = gate.keep(3)
+        gate.commit()
+        async with running(after):
+            await until(settled(gate))
+        assert gate.terms == (5, 0, 0, 0)
+        seen.catch_up()
+        assert seqs(late(seen)) == wanted
+
+    asyncio.run(main())
 
 
 def test_acknowledgements_that_get_lost(broker, subscribe, gateway, running, until, monkeypatch) -> None:

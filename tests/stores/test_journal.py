@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.item_p import ItemP
+from gateway.stores import state
 from gateway.stores.database import SEQ_BLOCK, Database
 from gateway.stores.journal import Journal, JournalError
 from gateway.stores.reader import Reader
@@ -153,6 +154,21 @@ def test_numbers_beyond_the_reservation_come_from_the_clock(journal: MakeJournal
     assert numbers[SEQ_BLOCK - 1] == SEQ_BLOCK
     assert numbers[SEQ_BLOCK] > 1_700_000_000_000
     assert all(a < b for a, b in pairwise(numbers))
+
+
+def test_numbers_beyond_the_reservation_repeat_on_no_host_without_a_clock(
+    journal: MakeJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = journal()
+    before = [kept.next_seq("main") for _ in range(SEQ_BLOCK + 3)]
+    monkeypatch.setattr(state.time, "time_ns", lambda: 30 * 10**9)
+    after = [kept.next_seq("main") for _ in range(3)]
+    assert all(a < b for a, b in pairwise([*before, *after]))
+    first = [state.after_damage(0) for _ in range(20)]
+    assert len(set(first)) == 20, "whoever starts at the same second of 1970 again has others"
+    assert before[-1] < min(first)
+    assert max(first) < 1 << 53
+    assert [state.after_damage(first[0]), state.after_damage(first[0] + 1)] == [first[0], first[0] + 1]
 
 
 def test_a_meter_that_nobody_named_gets_numbers_that_rise(journal: MakeJournal, item: MakeItem) -> None:

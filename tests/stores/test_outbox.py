@@ -1,5 +1,6 @@
 """What a sink sees of the journal: pages, settling, dead letters, and what outlives the process."""
 
+import random
 import shutil
 import threading
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.item_p import ItemP
-from gateway.stores.cursors import WAITING
+from gateway.stores.cursors import MISCOUNTED, MISCOUNTS, WAITING
 from gateway.stores.journal import Journal
 from gateway.stores.outbox import Dead, Entry, Outbox
 from gateway.stores.schema import connect
@@ -339,3 +340,125 @@ def test_the_time_of_the_oldest_that_waits_is_shown(journal: MakeJournal, item: 
     status = outbox.status()
     assert status["oldest_pending"] == "2026-11-21T22:20:09Z"
     assert (status["delivered"], status["pending"], status["meters"]["main"]["pending"]) == (4, 6, 6)
+
+
+def test_a_sink_that_takes_the_place_of_another_goes_on_where_that_one_came_to(
+    journal: MakeJournal, item: MakeItem
+) -> None:
+    kept = journal()
+    fill(kept, item, 0, 20)
+    before = kept.outbox("mqtt")
+    in_hand = before.page(limit=10)
+    deliver(before, in_hand[:4])
+    unused, after = kept.outbox("mqtt"), kept.outbox("mqtt")
+    assert unused.position == in_hand[3].id
+    deliver(before, in_hand[4:6])  # who never reads takes nobody's place
+    before.let_go()
+    assert [entry.item.seq for entry in after.page(limit=3)] == [7, 8, 9]
+    deliver(before, in_hand[6:])  # confirmed late, by a thread that hung: it was handed out again
+    assert before.page() == []
+    assert after.position == in_hand[5].id
+    assert terms(kept, "mqtt") == {"delivered": 6, "pending": 14, "evicted": 0, "dead_letter": 0}
+    deliver(after, after.page())
+    assert terms(kept, "mqtt") == {"delivered": 20, "pending": 0, "evicted": 0, "dead_letter": 0}
+
+
+def test_an_outbox_whose_file_was_closed_in_between_reads_on(journal: MakeJournal, item: MakeItem) -> None:
+    kept = journal()
+    fill(kept, item, 0, 5)
+    outbox = kept.outbox("mqtt")
+    deliver(outbox, outbox.page())
+    outbox.let_go()  # the sink ended by an error, and starts again
+    fill(kept, item, 5, 10)
+    assert [entry.item.seq for entry in outbox.page()] == [6, 7, 8, 9, 10]
+    kept.close()
+    assert outbox.page() == []
+
+
+def test_rows_in_hand_of_a_sink_that_is_gone_may_give_way(journal: MakeJournal, item: MakeItem) -> None:
+    kept = journal(max_bytes=5 << 20)
+    fill(kept, item, 0, 500)
+    before = kept.outbox("influx")
+    assert len(before.page()) == 500
+    after = kept.outbox("influx")
+    for start in range(500, 12_000, 500):
+        fill(kept, item, start, start + 500)
+    assert kept.evicted("main") > 500
+    while page := after.page():
+        deliver(after, page)
+    counted = terms(kept, "influx")
+    assert counted["evicted"] == kept.evicted("main")
+    assert counted["delivered"] == 12_000 - kept.evicted("main")
+
+
+def test_accounts_that_never_add_up_end_no_delivery(journal: MakeJournal, item: MakeItem) -> None:
+    kept = journal()
+    fill(kept, item, 0, 10)
+    outbox = kept.outbox("influx")
+    for _ in range(MISCOUNTS - 1):
+        page = outbox.page(limit=5)
+        with pytest.raises(ValueError, match="influx settles"):
+            outbox.settle(page[-1].id, delivered={"main": 2, "barn": 1}, dead=[Dead(page[1], "refused")])
+    assert terms(kept, "influx")["pending"] == 10
+    page = outbox.page(limit=5)
+    outbox.settle(page[-1].id, delivered={"main": 2, "barn": 1}, dead=[Dead(page[1], "refused")])
+    assert terms(kept, "influx") == {"delivered": 2, "pending": 5, "evicted": 0, "dead_letter": 3}
+    kept.flush(60)
+    reasons = {letter["id"]: letter["reason"] for letter in kept.dead_letters()}
+    assert reasons == {page[1].id: "refused", page[3].id: MISCOUNTED, page[4].id: MISCOUNTED}
+    deliver(outbox, outbox.page())
+    assert terms(kept, "influx") == {"delivered": 7, "pending": 0, "evicted": 0, "dead_letter": 3}
+
+
+def test_one_account_that_does_not_add_up_now_and_then_costs_no_row(journal: MakeJournal, item: MakeItem) -> None:
+    kept = journal()
+    fill(kept, item, 0, 10)
+    outbox = kept.outbox("influx")
+    for _ in range(2 * MISCOUNTS):
+        (one,) = outbox.page(limit=1)
+        with pytest.raises(ValueError, match="influx settles"):
+            outbox.settle(one.id, delivered={})
+        deliver(outbox, outbox.page(limit=1))
+    assert terms(kept, "influx")["dead_letter"] == 0
+
+
+def test_threads_that_read_settle_and_take_each_others_place_lose_nothing(journal: MakeJournal, item: MakeItem) -> None:
+    """A user that hangs while the next one has begun already, again and again, while readings give way."""
+    kept = journal(max_bytes=5 << 20)
+    kept.outbox("influx")
+    rng, stop, errors = random.Random(6), threading.Event(), list[ValueError]()
+
+    def work(outbox: Outbox, pages: int, pause_s: float) -> None:
+        try:
+            for _ in range(pages):
+                page = outbox.page(limit=7)
+                page += outbox.page(page[-1].id, limit=7) if page else []
+                time.sleep(pause_s)
+                if page:
+                    deliver(outbox, page)
+        except ValueError as error:
+            errors.append(error)
+
+    def take_places() -> None:
+        while not stop.is_set():
+            outbox, pause_s = kept.outbox("influx"), rng.random() * 0.01
+            threads.append(threading.Thread(target=work, args=(outbox, rng.randint(1, 8), pause_s)))
+            threads[-1].start()
+            time.sleep(rng.random() * 0.01)
+
+    threads: list[threading.Thread] = []
+    maker = threading.Thread(target=take_places)
+    maker.start()
+    for start in range(0, 9_000, 300):
+        fill(kept, item, start, start + 300)
+    stop.set()
+    for thread in (maker, *threads):
+        thread.join(60)
+    assert not errors
+    last = kept.outbox("influx")
+    while page := last.page():
+        deliver(last, page)
+    counted = terms(kept, "influx")
+    assert counted["pending"] == counted["dead_letter"] == 0
+    assert counted["delivered"] + counted["evicted"] == 9_000
+    assert counted["delivered"] >= 9_000 - kept.evicted("main")
