@@ -84,6 +84,7 @@ def test_test_tools_and_copyleft_stay_out_of_the_runtime(checkout: Path) -> None
     assert sorted(entries((checkout / "requirements" / "runtime.txt").read_text())) == [
         "cffi",
         "cryptography",
+        "defusedxml",
         "fastcrc",
         "msgspec",
         "paho-mqtt",
