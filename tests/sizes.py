@@ -42,7 +42,7 @@ WRITTEN_GROUPS, WRITTEN_GROUPS_SHORT = 4_320, 360
 #: configurations with random damage that a reload is asked to take over
 MUTATED_CONFIGURATIONS = 1_000
 #: random histories of store and outboxes, and the steps of each
-STORE_EXAMPLES, STORE_STEPS = 300, 60
+STORE_EXAMPLES, STORE_STEPS = 150, 60
 #: orders to end for each thing that may hang then (100 of each before a release)
 STOPS = 2
 #: journals with a flipped octet, and journals that were cut off, that must start; the few of each in `make test`

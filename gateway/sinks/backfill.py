@@ -116,6 +116,10 @@ class Backfill:
         self._reading: asyncio.Task[list[_Row]] | None = None
         self._look_at = self._paused_until = -math.inf
         self._attempt = 0
+        #: meters that this user may not publish: when one row of theirs is tried again
+        self._parked: dict[str, float] = {}
+        #: meters of which a late reading was accepted
+        self._taken: set[str] = set()
         self._rate = RATE + RATE_PER_METER * meters
         #: messages that may be sent at that rate now, and since when
         self._allowed, self._allowed_at = float(WINDOW), monotonic()
@@ -131,6 +135,7 @@ class Backfill:
         for row in self._rows:
             row.handed_at = None
         self._next = self._in_flight = 0
+        self._parked.clear()
         self._window, self._fastest_s, self._shrunk_at = PROBE, math.inf, 0.0
         self._is_first, self._told_dead, self._link = True, False, link
         self.proven.begin(link)
@@ -223,17 +228,33 @@ class Backfill:
         self._allowed = min(WINDOW, self._allowed + (now - self._allowed_at) * self._rate)
         self._allowed_at = now
         limit = max(1, min(int(self._window), link.max_in_flight - RESERVE))
+        if any(now >= again_at for again_at in self._parked.values()):
+            self._next = 0
         while self._next < len(self._rows) and now >= self._paused_until and link.writable:
             row = self._rows[self._next]
             if not row.done and row.handed_at is None and not self._pass(link, row, limit, now):
                 return
             self._next += 1
+        self._make_way()
+
+    def _make_way(self) -> None:
+        """Give up what this user may not publish once it holds up others that he may: no more fits in hand."""
+        if not self._parked or len(self._rows) <= IN_HAND - PAGE or self._taken <= self._parked.keys():
+            return
+        waiting = [row for row in self._rows if not row.done]
+        if all(row.handed_at is None and row.entry.item.meter in self._parked for row in waiting):
+            for row in waiting:
+                row.give_up(
+                    f"the broker lets this user publish other meters, and not this one (0x{NOT_AUTHORIZED:02X})"
+                )
 
     def _pass(self, link: Link, row: _Row, limit: int, now: float) -> bool:
         """Find out what becomes of a row, or hand it over; False when it has to wait."""
         item, message = row.entry.item, row.message
         if self.proven.has(item.meter, item.seq):
             row.done = True
+        elif now < self._parked.get(item.meter, -math.inf):
+            return True
         elif self.proven.may_come(item.meter, item.seq) or self._in_flight >= limit:
             return False
         elif message is None:
@@ -245,6 +266,8 @@ class Backfill:
             return False
         elif link.hand(message, partial(self._acked, row)):
             row.handed_at = now
+            if item.meter in self._parked:
+                self._parked[item.meter] = now + RETRY_CAP_S  # one row alone
             self._in_flight += 1
             self._allowed -= 1
             self._begin_drain()
@@ -267,9 +290,12 @@ class Backfill:
             return
         row.done = True
         self._accepted += 1
+        self._taken.add(row.entry.item.meter)
         self._attempt = 0
         if row.refusals:
             self._trouble = None
+        if self._parked.pop(row.entry.item.meter, None) is not None:
+            self._next = 0
         self._pace(handed_at, self._monotonic())
         if self._drain:
             self._drain.count += 1
@@ -288,14 +314,19 @@ class Backfill:
         """Give up a row that is the only one refused; otherwise it is the broker's matter, and all is tried again."""
         row.accepted_before = row.accepted_before if row.refusals else self._accepted
         row.refusals += 1
-        is_alone = row.refusals >= MAX_REFUSALS and self._accepted > row.accepted_before and code != NOT_AUTHORIZED
+        now = self._monotonic()
+        if code == NOT_AUTHORIZED:
+            self._parked[row.entry.item.meter] = now + self._backoff(row.refusals - 1, RETRY_CAP_S)
+            self._trouble = self._why(row, code, name)
+            self._told(self._trouble)
+            return
+        is_alone = row.refusals >= MAX_REFUSALS and self._accepted > row.accepted_before
         if code in _ROW_AT_FAULT or is_alone:
             row.give_up(f"the broker refuses it: {_ROW_AT_FAULT.get(code, name)} (0x{code:02X})")
             self._trouble = None
             return
         self._next = 0
-        self._window = PROBE if code == NOT_AUTHORIZED or row.refusals == 1 else PROBE_BESIDE
-        now = self._monotonic()
+        self._window = PROBE if row.refusals == 1 else PROBE_BESIDE
         if now >= self._paused_until:
             self._paused_until = now + self._backoff(self._attempt, RETRY_CAP_S)
             self._attempt += 1

@@ -64,6 +64,7 @@ def test_the_search_finds_each_form(tmp_path, form):
     assert hits([bytes(range(200, 216))], files_below(tmp_path, None)) == [f"{tmp_path}/deep/file"]
 
 
+@pytest.mark.timeout(300)
 def test_no_key_is_anywhere_but_in_the_store(daemon, pty, broker, subscribe, telegrams, tmp_path):  # noqa: C901, PLR0915, PLR0917
     right, wrong = (os.urandom(16), os.urandom(16)), (os.urandom(16), os.urandom(16))
     canaries = [*right, *wrong]

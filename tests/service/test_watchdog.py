@@ -31,9 +31,9 @@ from gateway.cli import main
 """
 
 
-#: parts that come round more often, and are late sooner
+#: Parts that come round more often, and are late sooner; a busy machine lets none of them wait for so long.
 QUICK = """
-beats.LIMIT_S = 3.0
+beats.LIMIT_S = 5.0
 from gateway.sources import link
 from gateway.stores import groups, ledger
 import gateway.opening
@@ -212,19 +212,16 @@ def test_one_part_that_hangs_is_named_and_the_daemon_started_anew(  # noqa: PLR0
     until(lambda: fed or running.words("WATCHDOG=1")[-1] > running.words("READY=1")[1], "signs of life again")
 
 
-@pytest.mark.parametrize("seconds", [4.0, 3_600.0])
-def test_a_disk_that_hangs_starts_nothing_anew(  # noqa: PLR0917 - fixtures
-    manager, config, port, tmp_path, until, seconds: float
-) -> None:
-    """fsync takes seconds, or for ever: readings go on, nobody is late, and the journal says what it waits for."""
+def test_a_disk_that_hangs_starts_nothing_anew(manager, config, port, tmp_path, until) -> None:
+    """fsync takes longer than a part may: readings go on, nobody is late, and the journal says what it waits for."""
     hook = f"""
         from gateway.stores import journal
         journal.SILENT_S = 1.0
         from gateway.stores.database import Database
         commit = Database.commit
         def slow(self, group, *a):
-            if group.rows:
-                threading.Event().wait({seconds})
+            while group.rows and not Path({str(tmp_path / "answers")!r}).exists():
+                time.sleep(0.05)
             return commit(self, group, *a)
         Database.commit = slow
     """
@@ -236,12 +233,12 @@ def test_a_disk_that_hangs_starts_nothing_anew(  # noqa: PLR0917 - fixtures
     os.write(port, make(2))
     until(lambda: status(config)["meters"][0]["counters"]["decoded"] == 2, "a reading meanwhile")
     fed = len(running.words("WATCHDOG=1"))
-    until(lambda: len(running.words("WATCHDOG=1")) > fed + 3, "signs of life all the time")
+    until(lambda: len(running.words("WATCHDOG=1")) > fed + 7, "signs of life all the time, for longer than the limit")
     assert status(config)["tasks"]["late"] == []
     assert len(running.happened("start")) == 1
-    if seconds < 60:
-        until(lambda: status(config)["meters"][0]["counters"]["stored"] == 2, "the readings to be stored")
-        until(lambda: status(config)["journal"]["trouble"] is None, "the trouble to end")
+    (tmp_path / "answers").touch()
+    until(lambda: status(config)["meters"][0]["counters"]["stored"] == 2, "the readings to be stored")
+    until(lambda: status(config)["journal"]["trouble"] is None, "the trouble to end")
 
 
 def test_a_process_that_stood_still_blames_nobody(manager, config, until) -> None:

@@ -154,7 +154,7 @@ def subscribe() -> Iterator[Callable[..., Subscriber]]:
 def until() -> Callable[..., Any]:
     """Wait in a coroutine until a condition holds."""
 
-    async def wait(condition: Callable[[], Any], seconds: float = 20) -> None:
+    async def wait(condition: Callable[[], Any], seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, "the condition did not come true in time"

@@ -489,6 +489,45 @@ def test_a_refused_topic_is_named_holds_nothing_up_and_heals(
     assert caplog.text.count("does not let this user publish") == 1
 
 
+def test_a_meter_that_may_not_be_published_holds_up_no_other(
+    start_broker, subscribe, gateway, running, until, tmp_path
+) -> None:
+    """Its readings wait as long as there is room; then they give way, named, and nothing of the others is lost."""
+    rules = tmp_path / "acl"
+    rules.write_text("topic read #\ntopic write meterd/status\ntopic write meterd/main/#\ntopic write caught/up\n")
+    broker = start_broker(f"acl_file {rules}")
+    seen, gate = subscribe(broker.port), gateway(broker.port, ("garage", "main"))
+    wanted = []
+    for _ in range(40):
+        gate.keep(1, "garage")
+        wanted += gate.keep(1)
+    gate.commit()
+
+    async def main() -> None:
+        async with running(gate.sink):
+            await until(lambda: set(seqs(late(seen))) == set(wanted))
+            assert gate.terms == (0, 80, 0, 0), "there is room: nothing is given up"
+            assert "meterd/garage/backfill/reading" in history(gate)["trouble"]
+            for _ in range(200):
+                gate.keep(1, "garage")
+                wanted.extend(gate.keep(1))
+            gate.commit()
+            await until(lambda: set(seqs(late(seen))) == set(wanted))
+            pending = gate.terms[1]
+            rules.write_text(f"{rules.read_text()}topic write meterd/garage/#\n")
+            broker.process.send_signal(signal.SIGHUP)
+            await until(settled(gate))
+            assert gate.terms[3] >= 100
+            assert gate.terms == (480 - gate.terms[3], 0, 0, gate.terms[3])
+            assert len(seqs(late(seen, "garage"))) == 240 - gate.terms[3] <= pending
+            assert history(gate)["trouble"] is None
+
+    asyncio.run(main())
+    seen.catch_up()
+    assert seqs(late(seen)) == sorted(wanted)
+    assert seqs(late(seen, "garage")) == sorted(seqs(late(seen, "garage")))
+
+
 @pytest.mark.parametrize("limit", ["message_size_limit 1500", "max_packet_size 1500"])
 def test_a_reading_that_the_broker_finds_too_large_is_a_dead_letter_and_holds_nothing_up(
     start_broker, subscribe, gateway, running, until, limit: str

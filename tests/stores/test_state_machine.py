@@ -451,6 +451,7 @@ def age_at_each_commit() -> Iterator[None]:
         patch.undo()
 
 
+@pytest.mark.timeout(600)
 def test_store_and_outboxes_are_what_the_model_says() -> None:
     from hypothesis.stateful import run_state_machine_as_test
 
