@@ -20,6 +20,7 @@ import pytest
 
 from gateway.settings import MqttSettings
 from gateway.sinks import mqtt_link
+from gateway.sinks.backfill import PROBE_BESIDE, WINDOW
 from gateway.sinks.mqtt import MqttSink
 from gateway.stores.journal import Journal
 from tests import mqtt_proxy
@@ -394,6 +395,65 @@ def test_few_are_under_way_on_a_slow_line(broker, subscribe, gateway, running, u
 
         asyncio.run(main())
     assert 2 <= most <= 10
+
+
+def test_fewer_are_under_way_once_acknowledgements_queue_up(gateway) -> None:
+    """Half as many, once for those that were under way together; then one more for each round that is fast."""
+    paced = gateway(1).sink._history
+    for n in range(2 * WINDOW):
+        paced._pace(float(n), n + 0.05)
+    assert paced._window == WINDOW
+    for n in range(8):
+        paced._pace(100.0 + n / 100, 101.0 + n / 100)
+    assert paced._window == WINDOW / 2
+    paced._pace(102.0, 103.0)
+    assert paced._window == WINDOW / 4
+    for n in range(WINDOW):
+        paced._pace(104.0 + n, 104.05 + n)
+    assert WINDOW / 4 < paced._window < WINDOW
+    for n in range(20):
+        paced._pace(200.0 + 2 * n, 201.0 + 2 * n)
+    assert paced._window == 1
+
+
+def test_after_a_refusal_one_is_under_way(broker, gateway, running, until) -> None:
+    """None overtakes the one that was refused; then a second one beside it, which tells a row from a broker."""
+    under_way, most, refuses = set(), [], True
+
+    def up(packet: bytes) -> bool:
+        if mqtt_proxy.kind(packet) == mqtt_proxy.PUBLISH and b'"backfill":true' in packet:
+            under_way.add(mqtt_proxy.message_id(packet))
+            most.append(len(under_way))
+        return True
+
+    def down(packet: bytes) -> bytes | None:
+        if mqtt_proxy.kind(packet) != mqtt_proxy.PUBACK or mqtt_proxy.message_id(packet) not in under_way:
+            return None
+        under_way.remove(mqtt_proxy.message_id(packet))
+        return mqtt_proxy.refusal(packet, 0x97) if refuses else None
+
+    with mqtt_proxy.proxy(broker.port, up=up, down=down) as between:
+        gate = gateway(between.port)
+        gate.keep(60)
+        gate.commit()
+
+        async def main() -> None:
+            nonlocal refuses
+            async with running(gate.sink):
+                await until(lambda: len(most) >= 8)
+                assert max(most) <= PROBE_BESIDE
+                refuses = False
+                await until(settled(gate))
+                refuses = True
+                gate.keep(60)
+                gate.commit()
+                await until(lambda: gate.sink.status()["trouble"])
+                await asyncio.sleep(0.2)
+                most.clear()
+                await until(lambda: len(most) >= 8)
+                assert max(most) <= PROBE_BESIDE
+
+        asyncio.run(main())
 
 
 def test_a_reading_that_the_broker_never_read_comes_late(broker, subscribe, gateway, running, until) -> None:
