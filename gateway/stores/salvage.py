@@ -4,7 +4,7 @@ Cursors count by ids: a reading that keeps its id is neither delivered twice for
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -66,7 +66,7 @@ class Salvage:
             target.adopt({}, layouts, state, (name, 0), rows)
         for upto, chunk in _chunks(db, ROWS, last, state.next_id, stopped):
             layouts = {}
-            found = ((entry, _readable(db, meters, layouts, row)) for entry, row in chunk)
+            found = ((entry, _readable(db, meters, state.reserved, layouts, row)) for entry, row in chunk)
             readings = {entry: row for entry, row in found if row is not None}
             target.adopt(readings, layouts, state, (name, upto))
             self.copied += len(readings)
@@ -120,12 +120,24 @@ def _numbered(rows: list[tuple[object, ...]], last: int, end: int) -> Iterator[t
 
 
 def _readable(
-    db: sqlite3.Connection, meters: dict[int, str], layouts: dict[int, bytes], found: tuple[object, ...]
+    db: sqlite3.Connection,
+    meters: dict[int, str],
+    known: Iterable[str],
+    layouts: dict[int, bytes],
+    found: tuple[object, ...],
 ) -> Packed | None:
-    """One row, with the layouts it needs, or None: damaged, of an unknown meter, or no reading."""
+    """One row, with the layouts it needs, or None: damaged, of an unknown meter, or no reading.
+
+    Where table `meter` is damaged, the seal tells which of the `known` meters a row belongs to.
+    """
     _, number, t, sealed = found
-    if not isinstance(number, int) or not isinstance(t, int) or number == COUNTERS or number not in meters:
+    if not isinstance(number, int) or not isinstance(t, int) or number == COUNTERS:
         return None
+    if number not in meters:
+        owner = next((name for name in known if _is_sealed(sealed, name, t)), None)
+        if owner is None:
+            return None
+        meters[number] = owner
     try:
         data = unseal(sealed, meters[number], t)
         row = _row(data)
@@ -133,6 +145,14 @@ def _readable(
     except (*FAILURES, Corrupt, msgspec.DecodeError):
         return None
     return Packed(meters[number], t, data)
+
+
+def _is_sealed(sealed: object, name: str, t: int) -> bool:
+    try:
+        unseal(sealed, name, t)
+    except Corrupt:
+        return False
+    return True
 
 
 def _take_layouts(db: sqlite3.Connection, refs: tuple[Ref, ...], layouts: dict[int, bytes]) -> None:

@@ -191,6 +191,20 @@ def test_a_file_that_was_cut(
         shutil.rmtree(folder)
 
 
+def test_without_the_names_of_its_meters_the_seals_tell_whose_rows_they_are(
+    journal: MakeJournal, item: MakeItem, good: tuple[Path, list[ItemP]]
+) -> None:
+    path, made = good
+    db = sqlite3.connect(path)
+    root = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'meter'").fetchone()[0]
+    size = db.execute("PRAGMA page_size").fetchone()[0]
+    db.close()
+    whole = bytearray(path.read_bytes())
+    whole[(root - 1) * size : root * size] = bytes(size)
+    path.write_bytes(whole)
+    assert survives(journal, item, path, made) == len(made)
+
+
 def test_a_damaged_log_loses_its_end_and_no_number(journal: MakeJournal, item: MakeItem, tmp_path: Path) -> None:
     kept = journal(tmp_path / "journal.db")
     made = [item(n, seq=kept.next_seq("main")) for n in range(300)]
