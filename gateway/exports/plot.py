@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 from gateway.exports.about import ExportError
+from gateway.intervals.calendar import day_start
 from gateway.intervals.model import Interval, Series, Status
 from gateway.reconcile import Difference
 
@@ -103,13 +104,10 @@ def _heat_map(axes: "Axes", series: Series) -> None:
     """The status of every interval: days from left to right, the hours of the day upwards: 25 when one comes twice."""
     from matplotlib.colors import ListedColormap
 
-    rows: dict[date, list[int]] = {}
-    order = list(COLOURS)
-    for one in series.intervals:
-        rows.setdefault(_local(one.start, series.zone).date(), []).append(order.index(one.status))
-    height = max(len(column) for column in rows.values())
+    rows, order = _columns(series), list(COLOURS)
+    height = 1 + max(n for column in rows.values() for n in column)
     grid: list[list[Any]] = [
-        [column[n] if n < len(column) else float("nan") for column in rows.values()] for n in range(height)
+        [order.index(column[n]) if n in column else float("nan") for column in rows.values()] for n in range(height)
     ]
     colours = ListedColormap([COLOURS[status] for status in order])
     days = list(rows)
@@ -126,6 +124,16 @@ def _heat_map(axes: "Axes", series: Series) -> None:
         axes.plot([], [], "s", color=COLOURS[status], label=status)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     axes.set_title(f"status of each interval, {series.direction}", loc="left")
+
+
+def _columns(series: Series) -> dict[date, dict[int, Status]]:
+    """Statuses by local day, and within it by the number of the interval: a period may begin in the middle of a day."""
+    zone = ZoneInfo(series.zone)
+    rows: dict[date, dict[int, Status]] = {}
+    for one in series.intervals:
+        day = _local(one.start, series.zone).date()
+        rows.setdefault(day, {})[(one.start - day_start(day, zone)) // (one.end - one.start)] = one.status
+    return rows
 
 
 def _mean(one: Interval, series: Series) -> float:

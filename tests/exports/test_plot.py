@@ -31,6 +31,14 @@ def test_a_series_without_any_value_and_one_of_water_can_be_drawn(tmp_path, make
     plot.draw([replace(make_series(date(2026, 6, 1)), unit=Unit("m3", -3), kind="volume")], tmp_path / "b.svg")
 
 
+def test_a_day_that_begins_in_the_middle_stands_at_its_hours(make_series):
+    series = make_series(date(2026, 10, 25), days=2)
+    late = replace(series, intervals=series.intervals[40:])
+    first, second = plot._columns(late).values()
+    assert (min(first), max(first)) == (40, 99)
+    assert (min(second), max(second)) == (0, 95)
+
+
 def test_what_cannot_be_drawn_says_why(tmp_path, make_series, monkeypatch):
     series = make_series(date(2026, 6, 1))
     with pytest.raises(ExportError, match=r"\.png or a \.svg"):
