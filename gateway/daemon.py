@@ -1,9 +1,9 @@
 """Composition root of `meterd run`: meters, outlets and the control socket in one event loop, each contained.
 
 Order at the start: ports first, because a meter speaks whether we listen or not; then journal, broker and profiles.
-Order of a reading: live sinks, then the journal. Order at the end, on SIGTERM or SIGINT: ports, the last readings to the
-journal, farewells, how far each sink came. Order of a reload: everything new is made before anything old is touched; then
-ports, then sinks; what did not change runs on.
+Order of a reading: live sinks, then the journal. Order at the end, on SIGTERM or SIGINT: ports, the last readings to
+the journal, farewells, how far each sink came. Order of a reload: everything new is made before anything old is
+touched; then ports, then sinks; what did not change runs on.
 """
 
 import asyncio
