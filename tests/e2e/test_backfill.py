@@ -154,7 +154,8 @@ def ask(gate) -> dict:
     """`meterd status --json` by the control socket."""
     command = [sys.executable, "-m", "gateway.cli", "status", "-c", str(gate.config), "--json"]
     done = subprocess.run(command, check=False, capture_output=True, timeout=60)
-    return json.loads(done.stdout) if done.stdout else {"meters": [], "mqtt": {"history": {"pending": None}}}
+    nobody = {"meters": [], "mqtt": {"history": {"pending": None}}}  # it starts, or has ended
+    return nobody | (json.loads(done.stdout) if done.stdout else {})
 
 
 def test_a_meter_that_is_configured_no_more_is_taken_back(broker, cable, daemon, collect, until) -> None:
