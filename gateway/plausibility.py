@@ -34,7 +34,6 @@ SHOWN_S = 60.0
 
 POWER = ("p_import_w", "p_export_w", "p_net_w")
 
-POWER = ("p_import_w", "p_export_w", "p_net_w")
 
 Kind: TypeAlias = Literal["power", "leap", "fall", "identity"]
 

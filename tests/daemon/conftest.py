@@ -133,7 +133,11 @@ class Daemon:
         return json.loads(done.stdout)
 
     def meter(self, name: str = "main") -> dict[str, Any]:
-        return next(meter for meter in self.status()["meters"] if meter["meter"] == name)
+        """The state of a meter; a daemon that is still starting says that it is, and is asked again."""
+        deadline = time.monotonic() + DEADLINE_S
+        while "meters" not in (status := self.status()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return next(meter for meter in status["meters"] if meter["meter"] == name)
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, float]:
         """End it by a signal; exit code and seconds."""
