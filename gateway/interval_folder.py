@@ -15,6 +15,7 @@ from gateway.interval_series import Part, Splitter, scaled
 from gateway.intervals import calendar
 from gateway.intervals.billed import Compared, Peak, compare, peaks_of
 from gateway.intervals.continuity import MOST_W, Origin, Rules
+from gateway.intervals.demand import Demand, DemandDay, compare_day, demands_of
 from gateway.intervals.evidence import Evidence, Reading
 from gateway.intervals.fold import refold
 from gateway.intervals.model import Interval, Resolution, SeriesKey
@@ -38,6 +39,8 @@ class Told(NamedTuple):
     interval: Interval
     #: the meter's own peak of the month beside ours, after the day of `interval`; then it is this that is told
     peak: Compared | None = None
+    #: or the meter's own means of the quarter-hours of that day beside ours
+    demands: DemandDay | None = None
 
 
 class Folder:
@@ -66,6 +69,8 @@ class Folder:
         self.left_out: Counter[str] = Counter()
         #: peaks that the meters told since the last commit, by series and start of the month
         self._peaks: dict[SeriesKey, dict[int, Peak]] = {}
+        #: what the meters said last in their quarter-hours since the last commit, by series and start
+        self._demands: dict[SeriesKey, dict[int, Demand]] = {}
         #: edits whose days are not judged yet
         self._asked: list[Asked] = []
         self._validator = Validator(store, settings, clock=clock, synchronised=synchronised)
@@ -79,6 +84,7 @@ class Folder:
         for item in items:
             self._profiles.setdefault(item.meter, item.reading.profile)
             self._take_peaks(item)
+            self._take_demands(item)
             for part in self._splitter.take(item, synchronised=synchronised):
                 folding = self._admit(part)
                 if folding is not None:
@@ -110,6 +116,7 @@ class Folder:
             mark_due(folding, {res: batch.versions.get((key, res), []) for res in folding.resolutions})
             batch.states[key] = folding.state()
         batch.peaks, self._peaks = self._peaks, {}
+        batch.demands, self._demands = self._demands, {}
         stored = self._store.write(batch)
         for key in batch.states:
             evidence = self.folding[key].evidence
@@ -126,6 +133,7 @@ class Folder:
                 told += [Told(folding.row, resolution, one) for one in versions]
                 if resolution == "PT15M":
                     told += self._compare_peak(folding, versions[-1])
+                    told += self._compare_demands(folding, versions[-1])
         self._answer()
         return told
 
@@ -140,6 +148,15 @@ class Folder:
             return []
         compared = compare(peak, self._store.current(key, "PT15M", month, until))
         return [] if compared.agrees is None else [Told(folding.row, "PT15M", last, compared)]
+
+    def _compare_demands(self, folding: Folding, last: Interval) -> list[Told]:
+        """The meter's own means of the quarter-hours of a day that was validated, beside ours."""
+        if folding.zone is None:
+            return []
+        key, start = folding.row.key, calendar.floor(last.start, "P1D", folding.zone, folding.begin)
+        span = start, calendar.end_of(start, "P1D", folding.zone, folding.begin)
+        day = compare_day(span, self._store.demands(key, *span), self._store.current(key, "PT15M", *span))
+        return [] if day is None else [Told(folding.row, "PT15M", last, demands=day)]
 
     def _look_for_edits(self) -> list[Told]:
         """Take what persons edited, in whatever process, since the last look; each is told."""
@@ -187,6 +204,17 @@ class Folder:
                 known = self._peaks.setdefault(folding.row.key, {})
                 if month not in known or known[month].watts < peak.watts:
                     known[month] = peak
+
+    def _take_demands(self, item: ItemP) -> None:
+        """Keep what the meter says last of the demand in each quarter-hour, by its own clock."""
+        if item.t_source != "meter" or item.reading.quality == "suspect":
+            return
+        for direction, demand in demands_of(item.reading):
+            key = SeriesKey(item.meter, 0, "active", direction)
+            if key in self.folding:
+                known = self._demands.setdefault(key, {})
+                if demand.start not in known or known[demand.start].t <= demand.t:
+                    known[demand.start] = demand
 
     def _admit(self, part: Part) -> Folding | None:
         """The series of a part; a new one begins with its first register reading."""

@@ -292,5 +292,7 @@ class Outlets:
         for sink in self._sinks.values():
             if isinstance(sink, IntervalSink) and told.peak is not None:
                 sink.deliver_peak(row.meter, row.direction, told.peak)
+            elif isinstance(sink, IntervalSink) and told.demands is not None:
+                sink.deliver_demands(row.meter, row.direction, told.demands)
             elif isinstance(sink, IntervalSink):
                 sink.deliver_interval(row.meter, row.direction, told.resolution, told.interval)

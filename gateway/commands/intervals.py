@@ -1,4 +1,4 @@
-"""Show intervals, explain how one came about (bounds, readings, rules, every version), edit one, compare peaks.
+"""Show intervals, explain how one came about (bounds, readings, rules, every version), edit one, compare demands.
 
   meterd intervals show --month 2026-11 --resolution P1D
   meterd intervals explain 2026-11-21T10:15:00+01:00 --direction import
@@ -6,7 +6,7 @@
   meterd intervals peaks --month 2026-11
 
 Works beside a running daemon. Statuses, rules and edits: docs/vee.md. Exit code 0; 1 when nothing matches, or a peak
-differs; 2 for wrong options.
+or mean differs; 2 for wrong options.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any, Final
 
 from gateway.commands import configuration, edit_interval
@@ -33,6 +34,7 @@ from gateway.exports.about import decimal, second
 from gateway.intervals import calendar
 from gateway.intervals.billed import Compared, compare
 from gateway.intervals.calendar import GAS_DAY, MIDNIGHT
+from gateway.intervals.demand import DemandDay, compare_day
 from gateway.intervals.edit import EDIT
 from gateway.intervals.findings import RULES
 from gateway.intervals.model import Bound, Interval, Series
@@ -51,7 +53,7 @@ BOUNDS: Final = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `meterd intervals` does, and its options."""
-    parser.add_argument("action", choices=ACTIONS, help="a period; one interval; the meter's own peaks")
+    parser.add_argument("action", choices=ACTIONS, help="a period; one interval; the meter's own peaks and means")
     parser.add_argument("at", nargs="?", type=moment, metavar="ISO", help="explain, edit: a moment within the interval")
     configuration.add_option(parser)
     add_period(parser)
@@ -131,7 +133,7 @@ def _explain(reader: IntervalReader, chosen: list[Chosen], args: argparse.Namesp
 
 
 def _peaks(reader: IntervalReader, chosen: list[Chosen], args: argparse.Namespace) -> int:
-    """The meter's own peaks of each month beside ours; 1 where one differs."""
+    """The meter's own peaks of each month, and its means of each day, beside ours; 1 where one differs."""
     differs = False
     for one in chosen:
         for peak in reader.peaks(one.row.key):
@@ -142,7 +144,47 @@ def _peaks(reader: IntervalReader, chosen: list[Chosen], args: argparse.Namespac
             compared = compare(peak, reader.current(one.row.key, "PT15M", month, until))
             differs |= compared.agrees is False
             print(json.dumps(_peak_object(one, compared)) if args.json else _peak_line(one, compared))
+        for day in _demand_days(reader, one):
+            differs |= bool(day.exceeded)
+            print(json.dumps(_demand_object(one, day)) if args.json else _demand_line(one, day))
     return int(differs)
+
+
+def _demand_days(reader: IntervalReader, one: Chosen) -> Iterator[DemandDay]:
+    """The local days of a period in which the meter told means of quarter-hours that we know."""
+    key, begin = one.row.key, GAS_DAY if one.point.gas_day else MIDNIGHT
+    told = reader.demands(key, one.start, one.end)
+    for start, demands in groupby(told, lambda demand: calendar.floor(demand.start, "P1D", one.zone, begin)):
+        span = start, calendar.end_of(start, "P1D", one.zone, begin)
+        day = compare_day(span, demands, reader.current(key, "PT15M", *span))
+        if day is not None:
+            yield day
+
+
+def _demand_object(one: Chosen, day: DemandDay) -> dict[str, Any]:
+    worst = day.worst
+    return {
+        "meter": one.row.meter,
+        "direction": one.row.direction,
+        "day": f"{datetime.fromtimestamp(day.start, one.zone):%Y-%m-%d}",
+        "compared": day.compared,
+        "exceeded": day.exceeded,
+        "worst_start": second(worst.theirs.start),
+        "meter_w": worst.theirs.watts,
+        "ours_w": worst.ours,
+        "difference_w": worst.difference,
+        "allowed_w": worst.allowed,
+        "agrees": not day.exceeded,
+    }
+
+
+def _demand_line(one: Chosen, day: DemandDay) -> str:
+    worst = day.worst
+    name = f"{one.row.meter} {one.row.direction} {datetime.fromtimestamp(day.start, one.zone):%Y-%m-%d}"
+    at = datetime.fromtimestamp(worst.theirs.start, one.zone)
+    told = f"{worst.difference:+d} W from {at:%H:%M%z} (the meter {worst.theirs.watts} W, ours {worst.ours} W)"
+    differ = f"{day.exceeded} differ" if day.exceeded else "all agree"
+    return f"{name}: {day.compared} quarter-hours compared, {differ}; at most {told}, {worst.allowed} W allowed"
 
 
 def _peak_object(one: Chosen, found: Compared) -> dict[str, Any]:

@@ -17,7 +17,8 @@ W_PER_WH: Final = 4
 #: meters stamp a peak at the end of its quarter-hour, some within the second or minute around it (s)
 STAMP_SLACK_S: Final = 60
 _CODES: Final[dict[Direction, str]] = {"import": ":1.6.0", "export": ":2.6.0"}
-_POWER: Final = {"W": 0, "kW": 3}
+#: power of ten of the units of demand, of W
+POWER: Final = {"W": 0, "kW": 3}
 #: no customer has more (W)
 MOST_W: Final = 10**9
 
@@ -61,11 +62,11 @@ def peaks_of(reading: Reading) -> Iterator[tuple[Direction, Peak]]:
     """The peaks of the running month that a reading tells, of whole W; one without a sure time says nothing."""
     times = dict(reading.register_times)
     for index, (code, integer, exponent, unit) in enumerate(reading.registers):
-        if not code.endswith(".6.0") or unit not in _POWER or not 0 <= integer < MOST_W:
+        if not code.endswith(".6.0") or unit not in POWER or not 0 <= integer < MOST_W:
             continue
         direction = next((one for one, end in _CODES.items() if code.endswith(end)), None)
         at = _instant(times.get(index))
-        scale = exponent + _POWER[unit]
+        scale = exponent + POWER[unit]
         if direction is None or at is None or not -9 <= scale <= 6:
             continue
         watts = integer * 10**scale if scale >= 0 else integer // 10**-scale

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from gateway.intervals.billed import Compared
+from gateway.intervals.demand import DemandDay
 from gateway.intervals.model import Direction, Interval, Resolution
 from gateway.item_p import ItemP
 
@@ -53,4 +54,8 @@ class IntervalSink(Protocol):
 
     def deliver_peak(self, meter: str, direction: Direction, peak: Compared) -> None:
         """Take the meter's own peak of a month beside ours, at once and without waiting."""
+        ...
+
+    def deliver_demands(self, meter: str, direction: Direction, day: DemandDay) -> None:
+        """Take the meter's own means of the quarter-hours of a day beside ours, at once and without waiting."""
         ...

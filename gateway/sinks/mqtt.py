@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from gateway.intervals.billed import Compared
+from gateway.intervals.demand import DemandDay
 from gateway.intervals.model import Direction, Interval, Resolution
 from gateway.item_p import ItemP
 from gateway.settings import MqttSettings
@@ -227,6 +228,13 @@ class MqttSink:
         known = self._meters.get(meter)
         if known is not None:
             self._intervals.put(topics.peak(known.topics, direction, peak))
+            self._serve_all()
+
+    def deliver_demands(self, meter: str, direction: Direction, day: DemandDay) -> None:
+        """Publish the meter's own means of the quarter-hours of a day beside ours, as a version of an interval is."""
+        known = self._meters.get(meter)
+        if known is not None:
+            self._intervals.put(topics.demand(known.topics, direction, day))
             self._serve_all()
 
     def status(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import msgspec
 
 from decoders.model import Reading, decimal
 from gateway.intervals.billed import Compared
+from gateway.intervals.demand import DemandDay
 from gateway.intervals.model import Direction, Interval, Resolution
 from gateway.item_p import ItemP, LiveSub, sub_to_dict, to_json, utc
 
@@ -166,6 +167,25 @@ def peak(topics: MeterTopics, direction: Direction, found: Compared) -> Message:
     }
     payload = msgspec.json.encode({key: value for key, value in known.items() if value is not None})
     return Message(f"{topics.interval}peak", payload, qos=1, content_type=JSON)
+
+
+def demand(topics: MeterTopics, direction: Direction, day: DemandDay) -> Message:
+    """The meter's own means of the quarter-hours of a day beside ours: how many differ, and the worst of them."""
+    worst = day.worst
+    known = {
+        "direction": direction,
+        "start": utc(datetime.fromtimestamp(day.start, UTC)),
+        "end": utc(datetime.fromtimestamp(day.end, UTC)),
+        "compared": day.compared,
+        "exceeded": day.exceeded,
+        "worst_start": utc(datetime.fromtimestamp(worst.theirs.start, UTC)),
+        "meter_w": worst.theirs.watts,
+        "ours_w": worst.ours,
+        "difference_w": worst.difference,
+        "allowed_w": worst.allowed,
+        "agrees": not day.exceeded,
+    }
+    return Message(f"{topics.interval}demand", msgspec.json.encode(known), qos=1, content_type=JSON)
 
 
 def register(topics: MeterTopics, changes: Iterable[tuple[str, str]]) -> list[Message]:

@@ -11,6 +11,7 @@ import msgspec
 
 from gateway.intervals.billed import Peak
 from gateway.intervals.continuity import Break, Knot, Origin
+from gateway.intervals.demand import Demand
 from gateway.intervals.evidence import CELL_S, Cell
 from gateway.intervals.model import (
     AUTHS,
@@ -121,11 +122,14 @@ def cell_start(row: int) -> int:
 def ranges(series: int) -> dict[str, tuple[int, int]]:
     """The ids first <= id < last of everything that a series has, by table."""
     chains = series * len(RESOLUTIONS) << CHAIN_SHIFT, (series + 1) * len(RESOLUTIONS) << CHAIN_SHIFT
+    slots = series << SLOT_BITS, series + 1 << SLOT_BITS
     one = series, series + 1
     return {
         "interval": chains,
         "interval_asked": chains,
-        "interval_cell": (series << SLOT_BITS, series + 1 << SLOT_BITS),
+        "interval_cell": slots,
+        "interval_peak": slots,
+        "interval_demand": slots,
         "interval_state": one,
         "interval_series": one,
     }
@@ -205,6 +209,17 @@ def pack_peak(series: int, month: int, peak: Peak) -> Packed:
 def unpack_peak(row: int, sealed: object) -> Peak:
     """The peak of a row; raises Corrupt."""
     return Peak(*_opened(sealed, "interval_peak", row))
+
+
+def pack_demand(series: int, demand: Demand) -> Packed:
+    """What the meter said last in a quarter-hour as (id, sealed row)."""
+    row = cell_id(series, demand.start)
+    return row, seal(_encode(list(demand)), "interval_demand", row)
+
+
+def unpack_demand(row: int, sealed: object) -> Demand:
+    """The demand of a row; raises Corrupt."""
+    return Demand(*_opened(sealed, "interval_demand", row))
 
 
 def pack_asked(number: int, version: Interval) -> Packed:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from gateway.intervals.billed import Peak
+from gateway.intervals.demand import Demand
 from gateway.intervals.edit import Edited, above, holds
 from gateway.intervals.evidence import CELL_S, Archive, Cell
 from gateway.intervals.model import RESOLUTIONS, Interval, Resolution, SeriesKey
@@ -86,14 +87,15 @@ class _Versions:
 
     def peaks(self, key: SeriesKey) -> Iterator[Peak]:
         """The meter's own peak of each month, rising; the last that it told of the month."""
-        number = self._number(key)
-        if number is None or not self._query("SELECT 1 FROM sqlite_master WHERE name = 'interval_peak'"):
-            return
-        ends = rows.cell_id(number, 0), rows.cell_id(number + 1, 0)
-        statement = "SELECT id, data FROM interval_peak WHERE id >= ? AND id < ? ORDER BY id"
-        for row, data in self._query(statement, ends):
+        for row, data in self._told("interval_peak", key, 0, _LAST_SLOT * CELL_S):
             with suppress(Corrupt):
                 yield rows.unpack_peak(row, data)
+
+    def demands(self, key: SeriesKey, since: int, until: int) -> Iterator[Demand]:
+        """The meter's own mean of each quarter-hour with since <= start < until (UTC s), rising."""
+        for row, data in self._told("interval_demand", key, since, until):
+            with suppress(Corrupt):
+                yield rows.unpack_demand(row, data)
 
     def extent(self, key: SeriesKey, resolution: Resolution) -> tuple[int, int] | None:
         """Start of the first and end of the last interval that is kept."""
@@ -109,6 +111,14 @@ class _Versions:
             return None
         newest = self.history(key, resolution, rows.start_of(last))
         return rows.start_of(first), newest[-1].end if newest else rows.start_of(last)
+
+    def _told(self, table: str, key: SeriesKey, since: int, until: int) -> list[Any]:
+        """Rows of what the meter told; none where no newer meterd wrote into this ledger."""
+        number = self._number(key)
+        if number is None or not self._query("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)):
+            return []
+        ends = rows.cell_id(number, _ceiling(since)), rows.cell_id(number, _ceiling(until))
+        return self._query(f"SELECT id, data FROM {table} WHERE id >= ? AND id < ? ORDER BY id", ends)  # noqa: S608
 
     def _versions(self, key: SeriesKey, resolution: Resolution, since: int, until: int) -> Iterator[Interval]:
         number = self._number(key)
@@ -182,6 +192,8 @@ class Batch:
     states: dict[SeriesKey, StateRow] = field(default_factory=dict)
     #: the meter's own peaks by series and start of their month
     peaks: dict[SeriesKey, dict[int, Peak]] = field(default_factory=dict)
+    #: the meter's own means by series and start of their quarter-hour
+    demands: dict[SeriesKey, dict[int, Demand]] = field(default_factory=dict)
     #: identity of a journal, and the id up to which it is folded
     position: tuple[str, int] | None = None
 
@@ -229,6 +241,8 @@ class IntervalStore(_Versions):
                 self._db.executemany("INSERT OR REPLACE INTO interval_cell VALUES (?, ?)", packed)
             for key, peaks in batch.peaks.items():
                 self._keep_peaks(key, peaks)
+            for key, demands in batch.demands.items():
+                self._keep_demands(key, demands.values())
             states = (rows.pack_state(self._series[key][0], state) for key, state in batch.states.items())
             self._db.executemany("INSERT OR REPLACE INTO interval_state VALUES (?, ?)", states)
             if batch.position is not None:
@@ -314,6 +328,7 @@ class IntervalStore(_Versions):
                 )
                 ends = rows.cell_id(number, 0), rows.cell_id(number, now - kept_s)
                 removed += self._remove("interval_peak", *ends)
+                removed += self._remove("interval_demand", *ends)
                 for resolution in RESOLUTIONS:
                     chain = rows.chain(number, resolution)
                     ends = rows.version_id(chain, 0, 0), rows.version_id(chain, now - kept_s, 0)
@@ -334,6 +349,17 @@ class IntervalStore(_Versions):
                 if found is not None and rows.unpack_peak(row, found).watts >= peak.watts:
                     continue
             self._db.execute("INSERT OR REPLACE INTO interval_peak VALUES (?, ?)", (row, data))
+
+    def _keep_demands(self, key: SeriesKey, demands: Iterable[Demand]) -> None:
+        """Keep what was said last in each quarter-hour, in whatever order it came."""
+        number = self._series[key][0]
+        for demand in demands:
+            row, data = rows.pack_demand(number, demand)
+            found = self._one("SELECT data FROM interval_demand WHERE id = ?", (row,))
+            with suppress(Corrupt):
+                if found is not None and rows.unpack_demand(row, found).t > demand.t:
+                    continue
+            self._db.execute("INSERT OR REPLACE INTO interval_demand VALUES (?, ?)", (row, data))
 
     def _insert(self, which: tuple[SeriesKey, Resolution], found: Iterable[Interval], made: int) -> Iterator[Interval]:
         """Insert what the fold made, where it says something that its last version did not."""

@@ -61,6 +61,8 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE interval_asked (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
         "CREATE TABLE interval_peak (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
     ),
+    # and its own mean of each quarter-hour
+    ("CREATE TABLE interval_demand (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",),
 )
 
 

@@ -40,7 +40,15 @@ SENT = "SELECT rowid, name, data FROM send_counter WHERE rowid > ? ORDER BY rowi
 
 
 #: tables of intervals, and where the search in them ends: ids hold more than counts (interval_rows)
-INTERVALS = ("interval_series", "interval", "interval_cell", "interval_state", "interval_asked", "interval_peak")
+INTERVALS = (
+    "interval_series",
+    "interval",
+    "interval_cell",
+    "interval_state",
+    "interval_asked",
+    "interval_peak",
+    "interval_demand",
+)
 LAST_INTERVAL = 1 << 60
 
 

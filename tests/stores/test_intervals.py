@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.intervals.billed import Peak
+from gateway.intervals.demand import Demand
 from gateway.intervals.evidence import Cell
 from gateway.intervals.model import QUALITIES, Bound, Interval, SeriesKey, missing, revised
 from gateway.stores import interval_rows as rows
@@ -345,6 +347,8 @@ def test_a_meter_that_is_forgotten_leaves_no_interval(store, path):
         Batch(
             versions={(KEY, "PT15M"): found, (KEY, "P1M"): found, (other.key, "PT15M"): found},
             cells={KEY: {first: Cell(minutes=1)}, other.key: {first: Cell(minutes=2)}},
+            peaks={key: {first: Peak(first + 900, 400, 1)} for key in (KEY, other.key)},
+            demands={key: {first: Demand(first + 899, 400, 1, 100)} for key in (KEY, other.key)},
         )
     )
     store._file.forget("main")
@@ -352,7 +356,8 @@ def test_a_meter_that_is_forgotten_leaves_no_interval(store, path):
     counts = {table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in rows.ranges(1)}
     db.close()
     assert counts == {
-        "interval": 5, "interval_asked": 0, "interval_cell": 1, "interval_state": 0, "interval_series": 1,
+        "interval": 5, "interval_asked": 0, "interval_cell": 1, "interval_peak": 1, "interval_demand": 1,
+        "interval_state": 0, "interval_series": 1,
     }  # fmt: skip
     reader = IntervalReader(path)
     assert list(reader.series()) == [other.key]
