@@ -146,13 +146,16 @@ class Cursors:
     def give(self, sink: str, user: int, rows: Mapping[int, Given], generation: int, *, afresh: bool) -> bool:
         """Remember rows that a user gets, `afresh` in place of what the sink had in hand.
 
-        False where he gets none: their file is gone, or a later user has come.
+        False where he gets none, and looks again: their file is gone, a later user has come, or an earlier one was
+        faster.
         """
         with self.lock:
             latest = self._user.get(sink, 0)
             if generation != self.generation or user < latest:
                 return False
             position = self.by_sink[sink].position
+            if afresh and any(entry <= position for entry in rows):
+                return False  # the user before settled some of them since they were read
             if afresh or user > latest:
                 self._given[sink], self._gone[sink] = {}, set()
             self._user[sink] = user

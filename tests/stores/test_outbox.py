@@ -422,6 +422,30 @@ def test_one_account_that_does_not_add_up_now_and_then_costs_no_row(journal: Mak
     assert terms(kept, "influx")["dead_letter"] == 0
 
 
+def test_what_the_user_before_settles_while_a_page_is_read_is_not_handed_out_again(
+    journal: MakeJournal, item: MakeItem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = journal()
+    fill(kept, item, 0, 10)
+    before = kept.outbox("influx")
+    page = before.page(limit=5)
+    after = kept.outbox("influx")
+    take, taken = after._take, []
+
+    def settled_meanwhile(*row: object) -> None:
+        take(*row)
+        taken.append(row)
+        if len(taken) == 3:
+            deliver(before, page)
+
+    monkeypatch.setattr(after, "_take", settled_meanwhile)
+    assert after.page() == []
+    rest = after.page()
+    assert [entry.item.seq for entry in rest] == [one.item.seq for one in kept.outbox("other").page()][5:]
+    deliver(after, rest)
+    assert terms(kept, "influx")["delivered"] == 10
+
+
 def test_threads_that_read_settle_and_take_each_others_place_lose_nothing(journal: MakeJournal, item: MakeItem) -> None:
     """A user that hangs while the next one has begun already, again and again, while readings give way."""
     kept = journal(max_bytes=5 << 20)
