@@ -1,6 +1,7 @@
 """What every area shares: the checkout, the shared corpus, a real broker, and the record that `make test` counts."""
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -19,6 +20,19 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 # A job in the background starts with SIGINT ignored, and hands that on to every process that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """A command or daemon that runs in this process sets logging up: the next test gets it as it was."""
+    root = logging.getLogger()
+    handlers, raises = list(root.handlers), logging.raiseExceptions
+    levels = {logger: logger.level for logger in (root, logging.getLogger("meterd"), logging.getLogger("gateway"))}
+    yield
+    root.handlers[:] = [handler for handler in root.handlers if handler in handlers]
+    logging.raiseExceptions = raises
+    for logger, level in levels.items():
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")
