@@ -7,9 +7,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from itertools import islice
 
 from processes import HERE, Bench, Subscriber
 from report import Figure, percentile
@@ -32,8 +33,11 @@ def figures(seconds: float) -> list[Figure]:
         lines = {"meterd": ours, "peer": theirs}
         for base, line in lines.items():
             greet(bench, subscriber, base, line)
-        steady = measure(lines, subscriber, seconds / 2, 0.0)
-        rested = measure(lines, subscriber, seconds / 2, REST_S)
+        start = datetime.now(UTC).replace(microsecond=0)
+        # one meter through both runs: registers that began anew would be set aside
+        telegrams = enumerate(day(2 * (MOST + WARM_UP), start), int(start.timestamp()))
+        steady = measure(lines, subscriber, seconds / 2, 0.0, telegrams)
+        rested = measure(lines, subscriber, seconds / 2, REST_S, telegrams)
     return [
         *summary("pty to subscriber", steady, (MUST_P50, MUST_P99, MUST_SHARE)),
         *summary("pty to subscriber after a rest of 20 ms", rested, (None, None, None)),
@@ -53,13 +57,17 @@ def greet(bench: Bench, subscriber: Subscriber, base: str, line: int) -> None:
     bench.until(answered, f"a first reading of {base}")
 
 
-def measure(lines: dict[str, int], subscriber: Subscriber, seconds: float, rest_s: float) -> dict[str, list[float]]:
-    """Latencies in ms by base topic; every reading is checked to be the one of its telegram."""
+def measure(
+    lines: dict[str, int],
+    subscriber: Subscriber,
+    seconds: float,
+    rest_s: float,
+    telegrams: Iterator[tuple[int, bytes]],
+) -> dict[str, list[float]]:
+    """Latencies in ms by base topic; every reading is checked to be the one of its telegram, by the meter's time."""
     found: dict[str, list[float]] = {base: [] for base in lines}
-    start = datetime.now(UTC).replace(microsecond=0)
-    telegrams = day(MOST + WARM_UP, start)
     end = time.monotonic() + seconds
-    for n, telegram in enumerate(telegrams):
+    for n, (at, telegram) in enumerate(islice(telegrams, MOST + WARM_UP)):
         if n >= LEAST + WARM_UP and time.monotonic() > end:
             break
         for base, line in lines.items():
@@ -68,7 +76,7 @@ def measure(lines: dict[str, int], subscriber: Subscriber, seconds: float, rest_
             written = time.monotonic_ns()
             stamp, topic, payload = subscriber.next()
             assert topic == f"{base}/main/reading", topic
-            assert instant(payload) == start.timestamp() + n, "another telegram's reading arrived"
+            assert instant(payload) == at, "another telegram's reading arrived"
             if n >= WARM_UP:
                 found[base].append((stamp - written) / 1e6)
     return found
