@@ -6,8 +6,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from gateway import compat_rules, influx_rules, listen, output_rules, point_rules
+from gateway import compat_rules, hub_rules, influx_rules, listen, output_rules, point_rules
+from gateway.hub_settings import HubSettings, NoticeSettings
 from gateway.settings_rules import Known, check
+from gateway.settings_types import Name, PointId, Positive, Strict
 from gateway.toml_tables import Problems, SettingsError, convert, read, unknown
 
 __all__ = [
@@ -16,6 +18,7 @@ __all__ = [
     "ConnectionSettings",
     "ControlSettings",
     "HomeWizardSettings",
+    "HubSettings",
     "InfluxSettings",
     "JournalSettings",
     "Known",
@@ -24,6 +27,7 @@ __all__ = [
     "MeterSettings",
     "MetricsSettings",
     "MqttSettings",
+    "NoticeSettings",
     "PointSettings",
     "Settings",
     "SettingsError",
@@ -32,14 +36,8 @@ __all__ = [
 
 #: name of the ledger's file, where its path is not set
 LEDGER = "ledger.db"
-Name = Annotated[str, Meta(pattern=r"\A[a-z0-9_-]{1,32}\Z", description="1 to 32 of a-z, 0-9, _ and -")]
-Positive = Annotated[int, Meta(ge=1)]
 #: 3 x 25 A at 230 V, the usual connection of a home, and half as much again: 3 x 37.5 A (gateway.setup.limit)
 MAX_POWER_W = 25_875
-
-
-class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A table of the configuration: frozen, and a key that it does not know is an error."""
 
 
 class MeterSettings(Strict, frozen=True):
@@ -165,10 +163,8 @@ class PointSettings(Strict, frozen=True):
     #: channel of the sub-meter; 0 is the meter itself
     channel: Annotated[int, Meta(ge=0, le=255)] = 0
     #: identification of the metering point (EAN, GSRN), and that of feeding in where it is another one
-    id: Annotated[str, Meta(pattern=r"\A[!-~]{1,64}\Z", description="1 to 64 characters without a blank")] | None = None
-    id_export: (
-        Annotated[str, Meta(pattern=r"\A[!-~]{1,64}\Z", description="1 to 64 characters without a blank")] | None
-    ) = None
+    id: PointId | None = None
+    id_export: PointId | None = None
     #: zone of days and months; that of [[meter]], else the profile's where absent
     timezone: str | None = None
     intervals: tuple[Literal["PT15M", "PT1H", "P1D", "P1M"], ...] = ("PT15M", "PT1H", "P1D", "P1M")
@@ -313,6 +309,8 @@ class Settings(Strict, frozen=True):
     homewizard: tuple[HomeWizardSettings, ...] = ()
     influx: InfluxSettings | None = None
     point: tuple[PointSettings, ...] = ()
+    hub: tuple[HubSettings, ...] = ()
+    notice: NoticeSettings | None = None
 
     def point_of(self, meter: str, channel: int = 0) -> PointSettings:
         """The point of a meter or of one of its channels; what holds by default where no table names it."""
@@ -343,6 +341,7 @@ TABLES: dict[str, type[Strict]] = {
     "log": LogSettings,
     "control": ControlSettings,
     "influx": InfluxSettings,
+    "notice": NoticeSettings,
 }
 #: lists of tables whose outputs listen
 LISTENING: dict[str, type[Strict]] = {"virtual_p1": VirtualP1Settings, "homewizard": HomeWizardSettings}
@@ -357,13 +356,14 @@ PATHS = {
     "ledger": ("path",),
     "control": ("socket",),
     "influx": influx_rules.PATHS,
+    "notice": hub_rules.NOTICE_PATHS,
 }
 
 
 def load(path: Path, known: Known = Known()) -> Settings:  # noqa: B008  # an empty tuple
     """Read meterd.toml; `known` brings what other modules know. Raises SettingsError with every error of the file."""
     raw, problems = read(path), Problems(path)
-    unknown(raw, ["meter", "compat", "point", *LISTENING, *TABLES], "", problems)
+    unknown(raw, ["meter", "compat", "point", "hub", *LISTENING, *TABLES], "", problems)
     meters = _meters(raw.get("meter"), problems)
     for values in meters.values():
         _join(path.parent, METER_PATHS, values)
@@ -381,6 +381,11 @@ def load(path: Path, known: Known = Known()) -> Settings:  # noqa: B008  # an em
     compat_rules.check(compat, names, tables.get("mqtt"), problems)
     points = _list(raw.get("point", []), "point", PointSettings, problems)
     point_rules.check(points, names, problems)
+    hubs = _list(raw.get("hub", []), "hub", HubSettings, problems)
+    for values in hubs.values():
+        _join(path.parent, hub_rules.PATHS, values)
+    hub_rules.check(hubs, points, problems)
+    hub_rules.check_notice(tables.get("notice", {}), problems)
     listening = {name: _list(raw.get(name, []), name, struct, problems) for name, struct in LISTENING.items()}
     outputs = {where: one for many in listening.values() for where, one in many.items()}
     taken = output_rules.check(outputs, meters, problems)
@@ -390,6 +395,7 @@ def load(path: Path, known: Known = Known()) -> Settings:  # noqa: B008  # an em
         meter=tuple(MeterSettings(**values) for values in meters.values()),
         compat=tuple(CompatSettings(**values) for values in compat.values()),
         point=tuple(PointSettings(**values) for values in points.values()),
+        hub=tuple(HubSettings(**values) for values in hubs.values()),
         **{name: tuple(LISTENING[name](**one) for one in many.values()) for name, many in listening.items()},  # type: ignore[arg-type]
         **{name: TABLES[name](**values) for name, values in tables.items()},  # type: ignore[arg-type]
     )
