@@ -45,6 +45,12 @@ class HubSettings(Strict, frozen=True):
     requests_per_minute: Annotated[int, Meta(ge=1, le=60_000)] = 60
     budget: dict[str, Annotated[int, Meta(ge=1, le=60_000)]] = msgspec.field(default_factory=dict)
     timeout_s: Annotated[float, Meta(ge=1, le=300)] = 30
+    #: parts (a point's day in one direction) in one message at most; what the hub takes where absent
+    bundle: Annotated[int, Meta(ge=1, le=10_000)] | None = None
+    #: whom the hub's operator may call, beside the version in the User-Agent: an address or a name
+    contact: Text | None = None
+    #: a hub that confirms nothing has taken what it did not reject within it (s); the adapter's own time where absent
+    confirm_after_s: Annotated[int, Meta(ge=1, le=2_592_000)] | None = None
     #: OAuth2 client credentials
     token_url: str | None = None
     client_id: Text | None = None
