@@ -1,0 +1,55 @@
+"""What is true in a fleet: points, days and values that follow from a seed, without any code of meterd."""
+
+import datetime as dt
+import hashlib
+from dataclasses import dataclass, field
+from zoneinfo import ZoneInfo
+
+ZONE = ZoneInfo("Europe/Copenhagen")
+STEP_S = {"PT15M": 900, "PT1H": 3_600}
+#: channels of one meter (the configuration's limit is 255)
+CHANNELS = 250
+
+
+def gsrn(number: int) -> str:
+    """A GSRN of 18 digits with its check digit (GS1 General Specifications 7.9)."""
+    body = f"57131300{number:09d}"
+    total = sum(int(digit) * (3 if place % 2 == 0 else 1) for place, digit in enumerate(reversed(body)))
+    return body + str((10 - total % 10) % 10)
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """So many points, each with whole local days of intervals; every value is a hash of where it belongs."""
+
+    seed: int
+    points: int
+    first: dt.date
+    days: int
+    resolution: str
+    #: (point number, day number) -> how many versions the ledger has of that day
+    versions: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    def place(self, number: int) -> tuple[str, int]:
+        """Meter and channel of a point."""
+        return f"m{number // CHANNELS:03d}", 1 + number % CHANNELS
+
+    def bounds(self, day: int) -> tuple[int, int]:
+        """First second of a local day and of the next one, UTC."""
+        date = self.first + dt.timedelta(day)
+        ends = (dt.datetime.combine(date + dt.timedelta(n), dt.time(), ZONE) for n in (0, 1))
+        first, last = (int(end.timestamp()) for end in ends)
+        return first, last
+
+    def starts(self, day: int) -> range:
+        """Start of each interval of a day."""
+        return range(*self.bounds(day), STEP_S[self.resolution])
+
+    def wh(self, number: int, start: int, version: int) -> int:
+        """The energy of an interval as a version of its day has it; no two versions agree."""
+        digest = hashlib.blake2b(f"{self.seed} {number} {start}".encode(), digest_size=4).digest()
+        return int.from_bytes(digest, "big") % 900 + 1_000 * version
+
+    def day(self, number: int, day: int, version: int) -> list[int]:
+        """Every value of a day."""
+        return [self.wh(number, start, version) for start in self.starts(day)]
