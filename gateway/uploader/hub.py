@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from gateway.hub_model import Draft, Inbound, Message, Part, PartRow, Receipt, Slot
+from gateway.hub_model import Draft, Inbound, Message, Part, PartRow, Receipt, Slot, Way
 from gateway.hub_settings import HubSettings
+from gateway.imports.record import Imported
 from gateway.intervals.model import Kind, Resolution
 
 #: octets of an answer that are read at most; what is longer is refused unread
@@ -104,6 +105,8 @@ class Build:
     new_id: Callable[[], str]
     #: which of our slots the hub holds already, with the revision: for what builds on it
     basis: Mapping[str, str] = field(default_factory=dict)
+    #: "manual": files for a person to carry, which may hold more than a message that is sent
+    way: Way = "auto"
 
 
 class BuildError(Exception):
@@ -175,4 +178,24 @@ class HubAdapter(Protocol):
 
     def daily(self, about: Build, open_: Open) -> Sequence[Draft]:
         """Requests that go out with the daily run: orders, statistics, lists."""
+        ...
+
+
+class Carried(Protocol):
+    """What an adapter has beside, when `policy.manual`: files that a person takes to the portal, and brings back."""
+
+    def file_name(self, message: Message) -> str:
+        """Name of the file that `meterd hub export` writes the body of a message to."""
+        ...
+
+    def read_answer(self, data: bytes, open_: Open) -> Inbound:
+        """What a file of the portal says; raises ImportFileError (gateway.imports.record) for anything else."""
+        ...
+
+
+class Accounts(Protocol):
+    """What an adapter has beside, when the hub tells quantities of its own: `meterd hub reconcile` compares them."""
+
+    def account(self, kind: str, body: bytes, content_type: str) -> Sequence[Imported]:
+        """Quantities that an inbound of a kind holds; raises ImportFileError where it holds none."""
         ...
