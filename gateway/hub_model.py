@@ -134,6 +134,8 @@ class Receipt:
     reference: str | None = None
     #: transactions that this verdict is about; empty: the whole message
     transactions: frozenset[str] = frozenset()
+    #: reasons of single transactions, where a hub says other ones of each; `reasons` are those of all together
+    told: Mapping[str, tuple[Reason, ...]] = field(default_factory=dict)
     #: HTTP status, exact octets of the answer (bounded), serial number of our certificate
     status: int | None = None
     raw: bytes = b""
