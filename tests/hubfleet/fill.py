@@ -15,7 +15,7 @@ class Filler:
     """A ledger that is being filled; used by one thread."""
 
     def __init__(self, path: Path, fleet: Fleet) -> None:
-        self._fleet = fleet
+        self.fleet = fleet
         self._file = open_ledger(path).file
         self._store = IntervalStore(self._file)
 
@@ -25,7 +25,7 @@ class Filler:
 
     def fill(self) -> None:
         """Version 1 of every day of every point."""
-        fleet = self._fleet
+        fleet = self.fleet
         for number in range(fleet.points):
             key = _key(fleet, number)
             self._store.add_series(SeriesRow(*key, unit="Wh", exponent=0, medium="electricity"))
@@ -34,18 +34,18 @@ class Filler:
 
     def correct(self, number: int, day: int) -> None:
         """The next version of one day of one point, in one transaction."""
-        version = self._fleet.versions[number, day] + 1
+        version = self.fleet.versions[number, day] + 1
         self._store.add(
-            _key(self._fleet, number),
-            cast("Resolution", self._fleet.resolution),
+            _key(self.fleet, number),
+            cast("Resolution", self.fleet.resolution),
             self._versions(number, [day], version),
         )
-        self._fleet.versions[number, day] = version
+        self.fleet.versions[number, day] = version
 
     def _versions(self, number: int, days: Iterable[int], version: int) -> Iterator[Interval]:
         for day in days:
-            for start in self._fleet.starts(day):
-                yield _interval(start, STEP_S[self._fleet.resolution], self._fleet.wh(number, start, version), version)
+            for start in self.fleet.starts(day):
+                yield _interval(start, STEP_S[self.fleet.resolution], self.fleet.wh(number, start, version), version)
 
 
 def _key(fleet: Fleet, number: int) -> SeriesKey:
