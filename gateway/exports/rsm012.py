@@ -7,7 +7,7 @@ as A03, estimated: it was not measured.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 from xml.sax.saxutils import escape
 
@@ -26,14 +26,35 @@ RESOLUTIONS: Final = ("PT15M", "PT1H")
 LEAST_S: Final = 4 * 3_600
 MOST: Final = 10**13 - 1
 
+#: what ends a document
+TAIL_JSON: Final = "\n]}}\n"
+TAIL_XML: Final = "</cim:NotifyValidatedMeasureData_MarketDocument>\n"
+
 
 def write_json(many: Iterable[Series], about: About) -> Iterator[bytes]:
     """The document as CIM JSON, in pieces; raises ExportError for what DataHub would reject."""
-    sender, receiver = _parties(about)
+    yield head_json(about.new_id(), *_parties(about), second(about.created)).encode()
+    between = ""
+    for transaction in _transactions(many, about, transaction_json):
+        yield f"{between}\n{transaction}".encode()
+        between = ","
+    yield TAIL_JSON.encode()
+
+
+def write_xml(many: Iterable[Series], about: About) -> Iterator[bytes]:
+    """The document as CIM XML, in pieces; raises ExportError for what DataHub would reject."""
+    yield head_xml(about.new_id(), *_parties(about), second(about.created)).encode()
+    for transaction in _transactions(many, about, transaction_xml):
+        yield transaction.encode()
+    yield TAIL_XML.encode()
+
+
+def head_json(document: str, sender: str, receiver: str, created: str) -> str:
+    """What stands before the transactions, which are parted by ","; `created` is UTC with seconds."""
     head = {
-        "mRID": about.new_id(),
+        "mRID": document,
         "businessSector.type": {"value": "23"},
-        "createdDateTime": second(about.created),
+        "createdDateTime": created,
         "process.processType": {"value": "E23"},
         "receiver_MarketParticipant.mRID": {"codingScheme": "A10", "value": receiver},
         "receiver_MarketParticipant.marketRole.type": {"value": "DGL"},
@@ -41,31 +62,23 @@ def write_json(many: Iterable[Series], about: About) -> Iterator[bytes]:
         "sender_MarketParticipant.marketRole.type": {"value": "MDR"},
         "type": {"value": "E66"},
     }
-    yield f'{{"NotifyValidatedMeasureData_MarketDocument":{json.dumps(head)[:-1]},"Series":['.encode()
-    between = ""
-    for transaction in _transactions(many, about, _json):
-        yield f"{between}\n{transaction}".encode()
-        between = ","
-    yield b"\n]}}\n"
+    return f'{{"NotifyValidatedMeasureData_MarketDocument":{json.dumps(head)[:-1]},"Series":['
 
 
-def write_xml(many: Iterable[Series], about: About) -> Iterator[bytes]:
-    """The document as CIM XML, in pieces; raises ExportError for what DataHub would reject."""
-    sender, receiver = _parties(about)
-    yield (
+def head_xml(document: str, sender: str, receiver: str, created: str) -> str:
+    """What stands before the transactions; `created` is UTC with seconds."""
+    return (
         "<?xml version='1.0' encoding='UTF-8'?>\n"
         f'<cim:NotifyValidatedMeasureData_MarketDocument xmlns:cim="{NAMESPACE}">\n'
-        f"<cim:mRID>{escape(about.new_id())}</cim:mRID><cim:type>E66</cim:type>\n"
+        f"<cim:mRID>{escape(document)}</cim:mRID><cim:type>E66</cim:type>\n"
         "<cim:process.processType>E23</cim:process.processType><cim:businessSector.type>23</cim:businessSector.type>\n"
-        f'<cim:sender_MarketParticipant.mRID codingScheme="A10">{sender}</cim:sender_MarketParticipant.mRID>\n'
+        f'<cim:sender_MarketParticipant.mRID codingScheme="A10">{escape(sender)}</cim:sender_MarketParticipant.mRID>\n'
         "<cim:sender_MarketParticipant.marketRole.type>MDR</cim:sender_MarketParticipant.marketRole.type>\n"
-        f'<cim:receiver_MarketParticipant.mRID codingScheme="A10">{receiver}</cim:receiver_MarketParticipant.mRID>\n'
+        f'<cim:receiver_MarketParticipant.mRID codingScheme="A10">{escape(receiver)}'
+        "</cim:receiver_MarketParticipant.mRID>\n"
         "<cim:receiver_MarketParticipant.marketRole.type>DGL</cim:receiver_MarketParticipant.marketRole.type>\n"
-        f"<cim:createdDateTime>{second(about.created)}</cim:createdDateTime>\n"
-    ).encode()
-    for transaction in _transactions(many, about, _xml):
-        yield transaction.encode()
-    yield b"</cim:NotifyValidatedMeasureData_MarketDocument>\n"
+        f"<cim:createdDateTime>{created}</cim:createdDateTime>\n"
+    )
 
 
 def is_gs1(number: str, digits: int) -> bool:
@@ -88,7 +101,7 @@ def _parties(about: About) -> tuple[str, str]:
 
 
 def _transactions(
-    many: Iterable[Series], about: About, render: Callable[[Series, str, str, list[Interval], str], str]
+    many: Iterable[Series], about: About, render: Callable[[Series, str, str, Sequence[Interval], str], str]
 ) -> Iterator[str]:
     empty = True
     for series in many:
@@ -124,7 +137,8 @@ def _judge_day(series: Series, intervals: list[Interval]) -> None:
         raise ExportError("a quantity is negative or has more than 10 digits before the point (rejects E86, E89)")
 
 
-def _json(series: Series, point: str, mrid: str, intervals: list[Interval], created: str) -> str:
+def transaction_json(series: Series, point: str, mrid: str, intervals: Sequence[Interval], created: str) -> str:
+    """One Series: the intervals in order, each as it is to be seen; `created` is UTC with seconds."""
     head: dict[str, Any] = {
         "mRID": mrid,
         "marketEvaluationPoint.mRID": {"codingScheme": "A10", "value": point},
@@ -149,7 +163,8 @@ def _json_point(position: int, interval: Interval) -> str:
     return f'{{"position":{{"value":{position}}}{said}{quantity}}}'
 
 
-def _xml(series: Series, point: str, mrid: str, intervals: list[Interval], created: str) -> str:
+def transaction_xml(series: Series, point: str, mrid: str, intervals: Sequence[Interval], created: str) -> str:
+    """One Series: the intervals in order, each as it is to be seen; `created` is UTC with seconds."""
     points = "".join(_xml_point(position, interval) for position, interval in enumerate(intervals, 1))
     return (
         f"<cim:Series><cim:mRID>{escape(mrid)}</cim:mRID>\n"

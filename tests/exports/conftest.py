@@ -96,7 +96,7 @@ def validate() -> dict[str, Callable[[bytes], None]]:
 def _danish_json() -> Callable[[bytes], None]:
     folder = HUBS / "dk-datahub3/json-schema"
     schemas = {path.name: json.loads(path.read_text("utf-8")) for path in folder.glob("*.json")}
-    root = next(schema for name, schema in schemas.items() if name.startswith("Notify"))
+    root = next(schema for name, schema in schemas.items() if name.startswith("Notify-Validated"))
     from referencing import Registry, Resource
     from referencing.jsonschema import DRAFT7
 
