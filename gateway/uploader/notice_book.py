@@ -1,0 +1,340 @@
+"""What people are to be told: troubles that last, digests that gather, notices that wait for a channel; no I/O.
+
+A trouble (hub, name, key) is told once, again while it lasts, and its end is told exactly when its beginning was.
+Events of a hub that come within `digest_s` are one notice. Everything here is bounded, and outlives a restart as one
+value of at most MOST_OCTETS octets.
+"""
+
+import uuid
+import zlib
+from collections.abc import Callable, Collection, Iterable
+from typing import Final
+
+import msgspec
+
+from gateway.hub_model import Event
+from gateway.hub_settings import NoticeSettings
+from gateway.uploader.notice_text import RANK, How, Line, Severity, clean, group_of, subject, text
+
+#: names of events that are told each time their words change, and not again: nobody says that they are over, or they
+#: count down by themselves (30, 14, 7, 1 days)
+ONCE: Final = frozenset(("certificate_expires", "secret_expires", "schema_drift", "unknown_answer"))
+#: troubles that are known one by one, in all and of one name at one hub; lines that a digest holds one by one;
+#: notices that wait for one channel
+MOST_TROUBLES: Final = 300
+MOST_ALIKE: Final = 40
+MOST_LINES: Final = 100
+MOST_WAITING: Final = 10
+#: octets of the value that `dump` gives (a note of the store holds 64 KiB), and of what it is unpacked
+MOST_OCTETS: Final = 60_000
+_MOST_UNPACKED: Final = 1 << 20
+_MOST_KEY: Final = 64
+_SHORT: Final = 60
+#: what has no end is forgotten so long after it was last heard of (s)
+_FORGOTTEN_S: Final = 40 * 86_400
+
+
+class Trouble(msgspec.Struct):
+    """Something that is wrong; `told`: when it was told last (UTC s), None as long as nobody knows of it."""
+
+    hub: str
+    name: str
+    key: str
+    severity: Severity
+    text: str
+    since: int
+    last: int
+    told: int | None = None
+    #: it has ended, and its end waits for the next digest
+    over: bool = False
+
+    @property
+    def id(self) -> str:
+        """What it is known by."""
+        return _id(self.hub, self.name, self.key)
+
+
+class Digest(msgspec.Struct):
+    """Lines that gather for a notice; `more` counts, by notice_text.group_of, what no line is kept of."""
+
+    begun: int
+    lines: dict[str, Line] = {}
+    more: dict[str, int] = {}
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """What goes to every channel, under an id that stays the same when it has to be sent again."""
+
+    id: str
+    hub: str
+    #: UTC s
+    at: int
+    severity: Severity
+    subject: str
+    text: str
+    #: events by "how severity name", with how many there are
+    counts: dict[str, int]
+
+
+class _State(msgspec.Struct):
+    troubles: dict[str, Trouble] = {}
+    #: troubles beyond MOST_TROUBLES, by hub and name: how many
+    unlisted: dict[str, int] = {}
+    digests: dict[str, Digest] = {}
+    notices: dict[str, Notice] = {}
+    waiting: dict[str, list[str]] = {}
+    #: notices that a channel has lost, because too many waited
+    lost: dict[str, int] = {}
+
+
+class Book:
+    """Takes events, gives notices; the caller holds a lock around every call."""
+
+    def __init__(
+        self,
+        settings: NoticeSettings,
+        channels: Collection[str],
+        *,
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+    ) -> None:
+        self._settings = settings
+        self._channels = tuple(channels)
+        self._new_id = new_id
+        self._state = _State()
+
+    def take(self, event: Event, now: int) -> None:
+        """Note an event: a trouble, its end, or something that is told once."""
+        id_ = _id(event.hub, event.name, event.key)
+        trouble = self._state.troubles.get(id_)
+        if event.recovered:
+            self._end(event, trouble, now)
+        elif event.severity == "info":
+            if self._settings.success:
+                self._gather("once", event, now)
+        elif trouble is not None:
+            self._go_on(event, trouble, now)
+        elif self._has_room(event):
+            self._state.troubles[id_] = _trouble(event)
+            self._gather("new", event, now)
+        else:
+            _count(self._state.unlisted, f"{event.hub} {event.name}")
+            self._gather("new", event, now, listed=False)
+
+    def form(self, now: int) -> list[Notice]:
+        """Put what lasts into digests, and make notices of the digests that are due; each waits for every channel."""
+        self._remind(now)
+        due = [
+            hub for hub, digest in self._state.digests.items() if not 0 <= now - digest.begun < self._settings.digest_s
+        ]
+        notices = [self._notice(hub, self._state.digests.pop(hub), now) for hub in due]
+        for notice in notices:
+            self._queue(notice)
+        return notices
+
+    def next_due(self) -> int | None:
+        """When `form` has something to do, at the earliest (UTC s)."""
+        digests = (digest.begun + self._settings.digest_s for digest in self._state.digests.values())
+        again = (
+            one.told + self._again_s for one in self._state.troubles.values() if one.told is not None and _lasts(one)
+        )
+        return min((*digests, *again), default=None)
+
+    def head(self, channel: str) -> Notice | None:
+        """The notice that a channel has to send next."""
+        waiting = self._state.waiting.get(channel)
+        return self._state.notices[waiting[0]] if waiting else None
+
+    def waiting(self, channel: str) -> int:
+        """How many notices wait for a channel."""
+        return len(self._state.waiting.get(channel, ()))
+
+    def lost(self, channel: str) -> int:
+        """How many notices a channel has not got, because too many waited for it."""
+        return self._state.lost.get(channel, 0)
+
+    def done(self, channel: str, notice: str) -> None:
+        """A channel has sent a notice."""
+        waiting = self._state.waiting.get(channel, [])
+        if notice in waiting:
+            waiting.remove(notice)
+            self._state.lost.pop(channel, None)
+        self._tidy()
+
+    def troubles(self) -> list[Trouble]:
+        """What is wrong now."""
+        return [trouble for trouble in self._state.troubles.values() if not trouble.over]
+
+    def dump(self) -> bytes:
+        """Everything, as at most MOST_OCTETS octets: with shorter words where it would be more."""
+        packed = zlib.compress(msgspec.json.encode(self._state))
+        return packed if len(packed) <= MOST_OCTETS else zlib.compress(msgspec.json.encode(self._shortened()))
+
+    def load(self, data: bytes, hubs: Collection[str] | None = None) -> bool:
+        """Go on from what `dump` gave, without the hubs that are not there any more; False: it cannot be read."""
+        try:
+            unpacked = zlib.decompressobj().decompress(data, _MOST_UNPACKED)
+            state = msgspec.json.decode(unpacked, type=_State)
+        except (zlib.error, msgspec.DecodeError):
+            return False
+        if hubs is not None:
+            state.troubles = {id_: one for id_, one in state.troubles.items() if one.hub in hubs}
+            state.unlisted = {name: count for name, count in state.unlisted.items() if name.split(" ")[0] in hubs}
+        state.waiting = {
+            channel: [one for one in state.waiting.get(channel, ()) if one in state.notices]
+            for channel in self._channels
+        }
+        self._state = state
+        self._tidy()
+        return True
+
+    @property
+    def _again_s(self) -> int:
+        return self._settings.again_h * 3_600
+
+    def _has_room(self, event: Event) -> bool:
+        alike = sum(one.hub == event.hub and one.name == event.name for one in self._state.troubles.values())
+        return alike < MOST_ALIKE and len(self._state.troubles) < MOST_TROUBLES
+
+    def _go_on(self, event: Event, trouble: Trouble, now: int) -> None:
+        """A known trouble is heard of again: told anew only when it is worse, or when it is told by its words."""
+        said = clean(event.text)
+        worse = RANK[event.severity] > RANK[trouble.severity]
+        anew = trouble.told is None or worse or (event.name in ONCE and said != trouble.text)
+        trouble.severity, trouble.text, trouble.last = event.severity, said, event.at
+        if trouble.over:
+            # it came back before anybody was told that it had gone
+            trouble.over = False
+            self._drop(event.hub, "over", trouble)
+        if anew:
+            self._gather("new", event, now)
+
+    def _end(self, event: Event, trouble: Trouble | None, now: int) -> None:
+        unlisted = f"{event.hub} {event.name}"
+        if trouble is not None and not trouble.over:
+            for how in ("new", "again"):
+                self._drop(event.hub, how, trouble)
+            if trouble.told is None:
+                del self._state.troubles[trouble.id]
+            else:
+                trouble.over = True
+                self._gather("over", event._replace(severity="info"), now, since=trouble.since)
+        elif trouble is None and self._state.unlisted.get(unlisted):
+            _count(self._state.unlisted, unlisted, -1)
+            digest = self._state.digests.get(event.hub)
+            untold = (
+                [group for group in digest.more if group.startswith("new") and group.endswith(f" {event.name}")]
+                if digest
+                else []
+            )
+            if digest and untold:
+                _count(digest.more, untold[0], -1)
+                self._empty(event.hub)
+            else:
+                self._gather("over", event._replace(severity="info"), now, listed=False)
+
+    def _gather(self, how: How, event: Event, now: int, *, listed: bool = True, since: int | None = None) -> None:
+        """Add to the digest of the hub: one line for each thing, as long as there is room."""
+        digest = self._state.digests.setdefault(event.hub, Digest(now))
+        line = Line(how, event.name, clean(event.key, _MOST_KEY), event.severity, clean(event.text), event.at)
+        if since is not None:
+            line.since = since
+        name = f"{how} {_id(event.hub, event.name, event.key)}"
+        if (known := digest.lines.get(name)) is not None:
+            line.count, line.since = known.count + 1, known.since
+        if listed and (known is not None or len(digest.lines) < MOST_LINES):
+            digest.lines[name] = line
+        else:
+            _count(digest.more, group_of(line))
+
+    def _drop(self, hub: str, how: How, trouble: Trouble) -> None:
+        """Take a line back that nobody has read yet, and the digest with it when it was the only one."""
+        if (digest := self._state.digests.get(hub)) is None:
+            return
+        if digest.lines.pop(f"{how} {trouble.id}", None) is None and how == "new" and trouble.told is None:
+            _count(digest.more, f"new {trouble.severity} {trouble.name}", -1)
+        self._empty(hub)
+
+    def _empty(self, hub: str) -> None:
+        digest = self._state.digests[hub]
+        if not digest.lines and not digest.more:
+            del self._state.digests[hub]
+
+    def _remind(self, now: int) -> None:
+        for trouble in list(self._state.troubles.values()):
+            if trouble.told is not None and _lasts(trouble) and not 0 <= now - trouble.told < self._again_s:
+                trouble.told = now
+                event = Event(trouble.name, trouble.hub, trouble.severity, trouble.text, trouble.since, trouble.key)
+                self._gather("again", event, now)
+            elif trouble.name in ONCE and now - trouble.last > _FORGOTTEN_S:
+                del self._state.troubles[trouble.id]
+
+    def _notice(self, hub: str, digest: Digest, now: int) -> Notice:
+        for trouble in [one for one in self._state.troubles.values() if one.hub == hub]:
+            if trouble.over:
+                del self._state.troubles[trouble.id]
+            elif trouble.told is None:
+                trouble.told = now
+        lines = digest.lines.values()
+        counts = dict(digest.more)
+        for line in lines:
+            _count(counts, group_of(line), line.count)
+        severity: Severity = max((group.split(" ")[1] for group in counts), key=RANK.__getitem__)  # type: ignore[assignment]
+        return Notice(
+            self._new_id(),
+            hub,
+            now,
+            severity,
+            subject(hub, lines, digest.more),
+            text(hub, now, lines, digest.more),
+            counts,
+        )
+
+    def _queue(self, notice: Notice) -> None:
+        self._state.notices[notice.id] = notice
+        for channel in self._channels:
+            waiting = self._state.waiting.setdefault(channel, [])
+            waiting.append(notice.id)
+            if len(waiting) > MOST_WAITING:
+                # the first one may be on its way: it stays
+                del waiting[1]
+                _count(self._state.lost, channel)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        wanted = {one for waiting in self._state.waiting.values() for one in waiting}
+        self._state.notices = {id_: notice for id_, notice in self._state.notices.items() if id_ in wanted}
+
+    def _shortened(self) -> _State:
+        """The same with sentences of _SHORT characters, and only the newest notices of each channel."""
+        state: _State = msgspec.json.decode(msgspec.json.encode(self._state), type=_State)
+        state.waiting = {channel: waiting[-2:] for channel, waiting in state.waiting.items()}
+        wanted = {one for waiting in state.waiting.values() for one in waiting}
+        state.notices = {id_: notice for id_, notice in state.notices.items() if id_ in wanted}
+        for said in _sentences(state):
+            said.text = clean(said.text, _SHORT)
+        return state
+
+
+def _sentences(state: _State) -> Iterable[Trouble | Line]:
+    yield from state.troubles.values()
+    for digest in state.digests.values():
+        yield from digest.lines.values()
+
+
+def _trouble(event: Event) -> Trouble:
+    key = clean(event.key, _MOST_KEY)
+    return Trouble(event.hub, event.name, key, event.severity, clean(event.text), event.at, event.at)
+
+
+def _lasts(trouble: Trouble) -> bool:
+    return trouble.name not in ONCE and not trouble.over
+
+
+def _id(hub: str, name: str, key: str) -> str:
+    return f"{hub} {name} {clean(key, _MOST_KEY)}"
+
+
+def _count(counts: dict[str, int], name: str, by: int = 1) -> None:
+    counts[name] = counts.get(name, 0) + by
+    if counts[name] <= 0:
+        del counts[name]

@@ -1,0 +1,125 @@
+"""The book of notices among threads: who takes, who writes, who sends; nothing is done here while the lock is held."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+from typing import Final
+
+from gateway.hub_model import Event
+from gateway.uploader.notice_book import Book, Notice
+
+#: events that are kept until the book of the last run is read
+_MOST_EARLY: Final = 1_000
+_MOST_WAIT_S: Final = 5.0
+
+
+class Desk:
+    """A book, and the signs by which its threads wake each other."""
+
+    def __init__(self, book: Book, clock: Callable[[], float]) -> None:
+        self._book = book
+        self._clock = clock
+        self._change = threading.Condition()
+        self._early: deque[Event] | None = deque(maxlen=_MOST_EARLY)
+        self._changes = 0
+        self._written = 0
+        #: by which change a notice was made: it leaves when that is written
+        self._made: dict[str, int] = {}
+        self._stopping = False
+        self._closing = False
+
+    def take(self, event: Event) -> None:
+        """Note an event."""
+        with self._change:
+            if self._early is not None:
+                self._early.append(event)
+            else:
+                self._book.take(event, self._now())
+                self._changed()
+
+    def open(self, data: bytes | None, hubs: Collection[str] | None) -> bool:
+        """Go on from the book of the last run; False: it cannot be read, and a new one is begun."""
+        with self._change:
+            good = data is None or self._book.load(data, hubs)
+            early, self._early = self._early or (), None
+            for event in early:
+                self._book.take(event, self._now())
+            self._changed()
+            return good
+
+    def to_write(self) -> tuple[int, bytes] | None:
+        """Wait until the book has changed, or has a notice to make: what to write; None: everything is written, end."""
+        with self._change:
+            while True:
+                self._form()
+                if self._changes > self._written:
+                    return self._changes, self._book.dump()
+                if self._closing:
+                    return None
+                self._change.wait(self._idle_s())
+
+    def written(self, change: int) -> None:
+        """The book is written as it was at a change (or cannot be, and notices leave all the same)."""
+        with self._change:
+            self._written = change
+            self._made = {id_: made for id_, made in self._made.items() if made > change}
+            self._change.notify_all()
+
+    def rest(self, seconds: float) -> None:
+        """Wait, unless the end comes."""
+        with self._change:
+            self._change.wait_for(lambda: self._closing, seconds)
+
+    def next(self, channel: str, pause_s: float = 0.0) -> Notice | None:
+        """Wait for `pause_s`, then for the next notice of a channel; None: the end."""
+        until = time.monotonic() + pause_s
+        with self._change:
+            while not self._stopping:
+                left = until - time.monotonic()
+                notice = self._book.head(channel) if left <= 0 else None
+                if notice is not None and notice.id not in self._made:
+                    return notice
+                self._change.wait(left if left > 0 else None)
+            return None
+
+    def sent(self, channel: str, notice: str) -> None:
+        """A channel has sent a notice."""
+        with self._change:
+            self._book.done(channel, notice)
+            self._changed()
+
+    def counts(self, channel: str) -> tuple[int, int]:
+        """How many notices wait for a channel, and how many it has lost."""
+        with self._change:
+            return self._book.waiting(channel), self._book.lost(channel)
+
+    def stop(self) -> None:
+        """No further notice is begun."""
+        with self._change:
+            self._stopping = True
+            self._change.notify_all()
+
+    def close(self) -> None:
+        """Nothing comes any more: write and end."""
+        with self._change:
+            self._stopping = self._closing = True
+            self._change.notify_all()
+
+    def _form(self) -> None:
+        due = self._book.next_due()
+        if due is not None and due <= self._clock() and not self._stopping:
+            for notice in self._book.form(self._now()):
+                self._made[notice.id] = self._changes + 1
+            self._changed()
+
+    def _idle_s(self) -> float:
+        due = self._book.next_due()
+        return _MOST_WAIT_S if due is None else min(_MOST_WAIT_S, max(0.05, due - self._clock()))
+
+    def _now(self) -> int:
+        return int(self._clock())
+
+    def _changed(self) -> None:
+        self._changes += 1
+        self._change.notify_all()
