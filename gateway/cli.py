@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "events": "print the metrology log, and verify that nobody changed it",
     "simulate": "be a simulated meter on a pseudo-terminal or TCP port",
     "replay": "be a meter that repeats a capture, on a pseudo-terminal or TCP port",
+    "sandbox": "be a test hub that takes intervals as national data hubs do",
     "demo": "show everything at work: simulated meter, daemon, broker, live readings",
 }
 KEY_ANSWER = "keys do not belong on a command line: use --key-file"
