@@ -7,9 +7,9 @@ from gateway.settings_rules import BROKER_RULES, check_keys
 from gateway.toml_tables import Problems, near
 
 #: keys that name files
-PATHS = ("client_secret_file", "ca_file", "cert_file", "key_file", "schema_folder")
+PATHS = ("client_secret_file", "token_ca_file", "ca_file", "cert_file", "key_file", "schema_folder")
 NOTICE_PATHS = ("smtp_password_file", "smtp_ca_file", "webhook_token_file", "webhook_ca_file")
-_FILES = ("client_secret_file", "ca_file", "cert_file", "key_file")
+_FILES = ("client_secret_file", "token_ca_file", "ca_file", "cert_file", "key_file")
 #: what a message to a production hub must be able to say (guarantee 17: the sandbox first)
 _PRODUCTION = ("party", "role", "legal_basis", "url")
 

@@ -56,6 +56,8 @@ class HubSettings(Strict, frozen=True):
     client_id: Text | None = None
     client_secret_file: str | None = None
     scope: Text | None = None
+    #: authority of the token service where that is another host than `url`; the system's where absent
+    token_ca_file: str | None = None
     #: when the client secret ends: a secret does not say so itself
     client_secret_expires: Day | None = None
     #: authority of the hub's certificate, and our certificate with its key (PEM)

@@ -1,0 +1,185 @@
+"""The HTTP session of one hub: budget, one connection, who we are, token, and credentials that may change meanwhile."""
+
+import logging
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+from urllib.parse import quote, urlencode, urlsplit
+
+from gateway import __version__
+from gateway.hub_model import Event
+from gateway.hub_settings import HubSettings
+from gateway.uploader import oauth, tls
+from gateway.uploader.budget import Budget
+from gateway.uploader.credentials import CredentialError, Credentials, Loaded, Reminder
+from gateway.uploader.hub import MAX_ANSWER, Answer, SessionError
+from gateway.uploader.wire import Wire
+
+#: what may stand in a path as it is (RFC 3986, clause 3.3), `%` of what was quoted before
+_PATH: Final = "/%:@!$&'()*+,;=-._~"
+_LOOPBACK: Final = frozenset(("localhost", "127.0.0.1", "::1"))
+
+_log = logging.getLogger(__name__)
+
+
+class HttpSession:
+    """Session of gateway.uploader.hub; used by the thread of its hub alone."""
+
+    def __init__(
+        self,
+        settings: HubSettings,
+        *,
+        wait: Callable[[float], object] = time.sleep,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        told: Mapping[str, int] | None = None,
+    ) -> None:
+        """Open nothing yet. `wait(s)` gives a true value when the process is to end (Event.wait).
+
+        `told` is `reminder.told` of an earlier run: what was said of ends of certificates is not said again.
+        """
+        self._settings = settings
+        self._clock = clock
+        self._monotonic = monotonic
+        self._budget = Budget(settings.requests_per_minute, settings.budget, wait=wait, monotonic=monotonic)
+        self._files = Credentials(settings)
+        self._loaded: Loaded | None = None
+        #: by whether it is for the hub; the token service of another host gets no certificate of ours
+        self._wires: dict[bool, Wire] = {}
+        self._tokens: oauth.Tokens | None = None
+        self.reminder = Reminder(settings.name, told)
+        #: why files that were changed are not used; None: they are
+        self.trouble: str | None = None
+
+    @property
+    def certificate(self) -> str | None:
+        """Serial number of the client certificate in hexadecimal, or None."""
+        return self._loaded.serial if self._loaded else None
+
+    def generation(self) -> int:
+        """Rises when a file of the credentials holds something else: what was blocked may be tried again."""
+        self._reload()
+        return self._files.generation
+
+    def expiries(self) -> list[Event]:
+        """What is to be told of ends of certificate, authority and secret since the last call."""
+        self._reload()
+        return self.reminder.due(self._loaded.expiries, self._clock()) if self._loaded else []
+
+    def close(self) -> None:
+        """Close the connections."""
+        for wire in self._wires.values():
+            wire.close()
+        self._wires.clear()
+
+    def request(  # noqa: PLR0913 - what HTTP has
+        self,
+        method: str,
+        path: str,
+        *,
+        operation: str,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        token: bool = True,
+        max_answer: int = MAX_ANSWER,
+    ) -> Answer:
+        """One request; see Session.request. Redirects are not followed, compressed answers not read."""
+        url = self._url(path, params)
+        for attempt in range(2):
+            loaded = self._ready()
+            bearer = self._bearer(loaded) if token else None
+            self._budget.take(operation)
+            sent = self._headers(headers or {}, bearer)
+            answer = self._exchange(method, url, sent, body, max_answer, hub=True)
+            if answer.status != 401 or bearer is None or attempt or self._tokens is None:
+                break
+            self._tokens.forget()
+        return answer
+
+    def _url(self, path: str, params: Mapping[str, str] | None) -> str:
+        base = (self._settings.url or "").rstrip("/")
+        if not base:
+            raise SessionError("this hub has no `url` in the configuration", sent=False, person=True)
+        self._secure(base)
+        joined = base + quote(path, safe=_PATH) if path else base
+        return f"{joined}?{urlencode(params)}" if params else joined
+
+    def _secure(self, url: str) -> None:
+        """Refuse to send data or secrets in the clear, other than to this machine."""
+        parts = urlsplit(url)
+        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+            raise SessionError(f"{parts.netloc}: a hub is spoken to by https only", sent=False, person=True)
+
+    def _headers(self, given: Mapping[str, str], bearer: str | None) -> dict[str, str]:
+        """What every request says: who we are, and that the answer is not to be compressed."""
+        contact = (self._settings.contact or "").encode("ascii", "replace").decode()
+        plain = "".join(c for c in contact if c.isprintable() and c not in "()\\")
+        return {
+            "User-Agent": f"meterd/{__version__}" + (f" (+{plain})" if plain else ""),
+            "Accept-Encoding": "identity",
+            **({"Authorization": f"Bearer {bearer}"} if bearer else {}),
+            **given,
+        }
+
+    def _bearer(self, loaded: Loaded) -> str | None:
+        settings = self._settings
+        if settings.token_url is None:
+            return None
+        if settings.client_id is None or loaded.secret is None:
+            text = "token_url needs client_id and client_secret_file: the hub's operator gives both"
+            raise SessionError(text, sent=False, person=True)
+        if self._tokens is None:
+            self._tokens = oauth.Tokens(settings.client_id, settings.scope, self._ask_token, self._monotonic)
+        return self._tokens.token(loaded.secret)
+
+    def _ask_token(self, form: bytes) -> Answer:
+        url = self._settings.token_url or ""
+        self._secure(url)
+        self._budget.take("token")
+        headers = self._headers(oauth.FORM, None)
+        hub = urlsplit(url).hostname == urlsplit(self._settings.url or "").hostname
+        return self._exchange("POST", url, headers, form, oauth.MAX_ANSWER, hub=hub)
+
+    def _exchange(  # noqa: PLR0913
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, most: int, *, hub: bool
+    ) -> Answer:
+        shows = hub and self._loaded is not None and "cert_file" in self._loaded.paths
+        return self._wires[hub].exchange(
+            method, url, headers, body, timeout_s=self._settings.timeout_s, most=most, shows=shows
+        )
+
+    def _ready(self) -> Loaded:
+        """The credentials as they are now; raises SessionError where there are none that can be used."""
+        self._reload()
+        if self._loaded is None:
+            raise SessionError(self.trouble or "no credentials", sent=False, person=True)
+        for expiry in self._loaded.expiries:
+            if expiry.what == "certificate" and expiry.at <= self._clock():
+                text = f"cert_file {expiry.place} has expired: ask the hub's operator for a new one"
+                raise SessionError(text, sent=False, person=True)
+        return self._loaded
+
+    def _reload(self) -> None:
+        """Take files that changed; those that do not serve are said once, and the ones before go on being used."""
+        if not self._files.changed():
+            return
+        try:
+            loaded = self._files.load()
+            hub, other = self._contexts(loaded)
+        except CredentialError as error:
+            self.trouble = str(error)
+            _log.warning("hub %s: %s", self._settings.name, error)
+            return
+        self.close()
+        self._loaded, self.trouble = loaded, None
+        self._wires = {True: Wire(hub, monotonic=self._monotonic), False: Wire(other, monotonic=self._monotonic)}
+        if self._tokens is not None:
+            self._tokens.forget()
+
+    @staticmethod
+    def _contexts(loaded: Loaded) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+        paths = loaded.paths
+        hub = tls.context(paths.get("ca_file"), paths.get("cert_file"), paths.get("key_file"))
+        return hub, tls.context(paths.get("token_ca_file"), None, None)
