@@ -18,7 +18,9 @@ from gateway.uploader.notice_text import RANK, How, Line, Severity, clean, group
 
 #: names of events that are told each time their words change, and not again: nobody says that they are over, or they
 #: count down by themselves (30, 14, 7, 1 days)
-ONCE: Final = frozenset(("certificate_expires", "secret_expires", "schema_drift", "unknown_answer"))
+ONCE: Final = frozenset(
+    ("certificate_expires", "authority_expires", "secret_expires", "schema_drift", "unknown_answer")
+)
 #: troubles that are known one by one, in all and of one name at one hub; lines that a digest holds one by one;
 #: notices that wait for one channel
 MOST_TROUBLES: Final = 300
