@@ -63,6 +63,30 @@ STEPS: tuple[tuple[str, ...], ...] = (
     ),
     # and its own mean of each quarter-hour
     ("CREATE TABLE interval_demand (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",),
+    # which intervals changed lately, and what goes to hubs: messages, their exact bytes, what they hold, what came back
+    (
+        "CREATE TABLE interval_change (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
+        # the audit log: as the metrology log (hub_audit)
+        "CREATE TABLE hub_event (id INTEGER PRIMARY KEY, data BLOB NOT NULL, chain BLOB NOT NULL)",
+        "CREATE TABLE hub_message (id INTEGER PRIMARY KEY, hub TEXT, document TEXT, state TEXT, due INT, data BLOB)",
+        "CREATE UNIQUE INDEX hub_message_document ON hub_message (hub, document)",
+        "CREATE INDEX hub_message_state ON hub_message (hub, state)",
+        "CREATE INDEX hub_message_due ON hub_message (hub, due) WHERE due IS NOT NULL",
+        "CREATE TABLE hub_body (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
+        "CREATE TABLE hub_part (id INTEGER PRIMARY KEY, hub TEXT NOT NULL, name TEXT NOT NULL, data BLOB NOT NULL)",
+        "CREATE UNIQUE INDEX hub_part_name ON hub_part (hub, name)",
+        "CREATE TABLE hub_slot (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, wanted TEXT, data BLOB NOT NULL)",
+        "CREATE INDEX hub_slot_wanted ON hub_slot (wanted) WHERE wanted IS NOT NULL",
+        "CREATE TABLE hub_answer (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
+        "CREATE TABLE hub_raw (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
+        "CREATE TABLE hub_inbound (id INTEGER PRIMARY KEY, hub TEXT, kind TEXT, name TEXT, data BLOB NOT NULL)",
+        "CREATE UNIQUE INDEX hub_inbound_name ON hub_inbound (hub, name)",
+        "CREATE INDEX hub_inbound_kind ON hub_inbound (hub, kind)",
+        "CREATE TABLE hub_inbound_body (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
+        "CREATE TABLE hub_note (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, data BLOB NOT NULL)",
+        "CREATE TABLE hub_permission (id INTEGER PRIMARY KEY, data BLOB NOT NULL)",
+        "CREATE TABLE hub_count (name TEXT PRIMARY KEY, data BLOB NOT NULL)",
+    ),
 )
 
 

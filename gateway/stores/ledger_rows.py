@@ -78,22 +78,22 @@ def link(before: bytes, sealed: bytes) -> bytes:
     return sha256(before + sealed).digest()
 
 
-def pack(note: Note, position: int) -> bytes:
-    """Seal a note for its position; facts beyond the bounds are cut."""
+def pack(note: Note, position: int, table: str = "event") -> bytes:
+    """Seal a note for its position in a log; facts beyond the bounds are cut."""
     facts = {str(name)[:MAX_TEXT]: _bounded(value) for name, value in list(note.facts.items())[:MAX_FACTS]}
     written = Written(t=str(utc(note.at, "milliseconds")), event=note.event, meter=note.meter, facts=facts)
-    return seal(msgspec.json.encode(written), "event", position)
+    return seal(msgspec.json.encode(written), table, position)
 
 
-def unpack(entry: Entry) -> Written:
+def unpack(entry: Entry, table: str = "event") -> Written:
     """Give back what was noted. Raises Corrupt."""
     try:
-        return _decode(unseal(entry.data, "event", entry.id))
+        return _decode(unseal(entry.data, table, entry.id))
     except msgspec.DecodeError as error:
         raise Corrupt(f"entry {entry.id} is damaged: {error}") from error
 
 
-def verify(entries: Iterable[Entry], identity: bytes, end: bytes | None) -> list[Break]:
+def verify(entries: Iterable[Entry], identity: bytes, end: bytes | None, table: str = "event") -> list[Break]:
     """Walk the chain from its beginning: every position, the first MAX_BREAKS, at which it is not what was written.
 
     `end` is where it ended when it was written last: the position (8 octets) and the hash. After a break the walk goes
@@ -104,7 +104,7 @@ def verify(entries: Iterable[Entry], identity: bytes, end: bytes | None) -> list
     told: dict[tuple[int, int], tuple[int, str]] = {}
     position, before, follower = 0, genesis(identity), {}
     for entry in entries:
-        found, known = _judge(entry, position, before), _gaps(entry)
+        found, known = _judge(entry, position, before, table), _gaps(entry, table)
         if found is not None and len(breaks) < MAX_BREAKS:
             breaks.append(found)
             follower[found.id] = sha256(entry.data).hexdigest()
@@ -115,12 +115,12 @@ def verify(entries: Iterable[Entry], identity: bytes, end: bytes | None) -> list
     return [_explained(one, told, follower.get(one.id, "")) for one in breaks]
 
 
-def _judge(entry: Entry, position: int, before: bytes) -> Break | None:
+def _judge(entry: Entry, position: int, before: bytes, table: str) -> Break | None:
     if entry.id != position + 1:
         return Break(position + 1, entry.id - 1, _missing(position + 1, entry.id - 1))
     intact = link(before, entry.data) == entry.chain
     try:
-        event = unpack(entry).event
+        event = unpack(entry, table).event
     except Corrupt as error:
         return Break(entry.id, entry.id, f"entry {entry.id} is not the one that was written: {error}")
     if intact:
@@ -141,10 +141,10 @@ def _judge_end(position: int, before: bytes, end: bytes | None) -> list[Break]:
     return []
 
 
-def _gaps(entry: Entry) -> dict[tuple[int, int], str]:
+def _gaps(entry: Entry, table: str) -> dict[tuple[int, int], str]:
     """What an entry tells of: first and last position, and for a gap the SHA-256 of the sealed octets that follow."""
     try:
-        written = unpack(entry)
+        written = unpack(entry, table)
         missing = written.facts.get("missing", ()) if written.event == SALVAGED else ()
         removed = written.facts.get("removed", ()) if written.event == FORGOTTEN else ()
         gaps = {(first, last): digest for first, last, digest in missing}

@@ -1,0 +1,425 @@
+"""Reading what went to hubs and what came back, from an open ledger; every look-up is by an index."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple, get_args
+
+from gateway.hub_model import FINAL, Message, PartRow, Permission, Reason, Slot, State
+from gateway.intervals.model import Direction, Resolution, SeriesKey
+from gateway.stores import hub_rows as rows
+from gateway.stores import interval_rows
+from gateway.stores.files import FAILURES, connect_readonly
+from gateway.stores.hub_audit import AuditLog
+from gateway.stores.hub_rows import Answered, ChangeData, Head, InboundData, PartData, PermissionData, SlotData, SlotRow
+from gateway.stores.ledger_file import read_meta
+from gateway.stores.ledger_place import LedgerError
+from gateway.stores.rows import Corrupt, unseal
+
+STATES: Final[tuple[State, ...]] = get_args(State)
+#: rows of `meta`: from which change on the feed is whole; what a damaged ledger lost of the messages
+FEED, LOST = 6, 7
+#: what the notes call that the lost messages of a hub were dealt with: "open", or "retried"
+LOST_NOTE: Final = "lost"
+#: revisions of a slot whose content is unknown go on behind it: it is above all that were lost
+LOST_REVISION: Final = 100
+_ENDS: Final[dict[str, Literal["J", "L"]]] = {"J": "J", "L": "L"}
+_MESSAGE = "SELECT id, hub, document, state, due, data FROM hub_message WHERE "
+
+
+class Change(NamedTuple):
+    """Validated versions of a series changed: intervals with start <= their start < end (UTC s)."""
+
+    #: position in the feed
+    id: int
+    key: SeriesKey
+    resolution: Resolution
+    start: int
+    end: int
+
+
+class Listed(NamedTuple):
+    """A message in a list: without its body and its parts."""
+
+    id: int
+    hub: str
+    document: str
+    state: State
+    #: None: it is final
+    due: int | None
+    head: Head
+
+
+class Received(NamedTuple):
+    """Something that a hub had for us, as it is kept; the body is None once its time is over."""
+
+    id: int
+    hub: str
+    kind: str
+    name: str
+    body: bytes | None
+    data: InboundData
+
+
+class HubRows:
+    """Everything of hubs that is in a ledger. Methods raise Damaged and StorageFault (a reader: LedgerError)."""
+
+    def __init__(self, db: sqlite3.Connection, path: Path) -> None:
+        self._db = db
+        self.path = path
+        self.audit = AuditLog(db, path)
+
+    def open(self, hub: str, due: int | None = None, limit: int = 100) -> list[Message]:
+        """Open messages, those first that are due first, and of these the oldest; with `due` only what is due then.
+
+        A message comes with its body and all its parts: choose `limit` by what the memory holds.
+        """
+        return [self._whole(row) for row in self._open(hub, due, limit)]
+
+    def waiting(self, hub: str, due: int | None = None, limit: int = 100) -> list[Listed]:
+        """The same, without bodies and parts."""
+        return [self._listed(row) for row in self._open(hub, due, limit)]
+
+    def in_state(self, hub: str, *states: State, limit: int = 1_000) -> list[Listed]:
+        """Messages in any of the states (all of them where none is named), the newest first."""
+        found = [
+            self._listed(row)
+            for state in states or STATES
+            for row in self._query(f"{_MESSAGE} hub = ? AND state = ? ORDER BY id DESC LIMIT ?", (hub, state, limit))
+        ]
+        return sorted(found, key=lambda one: -one.id)[:limit]
+
+    def awaiting(self, hub: str, operation: str | None = None, limit: int = 1_000) -> list[Message]:
+        """Messages that wait for the word of the hub (accepted, unknown), oldest first."""
+        found = self.in_state(hub, "accepted", "unknown", limit=limit)
+        chosen = [one.id for one in found if operation in (None, one.head.operation)]
+        return [message for one in reversed(chosen) if (message := self.message(hub, one)) is not None]
+
+    def message(self, hub: str, number: int) -> Message | None:
+        """A message by its position in the outbox."""
+        found = self._query(f"{_MESSAGE} id = ? AND hub = ?", (number, hub))
+        return self._whole(found[0]) if found else None
+
+    def document(self, hub: str, document: str) -> Message | None:
+        """The message of a document id."""
+        found = self._query(f"{_MESSAGE} hub = ? AND document = ?", (hub, document))
+        return self._whole(found[0]) if found else None
+
+    def transaction(self, hub: str, transaction: str) -> tuple[Message, PartRow] | None:
+        """The message and the part of a transaction id."""
+        found = self._query("SELECT id FROM hub_part WHERE hub = ? AND name = ?", (hub, transaction))
+        message = self.message(hub, found[0][0] >> rows.SHIFT) if found else None
+        part = next((one for one in message.parts if one.transaction == transaction), None) if message else None
+        return None if message is None or part is None else (message, part)
+
+    def history(self, number: int) -> list[tuple[Answered, bytes | None]]:
+        """What came of a message: each answer and action, with the octets of the answer as long as they are kept."""
+        ends = number << rows.SHIFT, number + 1 << rows.SHIFT
+        raws = dict(self._query("SELECT id, data FROM hub_raw WHERE id >= ? AND id < ?", ends))
+        found = self._query("SELECT id, data FROM hub_answer WHERE id >= ? AND id < ? ORDER BY id", ends)
+        history = []
+        for row, data in found:
+            with self._reading():
+                raw = rows.unpack_bytes(raws[row], "hub_raw", row) if row in raws else None
+                history.append((rows.unpack(Answered, data, "hub_answer", row), raw))
+        return history
+
+    def slot(self, hub: str, slot: Slot) -> SlotRow | None:
+        """What is known of a slot; None where nothing was ever staged in it, and the hub did not ask for it."""
+        name = rows.slot_name(hub, slot)
+        found = self._query("SELECT name, wanted, data FROM hub_slot WHERE name = ?", (name,))
+        return self._slot(found[0]) if found else self._lost_slot(hub, slot)
+
+    def slots(
+        self, hub: str, point: str, direction: Direction | None = None, since: int = 0, until: int = rows.NEVER
+    ) -> Iterator[SlotRow]:
+        """Slots of a point whose period begins at since <= t < until, by direction, kind, resolution and time."""
+        last, end = f"{hub}\n{point}\n", f"{hub}\n{point}\x0b"
+        statement = "SELECT name, wanted, data FROM hub_slot WHERE name > ? AND name < ? ORDER BY name LIMIT 500"
+        while page := self._query(statement, (last, end)):
+            last = rows.text(page[-1][0])
+            for row in page:
+                with self._reading():
+                    slot = rows.slot_of(rows.text(row[0]))[1]
+                if since <= slot.start < until and direction in (None, slot.direction):
+                    yield self._slot(row)
+
+    def wanted(self, hub: str, limit: int = 1_000) -> list[Slot]:
+        """Slots that a hub or a person wants anew whatever was sent, until they are staged."""
+        found = self._query("SELECT name FROM hub_slot WHERE wanted = ? ORDER BY name LIMIT ?", (hub, limit))
+        with self._reading():
+            return [rows.slot_of(rows.text(name))[1] for (name,) in found]
+
+    def counts(self, hub: str) -> dict[State, int]:
+        """How many messages are in each state."""
+        return {state: self._count(hub, state) for state in STATES}
+
+    def oldest(self, hub: str) -> int | None:
+        """When the oldest open message was made, UTC s."""
+        found = self._query("SELECT min(id) FROM hub_message WHERE hub = ? AND due IS NOT NULL", (hub,))[0][0]
+        if found is None:
+            return None
+        return self._listed(self._query(f"{_MESSAGE} id = ?", (found,))[0]).head.created
+
+    def hubs(self) -> list[str]:
+        """Every hub that there are messages of."""
+        names: list[str] = []
+        while found := self._query("SELECT min(hub) FROM hub_message WHERE hub > ?", (names[-1] if names else "",)):
+            if found[0][0] is None:
+                break
+            with self._reading():
+                names.append(rows.text(found[0][0]))
+        return names
+
+    def note(self, hub: str, key: str) -> bytes | None:
+        """What `remember` kept under a key; None where nothing was, or nobody knows any more."""
+        name = f"{hub}\n{key}"
+        found = self._query("SELECT data FROM hub_note WHERE name = ?", (name,))
+        with suppress(Corrupt):
+            return unseal(found[0][0], "hub_note", name) if found else None
+        return None
+
+    def received(self, hub: str, kind: str | None = None, after: int = 0, limit: int = 500) -> list[Received]:
+        """What the hub had for us, in its order, behind a position."""
+        which, chosen = ("AND kind = ?", (kind,)) if kind is not None else ("", ())
+        statement = (
+            f"SELECT id, hub, kind, name, data FROM hub_inbound WHERE hub = ? {which} AND id > ? ORDER BY id LIMIT ?"  # noqa: S608
+        )
+        found = []
+        for number, of, what, name, data in self._query(statement, (hub, *chosen, after, limit)):
+            with self._reading():
+                columns = rows.text(of), rows.text(what), rows.text(name)
+                opened = rows.unpack(InboundData, data, "hub_inbound", number, *columns)
+            found.append(Received(number, *columns, self._inbound_body(number), opened))
+        return found
+
+    def permissions(self) -> list[Permission]:
+        """Every permission that was received, with its end; one that may have ended holds no more."""
+        found: dict[str, Permission] = {}
+        for number, data in self._query("SELECT id, data FROM hub_permission ORDER BY id"):
+            with self._reading():
+                row = rows.unpack(PermissionData, data, "hub_permission", number)
+            if row.says is not None:
+                found.setdefault(row.permission, row.says)
+            elif (known := found.get(row.permission)) is not None and known.ended is None:
+                item = _ENDS.get(row.item)
+                found[row.permission] = known._replace(ended=row.at, reason=row.reason, item=item)
+        return list(found.values())
+
+    def permission_items(self, permission: str) -> list[tuple[str, int, bytes]]:
+        """Items of a permission as they came: item, when (UTC s), octets."""
+        items = []
+        for number, data in self._query("SELECT id, data FROM hub_permission ORDER BY id"):
+            with self._reading():
+                row = rows.unpack(PermissionData, data, "hub_permission", number)
+                if row.permission == permission:
+                    items.append((row.item, row.at, rows.inflate(row.body)))
+        return items
+
+    def changes(self, after: int, limit: int = 1_000) -> list[Change]:
+        """The feed: which validated intervals changed, behind a position that is not before `oldest_change` - 1."""
+        found = self._query("SELECT id, data FROM interval_change WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
+        series = self._series() if found else {}
+        changes = []
+        for number, data in found:
+            with self._reading():
+                row = rows.unpack(ChangeData, data, "interval_change", number)
+            if row.series in series:
+                changes.append(Change(number, series[row.series], row.resolution, row.start, row.end))
+        return changes
+
+    @property
+    def oldest_change(self) -> int:
+        """The first position that the feed has: who stands before it less 1 missed some, and looks at everything."""
+        with self._reading():
+            data = self._meta(FEED)
+        return 1 if data is None else int.from_bytes(data, "big")
+
+    @property
+    def last_change(self) -> int:
+        """The last position of the feed; 0 where nothing ever changed."""
+        return max(self._query("SELECT max(id) FROM interval_change")[0][0] or 0, self.oldest_change - 1)
+
+    def _open(self, hub: str, due: int | None, limit: int) -> list[Any]:
+        return self._query(
+            f"{_MESSAGE} hub = ? AND due IS NOT NULL AND due <= ? ORDER BY due, id LIMIT ?",
+            (hub, rows.NEVER if due is None else due, limit),
+        )
+
+    def _listed(self, row: Sequence[Any]) -> Listed:
+        with self._reading():
+            number, hub, document, state, due, data = row
+            columns = rows.text(hub), rows.text(document), rows.text(state), due
+            head = rows.unpack(Head, data, "hub_message", number, *columns)
+            return Listed(number, columns[0], columns[1], _state(columns[2]), due, head)
+
+    def _whole(self, row: Sequence[Any]) -> Message:
+        one = self._listed(row)
+        return as_message(one, self._body(one.id), tuple(self._parts(one)))
+
+    def _body(self, number: int) -> bytes:
+        """The exact octets of a message; none once their time is over."""
+        found = self._query("SELECT data FROM hub_body WHERE id = ?", (number,))
+        with self._reading():
+            return rows.unpack_bytes(found[0][0], "hub_body", number) if found else b""
+
+    def _inbound_body(self, number: int) -> bytes | None:
+        found = self._query("SELECT data FROM hub_inbound_body WHERE id = ?", (number,))
+        with self._reading():
+            return rows.unpack_bytes(found[0][0], "hub_inbound_body", number) if found else None
+
+    def _parts(self, one: Listed) -> Iterator[PartRow]:
+        for _, transaction, data in self._part_rows(one.id):
+            yield rows.part_row(data, transaction, one.state)
+
+    def _part_rows(self, number: int) -> list[tuple[int, str, PartData]]:
+        """Row, transaction and content of each part of a message."""
+        ends = number << rows.SHIFT, number + 1 << rows.SHIFT
+        found = self._query("SELECT id, hub, name, data FROM hub_part WHERE id >= ? AND id < ? ORDER BY id", ends)
+        with self._reading():
+            return [_part(row) for row in found]
+
+    def _slot(self, row: Sequence[Any]) -> SlotRow:
+        with self._reading():
+            name, wanted = rows.text(row[0]), None if row[1] is None else rows.text(row[1])
+            data = rows.unpack(SlotData, row[2], "hub_slot", name, wanted)
+            hub, slot = rows.slot_of(name)
+        number = data.part >> rows.SHIFT
+        state = self._state_of(hub, data.part) if data.revision else "dead"
+        message = None if state in FINAL else number
+        confirmed = data.revision if state == "confirmed" else data.confirmed
+        content = b"" if wanted is not None else data.content
+        return SlotRow(slot, data.end, data.revision, content, state, message, number, confirmed)
+
+    def _state_of(self, hub: str, part: int) -> State:
+        """The state of a part: its own, or that of its message."""
+        found = self._query(f"{_MESSAGE} id = ? AND hub = ?", (part >> rows.SHIFT, hub))
+        if not found:
+            raise self._failed(Corrupt(f"message {part >> rows.SHIFT} is missing"))
+        one = self._listed(found[0])
+        if one.head.split:
+            own = self._query("SELECT id, hub, name, data FROM hub_part WHERE id = ?", (part,))
+            with self._reading():
+                return (_part(own[0])[2].state if own else None) or one.state
+        return one.state
+
+    def _lost_slot(self, hub: str, slot: Slot) -> SlotRow | None:
+        """A slot that is not known, where messages were lost with a damaged ledger: it may have been among them."""
+        with self._reading():
+            lost = self._meta(LOST)
+        if lost is None or slot.start >= int.from_bytes(lost, "big"):
+            return None
+        dealt = self.note(hub, LOST_NOTE) or b"open 0"
+        number = int(dealt.split()[1])
+        if dealt.startswith(b"retried"):
+            return SlotRow(slot, slot.start, LOST_REVISION, b"", "dead", None, number, None)
+        return SlotRow(slot, slot.start, LOST_REVISION, b"", "unknown", number, number, None)
+
+    def _series(self) -> dict[int, SeriesKey]:
+        found = {}
+        for number, data in self._query("SELECT id, data FROM interval_series"):
+            with suppress(Corrupt):
+                found[number] = interval_rows.unpack_series(number, data).key
+        return found
+
+    def _count(self, hub: str, state: str) -> int:
+        name = f"{hub}\n{state}"
+        found = self._query("SELECT data FROM hub_count WHERE name = ?", (name,))
+        with self._reading():
+            return int.from_bytes(unseal(found[0][0], "hub_count", name), "big") if found else 0
+
+    def _meta(self, row: int) -> bytes | None:
+        try:
+            return read_meta(self._db, row)
+        except FAILURES as error:
+            raise self._failed(error) from error
+
+    def _query(self, statement: str, parameters: Iterable[int | str | bytes] = ()) -> list[Any]:
+        try:
+            return self._db.execute(statement, tuple(parameters)).fetchall()
+        except FAILURES as error:
+            raise self._failed(error) from error
+
+    def _reading(self) -> "_Reading":
+        return _Reading(self)
+
+    def _failed(self, error: Exception) -> Exception:
+        raise NotImplementedError
+
+
+class _Reading:
+    """Tells a damaged row as the reader tells a damaged file."""
+
+    def __init__(self, of: HubRows) -> None:
+        self._of = of
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Corrupt):
+            raise self._of._failed(error) from error  # noqa: SLF001 - its other half
+
+
+class HubReader(HubRows):
+    """What went to hubs, from a ledger that others write. Raises LedgerError, at construction and while reading."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise LedgerError(f"there is no ledger at {path}: name it with --ledger, or the configuration with -c")
+        try:
+            db = connect_readonly(path)
+            there = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'hub_message'").fetchone()
+        except FAILURES as error:
+            raise LedgerError(f"the ledger {path} cannot be read: {error}") from error
+        super().__init__(db, path)
+        if there is None:
+            db.close()
+            raise LedgerError(f"nothing in the ledger {path} is of a hub: no uploader has run with it yet")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def _failed(self, error: Exception) -> Exception:
+        return LedgerError(f"the ledger {self.path} cannot be read: {error}")
+
+
+def _part(row: Sequence[Any]) -> tuple[int, str, PartData]:
+    number, hub, name, data = row
+    transaction = rows.text(name)
+    return number, transaction, rows.unpack(PartData, data, "hub_part", number, rows.text(hub), transaction)
+
+
+def _state(word: str) -> State:
+    for state in STATES:
+        if state == word:
+            return state
+    raise Corrupt("a state is none")
+
+
+def as_message(one: Listed, body: bytes, parts: tuple[PartRow, ...]) -> Message:
+    """A message with its octets and its parts."""
+    head = one.head
+    return Message(
+        id=one.id,
+        hub=one.hub,
+        kind=head.kind,
+        operation=head.operation,
+        document=one.document,
+        body=body,
+        digest=head.digest,
+        content_type=head.content_type,
+        parts=parts,
+        about=head.about,
+        way=head.way,
+        state=one.state,
+        created=head.created,
+        first=head.first,
+        since=head.since,
+        due=rows.NEVER if one.due is None else one.due,
+        attempts=head.attempts,
+        reasons=tuple(Reason(*reason) for reason in head.reasons),
+        reference=head.reference,
+    )
