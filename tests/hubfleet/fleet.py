@@ -33,19 +33,22 @@ DAYS, HUBS = 60, 3
 CORRECTED = 0.05
 #: the chance of each fault in each request while the run lasts
 FAULTS = {
-    "drop-after": 0.02,
-    "drop-before": 0.02,
+    "drop_request": 0.02,
+    "drop_response": 0.02,
     "lost": 0.01,
     "duplicate": 0.02,
     "slow": 0.002,
-    "error-4xx": 0.005,
-    "error-5xx": 0.02,
+    "error": 0.02,
+    "error_after": 0.01,
     "overload": 0.01,
-    "expired-token": 0.005,
-    "error-200": 0.005,
+    "overload_date": 0.005,
+    "expired_token": 0.005,
+    "error_in_200": 0.005,
     "garbage": 0.005,
-    "huge": 0.001,
+    "encoding": 0.002,
+    "huge": 0.0005,
     "bomb": 0.002,
+    "stranger": 0.002,
 }
 #: between two kills, and between two looks of the operator (s)
 KILL_S, LOOK_S = (2.0, 20.0), 15.0
@@ -134,7 +137,7 @@ def _operate(plant: Plant, stop: threading.Event) -> None:
 
 def _calm(plant: Plant, found: Run) -> None:
     """No faults any more: everything has to arrive."""
-    plant.ask("/control/faults", dict.fromkeys(FAULTS, 0))
+    plant.ask("/control/faults", dict.fromkeys(FAULTS))
     deadline = time.monotonic() + END_S
     while time.monotonic() < deadline:
         for hub in plant.hubs:
@@ -166,7 +169,7 @@ def _judge(plant: Plant, fleet: Fleet, found: Run) -> None:
     for hub in plant.status()["hubs"]:
         found.states.update(hub["messages"])
     found.messages = found.states.total()
-    found.faults.update(json.loads(plant.ask("/control/faults"))["seen"])
+    found.faults.update(json.loads(plant.ask("/control/faults"))["hits"])
     found.violations += [f"{name}: {line}" for name in ("hub", "uploader") for line in _crashes(plant.log(name))]
     plant.meterd("hub", "log", "verify", "-c", str(plant.config), code=0)
 

@@ -15,12 +15,11 @@ from typing import Any
 from tests.chaos.plant import ROOT, until
 from tests.hubfleet.truth import Fleet, gsrn
 
-PARTY, RECEIVER = "5799999933318", "5790001330552"
-#: how each hub of a fleet is spoken to: its kind, and the keys of its table
+#: how each hub of a fleet is spoken to: keys of its table; the test hub knows these parties (meterd sandbox init)
 HUBS: dict[str, dict[str, str]] = {
-    "dk": {"kind": "dk-datahub3", "path": "/dk", "role": "MDR"},
-    "ee": {"kind": "ee-estfeed", "path": "/ee", "role": "GO"},
-    "eu": {"kind": "eu-vhd", "path": "/eu", "role": "A58"},
+    "dk": {"kind": "dk-datahub3", "role": "MDR", "party": "5799999933318"},
+    "ee": {"kind": "ee-estfeed", "role": "GO", "party": "38X-EIN-ALL----B"},
+    "eu": {"kind": "eu-vhd", "role": "A58", "party": "10X1001A1001B54W", "receiver": "10X1001A1001B56S"},
 }
 
 
@@ -59,14 +58,14 @@ class Plant:
             after = rows[-1]["n"]
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> bytes:
-        """Ask the hub's control."""
+        """Ask the hub's control; with a body, change it (PUT)."""
         files = self.folder / "hub"
         context = ssl.create_default_context(cafile=str(files / "ca.pem"))
         headers = {"Authorization": f"Bearer {(files / 'admin.token').read_text().strip()}"}
         data = None if body is None else json.dumps(body).encode()
         if data is not None:
             headers["Content-Type"] = "application/json"
-        request = urllib.request.Request(self.address + path, data, headers)
+        request = urllib.request.Request(self.address + path, data, headers, method="GET" if body is None else "PUT")
         with urllib.request.urlopen(request, timeout=60, context=context) as answer:
             content: bytes = answer.read()
         return content
@@ -154,12 +153,9 @@ class Plant:
         known, files = HUBS[hub], self.folder / "hub"
         said: dict[str, object] = {
             "name": hub,
-            "kind": known["kind"],
-            "url": self.address + known["path"],
+            **known,
+            "url": f"{self.address}/{hub}",
             "legal_basis": "test fleet",
-            "party": PARTY,
-            "role": known["role"],
-            "receiver": RECEIVER,
             "resolution": self._fleet.resolution,
             "since": self._fleet.first.isoformat(),
             "at": "00:00",
@@ -168,12 +164,12 @@ class Plant:
             "ca_file": str(files / "ca.pem"),
         }
         if hub == "eu":
-            said |= {"cert_file": str(files / "party.pem"), "key_file": str(files / "party.key")}
+            said |= {"cert_file": str(files / "clients/gridco.pem"), "key_file": str(files / "clients/gridco.key")}
         else:
             said |= {
                 "token_url": f"{self.address}/oauth2/token",
-                "client_id": "meterd",
-                "client_secret_file": str(files / "client.secret"),
+                "client_id": "gridco-client",
+                "client_secret_file": str(files / "clients/gridco.secret"),
             }
         yield "[[hub]]"
         for key, value in (said | keys).items():
