@@ -1,7 +1,7 @@
 """Reading what went to hubs and what came back, from an open ledger; every look-up is by an index."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, get_args
@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 from gateway.hub_model import FINAL, Message, PartRow, Permission, Reason, Slot, State
 from gateway.intervals.model import Direction, Resolution, SeriesKey
 from gateway.stores import hub_rows as rows
-from gateway.stores import interval_rows
+from gateway.stores import interval_changes, interval_rows
 from gateway.stores.files import FAILURES, connect_readonly
 from gateway.stores.hub_audit import AuditLog
 from gateway.stores.hub_rows import Answered, ChangeData, Head, InboundData, PartData, PermissionData, SlotData, SlotRow
@@ -18,8 +18,8 @@ from gateway.stores.ledger_place import LedgerError
 from gateway.stores.rows import Corrupt, unseal
 
 STATES: Final[tuple[State, ...]] = get_args(State)
-#: rows of `meta`: from which change on the feed is whole; what a damaged ledger lost of the messages
-FEED, LOST = 6, 7
+#: row of `meta`: messages of periods that begin before it (UTC s) were lost with a damaged ledger
+LOST = 7
 #: what the notes call that the lost messages of a hub were dealt with: "open", or "retried"
 LOST_NOTE: Final = "lost"
 #: revisions of a slot whose content is unknown go on behind it: it is above all that were lost
@@ -220,26 +220,30 @@ class HubRows:
     def changes(self, after: int, limit: int = 1_000) -> list[Change]:
         """The feed: which validated intervals changed, behind a position that is not before `oldest_change` - 1."""
         found = self._query("SELECT id, data FROM interval_change WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
-        series = self._series() if found else {}
         changes = []
         for number, data in found:
             with self._reading():
                 row = rows.unpack(ChangeData, data, "interval_change", number)
-            if row.series in series:
-                changes.append(Change(number, series[row.series], row.resolution, row.start, row.end))
+            if (key := self._key(row.series)) is not None:
+                changes.append(Change(number, key, row.resolution, row.start, row.end))
         return changes
 
     @property
     def oldest_change(self) -> int:
         """The first position that the feed has: who stands before it less 1 missed some, and looks at everything."""
-        with self._reading():
-            data = self._meta(FEED)
-        return 1 if data is None else int.from_bytes(data, "big")
+        return self._position(interval_changes.oldest)
 
     @property
     def last_change(self) -> int:
         """The last position of the feed; 0 where nothing ever changed."""
-        return max(self._query("SELECT max(id) FROM interval_change")[0][0] or 0, self.oldest_change - 1)
+        return self._position(interval_changes.last)
+
+    def _position(self, read: Callable[[sqlite3.Connection], int]) -> int:
+        try:
+            with self._reading():
+                return read(self._db)
+        except FAILURES as error:
+            raise self._failed(error) from error
 
     def _open(self, hub: str, due: int | None, limit: int) -> list[Any]:
         return self._query(
@@ -316,12 +320,12 @@ class HubRows:
             return SlotRow(slot, slot.start, LOST_REVISION, b"", "dead", None, number, None)
         return SlotRow(slot, slot.start, LOST_REVISION, b"", "unknown", number, number, None)
 
-    def _series(self) -> dict[int, SeriesKey]:
-        found = {}
-        for number, data in self._query("SELECT id, data FROM interval_series"):
-            with suppress(Corrupt):
-                found[number] = interval_rows.unpack_series(number, data).key
-        return found
+    def _key(self, series: int) -> SeriesKey | None:
+        """Which series a number is of; None where it was forgotten."""
+        found = self._query("SELECT data FROM interval_series WHERE id = ?", (series,))
+        with suppress(Corrupt):
+            return interval_rows.unpack_series(series, found[0][0]).key if found else None
+        return None
 
     def _count(self, hub: str, state: str) -> int:
         name = f"{hub}\n{state}"

@@ -140,6 +140,8 @@ class ChangeData(msgspec.Struct, array_like=True, frozen=True):
     resolution: Resolution
     start: int
     end: int
+    #: when it was noted
+    at: int
 
 
 class SlotRow(NamedTuple):

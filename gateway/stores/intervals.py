@@ -18,7 +18,7 @@ from gateway.intervals.demand import Demand
 from gateway.intervals.edit import Edited, above, holds
 from gateway.intervals.evidence import CELL_S, Archive, Cell
 from gateway.intervals.model import RESOLUTIONS, Interval, Resolution, SeriesKey
-from gateway.stores import files
+from gateway.stores import files, interval_changes
 from gateway.stores import interval_rows as rows
 from gateway.stores.files import FAILURES, connect_readonly
 from gateway.stores.interval_rows import SeriesRow, StateRow
@@ -161,6 +161,8 @@ class IntervalReader(_Versions):
         except FAILURES as error:
             raise LedgerError(f"the ledger {path} cannot be read: {error}") from error
         super().__init__(db, path)
+        #: numbers of series that were met; a series keeps its number as long as it is there
+        self._known: dict[SeriesKey, int] = {}
 
     def close(self) -> None:
         """Close the file."""
@@ -168,10 +170,23 @@ class IntervalReader(_Versions):
 
     def series(self) -> dict[SeriesKey, SeriesRow]:
         """Every series that there is; none in a ledger of a meterd that knew no intervals."""
-        return {row.key: row for row in self._numbers().values()}
+        found = self._numbers()
+        self._known = {row.key: number for number, row in found.items()}
+        return {row.key: row for row in found.values()}
 
     def _number(self, key: SeriesKey) -> int | None:
-        return next((number for number, row in self._numbers().items() if row.key == key), None)
+        number = self._known.get(key)
+        if number is not None and self._is_still(number, key):
+            return number
+        self.series()
+        return self._known.get(key)
+
+    def _is_still(self, number: int, key: SeriesKey) -> bool:
+        """Whether a series has its number still: it may have been forgotten, and another one made."""
+        found = self._query("SELECT data FROM interval_series WHERE id = ?", (number,))
+        with suppress(Corrupt):
+            return bool(found) and rows.unpack_series(number, found[0][0]).key == key
+        return False
 
     def _numbers(self) -> dict[int, SeriesRow]:
         if not self._query("SELECT 1 FROM sqlite_master WHERE name = 'interval_series'"):
@@ -235,7 +250,7 @@ class IntervalStore(_Versions):
         """Commit a batch, all or nothing; the versions as they are stored, without those that say nothing new."""
         made = int(self._clock())
         with self._file.writing():
-            stored = {which: list(self._insert(which, intervals, made)) for which, intervals in batch.versions.items()}
+            stored = {which: self._write(which, intervals, made) for which, intervals in batch.versions.items()}
             for key, cells in batch.cells.items():
                 packed = (rows.pack_cell(self._series[key][0], start, cell) for start, cell in cells.items())
                 self._db.executemany("INSERT OR REPLACE INTO interval_cell VALUES (?, ?)", packed)
@@ -256,14 +271,17 @@ class IntervalStore(_Versions):
 
         Raises StaleError when one of them is not the next version any more.
         """
-        made, stored = int(self._clock()), []
+        made, stored, changed = int(self._clock()), [], []
         chain = rows.chain(self._series[key][0], resolution)
         with self._file.writing():
             for interval in versions:
                 if interval.version != self._version(chain, interval.start) + 1:
                     raise StaleError(f"{key} {resolution} {interval.start}: version {interval.version}")
                 stored.append(replace(interval, made=made))
+                if interval.is_item_e or self._was_item_e(chain, interval.start):
+                    changed.append(interval)
                 self._db.execute("INSERT INTO interval VALUES (?, ?)", rows.pack(chain, stored[-1]))
+            interval_changes.note(self._db, self._series[key][0], resolution, changed, made)
         return stored
 
     def position(self, store: str) -> int:
@@ -297,6 +315,7 @@ class IntervalStore(_Versions):
                 raise StaleError(f"{key} {resolution} {version.start}: version {version.version}")
             self._db.execute("INSERT INTO interval VALUES (?, ?)", rows.pack(chain, stored))
             append(self._db, [note])
+            interval_changes.note(self._db, self._series[key][0], resolution, [stored], int(self._clock()))
             asked = rows.pack_asked(chain, stored)
             self._db.execute("INSERT OR REPLACE INTO interval_asked VALUES (?, ?)", asked)
         return stored
@@ -320,8 +339,8 @@ class IntervalStore(_Versions):
     def prune(self, kept_s: int = KEPT_S) -> int:
         """Remove some of what is older than it must be kept; the number of rows, 0 when nothing is left to remove."""
         now = int(self._clock())
-        removed = 0
         with self._file.writing():
+            removed = interval_changes.prune(self._db, now, PRUNED_AT_ONCE)
             for number, _ in self._series.values():
                 removed += self._remove(
                     "interval_cell", rows.cell_id(number, 0), rows.cell_id(number, now - EVIDENCE_S)
@@ -361,19 +380,29 @@ class IntervalStore(_Versions):
                     continue
             self._db.execute("INSERT OR REPLACE INTO interval_demand VALUES (?, ?)", (row, data))
 
-    def _insert(self, which: tuple[SeriesKey, Resolution], found: Iterable[Interval], made: int) -> Iterator[Interval]:
-        """Insert what the fold made, where it says something that its last version did not."""
-        chain = rows.chain(self._series[which[0]][0], which[1])
+    def _write(self, which: tuple[SeriesKey, Resolution], found: Iterable[Interval], made: int) -> list[Interval]:
+        number = self._series[which[0]][0]
+        chain = rows.chain(number, which[1])
+        changed: list[Interval] = []
+        stored = list(self._insert(chain, found, made, changed))
+        interval_changes.note(self._db, number, which[1], changed, made)
+        return stored
+
+    def _insert(self, chain: int, found: Iterable[Interval], made: int, changed: list[Interval]) -> Iterator[Interval]:
+        """Insert what the fold made, where it says something new; `changed` takes what is item E, or was."""
         for interval in found:
             highest, last, edited = self._last_folded(chain, interval.start)
             same = last is not None and replace(last, version=interval.version, made=interval.made) == interval
             if same or highest >= rows.MAX_VERSION - 1:
                 continue
             version = replace(interval, version=highest + 1, made=made)
+            validated = highest and self._was_item_e(chain, interval.start)
             self._db.execute("INSERT INTO interval VALUES (?, ?)", rows.pack(chain, version))
             if edited is not None:
                 version = replace(above(edited, version), made=made)
                 self._db.execute("INSERT INTO interval VALUES (?, ?)", rows.pack(chain, version))
+            if validated or version.is_item_e:
+                changed.append(version)
             yield version
 
     def _last_folded(self, chain: int, start: int) -> tuple[int, Interval | None, Interval | None]:
@@ -390,6 +419,15 @@ class IntervalStore(_Versions):
                     break
         edited, below = _layers(versions)
         return highest, below, edited
+
+    def _was_item_e(self, chain: int, start: int) -> bool:
+        """Whether the current version of an interval is item E; so is one that cannot be read."""
+        ends = rows.version_id(chain, start, 0), rows.version_id(chain, start, rows.MAX_VERSION)
+        statement = "SELECT id, data FROM interval WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1"
+        found = self._db.execute(statement, ends).fetchone()
+        with suppress(Corrupt):
+            return found is not None and rows.unpack(*found).is_item_e
+        return True
 
     def _version(self, chain: int, start: int) -> int:
         ends = rows.version_id(chain, start, 0), rows.version_id(chain, start, rows.MAX_VERSION)
