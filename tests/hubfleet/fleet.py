@@ -35,7 +35,8 @@ CORRECTED = 0.05
 FAULTS = {
     "drop_request": 0.02,
     "drop_response": 0.02,
-    "lost": 0.01,
+    # a hub that confirms and then loses cannot be found out; the one that says more later can
+    "lost": "0.01@ee",
     "duplicate": 0.02,
     "slow": 0.002,
     "error": 0.02,
