@@ -54,12 +54,28 @@ class Expiry(NamedTuple):
         return min((days for days in STAGES if self.at - now <= days * _DAY_S), default=None)
 
 
+class ClientSecret:
+    """The secret of an OAuth2 client; no form of it shows it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The secret itself: for the form of the token service only."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "ClientSecret(...)"
+
+
 class Loaded(NamedTuple):
     """What the files held when they were read."""
 
     #: key of `[[hub]]` -> file; a key is absent where there is none
     paths: Mapping[str, Path]
-    secret: str | None
+    secret: "ClientSecret | None"
     #: serial number of the client certificate in hexadecimal
     serial: str | None
     expiries: tuple[Expiry, ...]
@@ -107,8 +123,8 @@ class Credentials:
         if "cert_file" in paths:
             expiries.append(_earliest("certificate", "cert_file", paths["cert_file"], contents["cert_file"]))
             serial = _serial(contents["cert_file"])
-        text = None if secret is None else _line(secret, paths["client_secret_file"])
-        return Loaded(paths, text, serial, tuple(expiries))
+        hidden = None if secret is None else ClientSecret(_line(secret, paths["client_secret_file"]))
+        return Loaded(paths, hidden, serial, tuple(expiries))
 
     def _secret_expiry(self) -> list[Expiry]:
         ends = self._settings.client_secret_expires
@@ -202,12 +218,12 @@ def _is_private(key: str, path: Path) -> bool:
     return key in _PRIVATE and path.parent != credentials()
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+def _stamp(path: Path) -> tuple[int, ...] | None:
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_ino, found.st_size
+    return found.st_mtime_ns, found.st_ino, found.st_size, found.st_mode
 
 
 def _digest(path: Path) -> bytes:
