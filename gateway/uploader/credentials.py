@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NoReturn
 
 from gateway.hub_model import Event
 from gateway.hub_settings import HubSettings
@@ -68,6 +68,9 @@ class ClientSecret:
 
     def __repr__(self) -> str:
         return "ClientSecret(...)"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a secret is neither copied nor stored")
 
 
 class Loaded(NamedTuple):

@@ -167,4 +167,4 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 def test_the_largest_answers_take_bounded_memory():
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     run = subprocess.run([sys.executable, "-c", _RSS], capture_output=True, text=True, check=True, timeout=100, env=env)
-    assert int(run.stdout) < 160 << 10
+    assert int(run.stdout) < 96 << 10
