@@ -1,4 +1,4 @@
-"""A delivery on its way from the thread that receives to the one that stores: answered when it is durable, or refused."""
+"""A delivery between the thread that receives it and the one that stores it: answered when durable, or refused."""
 
 import queue
 from concurrent.futures import Future, InvalidStateError

@@ -24,7 +24,7 @@ SANDBOX: Final = "urn:sandbox:meterd:pnd"
 PRAGUE: Final = ZoneInfo("Europe/Prague")
 CSV, JSON, XML = "text/csv; charset=windows-1250", "application/json", soap.CONTENT_TYPE
 #: octets of a delivery, and of a file: 36 months of some profiles
-MOST_DELIVERY: Final = 8 << 20
+MOST_DELIVERY: Final = 4 << 20
 MOST_FILE: Final = 64 << 20
 STEP_S: Final = 900
 _SCHEMA: Final = "cz-sandbox/pnd-like.xsd"
