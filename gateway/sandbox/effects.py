@@ -88,7 +88,7 @@ def current(  # noqa: PLR0913, PLR0917 - what identifies a series
         " AND start < ? AND end > ? ORDER BY n",
         (point, profile, direction, unit, end, start),
     )
-    return {t: (quantity, q) for (vals,) in rows for t, quantity, q in _unpacked(vals) if start <= t < end}
+    return {t: (quantity, q) for (vals,) in rows for t, quantity, q in unpacked(vals) if start <= t < end}
 
 
 def log(connection: sqlite3.Connection, after: int, limit: int, **wanted: str) -> Iterator[dict[str, Any]]:
@@ -103,7 +103,7 @@ def log(connection: sqlite3.Connection, after: int, limit: int, **wanted: str) -
         shown = dict(zip(names, row, strict=True))
         shown["transaction"] = shown.pop("txn")
         shown["unchanged"] = bool(shown["unchanged"])
-        shown["values"] = _unpacked(shown.pop("vals"))
+        shown["values"] = unpacked(shown.pop("vals"))
         yield shown
 
 
@@ -115,6 +115,7 @@ def _packed(values: tuple[Value, ...]) -> bytes:
     return zlib.compress(json.dumps(values, separators=(",", ":")).encode(), 1)
 
 
-def _unpacked(packed: bytes) -> list[list[Any]]:
+def unpacked(packed: bytes) -> list[list[Any]]:
+    """Values of the column `vals`: [start, quantity, quality] each."""
     values: list[list[Any]] = json.loads(zlib.decompress(packed))
     return values

@@ -1,0 +1,131 @@
+"""A test hub on loopback, in a thread of its own, with real certificates, and clients of its parties."""
+
+import asyncio
+import json
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.sandbox.folder import Folder
+from gateway.sandbox.server import Sandbox, serving
+
+#: parties beside those of `init`: who must not see what others have
+MORE = (
+    {"name": "neighbour", "ids": {}, "roles": {"api": ["customer"]}},
+    {"name": "aggregator", "ids": {}, "roles": {"api": ["eligible"]}},
+)
+
+
+class Hub:
+    """A running hub: `clock` may be set, `client(party)` speaks to it over TLS."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self.url = ""
+        self.clock = 0.0
+        self.sandbox: Sandbox
+        self._clients: list[httpx.Client] = []
+        self._ready = threading.Event()
+        self._failed: BaseException | None = None
+        self._loop = asyncio.new_event_loop()
+        self._stop: asyncio.Event
+        self._thread = threading.Thread(target=self._serve)
+
+    def start(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._thread.start()
+        assert self._ready.wait(30)
+        if self._failed:
+            raise self._failed
+
+    def stop(self) -> None:
+        for client in self._clients:
+            client.close()
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+        self._loop.close()
+
+    def context(self, party: str | None = None) -> ssl.SSLContext:
+        made = ssl.create_default_context(cafile=str(self.folder.ca))
+        if party:
+            made.load_cert_chain(*self.folder.pair(f"clients/{party}"))
+        return made
+
+    def client(self, party: str | None = None, *, token: bool = True, certificate: bool = True) -> httpx.Client:
+        made = httpx.Client(
+            base_url=self.url, verify=self.context(party if certificate else None), trust_env=False, timeout=60
+        )
+        self._clients.append(made)
+        if party and token:
+            made.headers["Authorization"] = f"Bearer {self.token(made, party)}"
+        return made
+
+    def token(self, client: httpx.Client, party: str) -> str:
+        secret = (self.folder.clients / f"{party}.secret").read_text().strip()
+        form = {"grant_type": "client_credentials", "client_id": f"{party}-client", "client_secret": secret}
+        answer = client.post("/oauth2/token", data=form)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["access_token"])
+
+    def admin(self) -> httpx.Client:
+        made = self.client()
+        made.headers["Authorization"] = f"Bearer {self.folder.admin_token()}"
+        return made
+
+    def effects(self, **wanted: str) -> list[dict[str, Any]]:
+        answer = self.admin().get("/control/effects", params=wanted)
+        return [json.loads(line) for line in answer.text.splitlines()]
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._run())
+
+    async def _run(self) -> None:
+        self._stop = asyncio.Event()
+        try:
+            self.sandbox = Sandbox(self.folder, clock=self._clock)
+            async with serving(self.sandbox) as port:
+                self.url = f"https://127.0.0.1:{port}"
+                self._ready.set()
+                await self._stop.wait()
+        except BaseException as error:
+            self._failed = error
+            raise
+        finally:
+            self._ready.set()
+
+
+def _more(folder: Folder) -> None:
+    """Add the parties of MORE, whose secrets are files as those of `init`."""
+    path = folder.path / "parties.json"
+    entries = json.loads(path.read_text())
+    for entry in MORE:
+        entries.append({**entry, "client_id": f"{entry['name']}-client"})
+        (folder.clients / f"{entry['name']}.secret").write_text(f"secret of {entry['name']}\n")
+    path.write_text(json.dumps(entries))
+
+
+@pytest.fixture
+def hub_at(tmp_path: Path) -> Iterator[Callable[[float], Hub]]:
+    """`hub_at(clock)`: a hub whose clock stands at that UTC second and goes on when `hub.clock` is set."""
+    running: list[Hub] = []
+
+    def start(clock: float) -> Hub:
+        folder = Folder(tmp_path / f"hub{len(running)}")
+        folder.make()
+        _more(folder)
+        hub = Hub(folder)
+        hub.clock = clock
+        running.append(hub)
+        hub.start(lambda: hub.clock)
+        return hub
+
+    yield start
+    for hub in running:
+        hub.stop()
