@@ -25,7 +25,7 @@ from aiohttp import web
 
 from gateway.sandbox import eso_objects, eso_orders, eso_report
 from gateway.sandbox.control import body as control_body
-from gateway.sandbox.guard import RefusedError
+from gateway.sandbox.guard import PARTY, RefusedError
 from gateway.sandbox.operations import ProblemError, parse, short
 from gateway.sandbox.parties import Party
 
@@ -86,7 +86,7 @@ class _Gateway:
                 result = {"errors": [{"code": error.code, "message": str(error)}]}
             failed = "errors" in result
             outcome = f"{result['errors'][0]}" if failed else "answered"
-            self._sandbox.arrived("lt", request["party"], f"{request.method} {request.path}", outcome)
+            self._sandbox.arrived("lt", request[PARTY], f"{request.method} {request.path}", outcome)
             raw = _ENCODER.encode(result)
             return web.Response(status=400 if failed else 200, body=raw, content_type="application/json")
 
@@ -269,5 +269,5 @@ async def _value(request: web.Request) -> Any:
 
 
 def _party(request: web.Request) -> Party:
-    party: Party = request["party"]
+    party: Party = request[PARTY]
     return party

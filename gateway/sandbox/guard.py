@@ -5,12 +5,14 @@ Every refusal is one line with a status from 400 up; nothing that a client sends
 
 import hmac
 import logging
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from gateway.sandbox import tls
+from gateway.sandbox.parties import Party
 from gateway.sandbox.store import StoreError
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ GUARDS: Final[dict[str, str]] = {
     "ote": "certificate",
     "control": "admin",
 }
+#: who speaks; absent where a path needs nobody
+PARTY: Final = web.RequestKey("party", Party)
 _LOG: Final = logging.getLogger("sandbox")
 
 
@@ -50,21 +54,28 @@ def middleware(sandbox: "Sandbox") -> Middleware:
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             _plain(request)
-            request["party"] = None
             prove = _PROOFS.get(GUARDS.get(profile(request), ""))
             if prove:
                 prove(sandbox, request)
             return await handler(request)
         except RefusedError as error:
-            sandbox.arrived(profile(request), request.get("party"), f"{request.method} {request.path}", str(error))
-            return web.Response(status=error.status, text=f"{error}\n", headers=error.headers)
+            sandbox.arrived(profile(request), request.get(PARTY), f"{request.method} {request.path}", str(error))
+            return refusal(request, error.status, str(error), error.headers)
         except web.HTTPRequestEntityTooLarge:
-            return web.Response(status=413, text="the body is too large\n")
+            return refusal(request, 413, "the body is too large")
         except StoreError as error:
             _LOG.error("%s", error)
-            return web.Response(status=503, text="the store of the hub does not work\n", headers={"Retry-After": "5"})
+            return refusal(request, 503, "the store of the hub does not work", {"Retry-After": "5"})
 
     return guard
+
+
+def refusal(request: web.Request, status: int, text: str, headers: dict[str, str] | None = None) -> web.Response:
+    """Answer one sentence: plain text, or a problem of RFC 9457 under /api."""
+    if profile(request) != "api":
+        return web.Response(status=status, text=f"{text}\n", headers=headers)
+    problem = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": text}
+    return web.json_response(problem, status=status, headers=headers, content_type="application/problem+json")
 
 
 def _plain(request: web.Request) -> None:
@@ -76,9 +87,10 @@ def _token(sandbox: "Sandbox", request: web.Request) -> None:
     authorization = request.headers.get("Authorization", "")
     if sandbox.faults.hit("expired_token", profile(request)):
         sandbox.tokens.expire(authorization)
-    request["party"] = sandbox.tokens.holder(authorization)
-    if request["party"] is None:
+    party = sandbox.tokens.holder(authorization)
+    if party is None:
         raise RefusedError(401, "no token, or one that expired", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+    request[PARTY] = party
 
 
 def _certificate(sandbox: "Sandbox", request: web.Request) -> None:
@@ -86,9 +98,10 @@ def _certificate(sandbox: "Sandbox", request: web.Request) -> None:
     serial = tls.serial(connection)
     if serial is None:
         raise RefusedError(403, "this profile needs a client certificate")
-    request["party"] = sandbox.parties.certified(serial)
-    if request["party"] is None:
+    party = sandbox.parties.certified(serial)
+    if party is None:
         raise RefusedError(403, f"the client certificate {serial} belongs to no party of parties.json")
+    request[PARTY] = party
 
 
 def _admin(sandbox: "Sandbox", request: web.Request) -> None:

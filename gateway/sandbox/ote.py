@@ -16,6 +16,7 @@ from lxml import etree
 
 from gateway.sandbox import ote_rules, ote_xml
 from gateway.sandbox.effects import Accepted, accept
+from gateway.sandbox.guard import PARTY
 from gateway.sandbox.ote_wsdl import NAMESPACE, XSD, wsdl
 from gateway.sandbox.parties import Party
 
@@ -56,7 +57,7 @@ class _Service:
 
     async def take(self, request: web.Request) -> web.Response:
         """Answer a SOAP request: a document (200) or a fault (500)."""
-        party: Party = request["party"]
+        party: Party = request[PARTY]
         if request.content_type != "text/xml":
             raise web.HTTPUnsupportedMediaType(text="SOAP 1.1 is sent as text/xml\n")
         if (request.content_length or 0) > ote_xml.MAX_BODY:

@@ -1,7 +1,7 @@
 """The test hub: one HTTPS server, its profiles over one store, and what they share.
 
 A profile is a module with `routes(sandbox) -> list[web.RouteDef]`; `PROFILES` names them. Its handlers find who speaks
-in `request["party"]` (None where a path needs nobody); how a path is guarded says `guard.GUARDS`.
+in `request[guard.PARTY]` (absent where a path needs nobody); how a path is guarded says `guard.GUARDS`.
 """
 
 import asyncio
@@ -23,13 +23,14 @@ from gateway.sandbox.connections import Connections
 from gateway.sandbox.faults import Faults
 from gateway.sandbox.faults import parse as parse_fault
 from gateway.sandbox.folder import Folder
+from gateway.sandbox.judging import judge_for_ever
 from gateway.sandbox.options import Options
 from gateway.sandbox.parties import Party
 from gateway.sandbox.store import Store
 from gateway.sandbox.tokens import Tokens
 
 #: modules of the profiles, and of the REST API of the procedures
-PROFILES: Final = ("login", "ote", "eso")
+PROFILES: Final = ("login", "dk", "ote", "eso")
 #: octets of a request at most: a bundle of 2 750 series of a day
 MAX_BODY: Final = 64 * 1024 * 1024
 #: how often work that is due is looked for
@@ -80,9 +81,16 @@ class Sandbox:
         """Remember for the page that something arrived."""
         self.arrivals.append(Arrival(self.now(), profile, party.name if party else "", what[:200], outcome[:500]))
 
+    def _judge(self) -> None:
+        """Let what waits be judged by the profiles that judge."""
+        names = dict(zip(PROFILES, self.modules, strict=True))
+        judges = {name: module.judge for name, module in names.items() if hasattr(module, "judge")}
+        self.chores.append(lambda: judge_for_ever(self, judges))
+
     def app(self) -> web.Application:
         """Make the application with every route."""
         app = web.Application(client_max_size=MAX_BODY, middlewares=[guard.middleware(self), mischief.middleware(self)])
+        self._judge()
         for module in self.modules:
             app.add_routes(module.routes(self))
         app.add_routes(control.routes(self))
