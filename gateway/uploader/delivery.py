@@ -1,0 +1,310 @@
+"""Brings each stored message to a final state: one attempt after the other, same bytes, same ids (docs/hubs/README.md).
+
+Before the first octet leaves, the store says `sending`; a process that dies there finds it so, and the outcome counts
+as unknown. What is unknown is asked about where the hub can be asked, and sent again as it is where it cannot: a hub
+that has it answers `duplicate`, which is as good as accepted.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+from gateway.hub_model import Event, Message, PartRow, Reason, Receipt, State, Verdict
+from gateway.hub_settings import HubSettings
+from gateway.stores.hubs import GoneError, HubStore
+from gateway.uploader.hub import HubAdapter, Policy, Session, SessionError
+from gateway.uploader.line import Line, asked_s, backoff_s
+from gateway.uploader.permissions import NO_BASIS, Grounds
+
+#: a hub that can be asked is believed to be still at work on an unknown message for so long (s)
+QUIET_S: Final = 60
+#: an accepted message of which nothing can be learnt meanwhile is looked at so often (s)
+LOOK_S: Final = 3_600
+_DAY_S: Final = 86_400
+#: what a verdict that decides makes of a message
+DECIDED: Final[Mapping[Verdict, State]] = {
+    "confirmed": "confirmed",
+    "accepted": "accepted",
+    "duplicate": "accepted",
+    "rejected": "rejected",
+}
+#: rejected parts of one message that are told one by one
+_MOST_TOLD: Final = 20
+
+_log = logging.getLogger(__name__)
+
+
+class Delivery:
+    """The messages of one hub, in its thread."""
+
+    def __init__(  # noqa: PLR0913 - what it works with, by name
+        self,
+        hub: HubSettings,
+        adapter: HubAdapter,
+        store: HubStore,
+        session: Session,
+        *,
+        grounds: Grounds,
+        line: Line,
+        clock: Callable[[], float],
+        tell: Callable[[Event], None],
+    ) -> None:
+        self._hub = hub
+        self._adapter = adapter
+        self._store = store
+        self._session = session
+        self._grounds = grounds
+        self._line = line
+        self._clock = clock
+        self._tell = tell
+        #: when the inbox was emptied last (UTC s); until then silence says nothing
+        self.heard = 0
+        #: requests of which it was told in this run that no answer came
+        self._told: set[int] = set()
+
+    def work(self, message: Message) -> None:
+        """Do what is due of an open message. Raises Damaged and StorageFault; nothing of what a hub does."""
+        now = self._now()
+        try:
+            if (reason := self._hindrance(message, now)) is not None:
+                self._drop(message, reason, now)
+            elif message.state == "new":
+                self._attempt(message)
+            elif message.state == "unknown":
+                self._resolve(message, now)
+            elif message.state == "accepted":
+                self._follow(message, now)
+            else:
+                self._store.recover(self._hub.name, now)
+        except GoneError as error:
+            _log.info("hub %s: %s", self._hub.name, error)
+
+    def heard_of(self, message: Message, receipt: Receipt) -> list[tuple[Message, Receipt, State]]:
+        """What the store is to keep of something that the hub says of a message, in this order."""
+        said: list[tuple[Message, Receipt, State]] = [(message, receipt, DECIDED.get(receipt.verdict, message.state))]
+        if receipt.verdict == "rejected" and receipt.transactions and self._confirm_after_s is None:
+            # a hub that answers each document, and refuses some of its parts, has taken the others
+            rest = Receipt("confirmed", (Reason("others_refused", "the hub refused other parts of the message"),))
+            said.append((message, rest, "confirmed"))
+        elif receipt.verdict == "rejected" and receipt.transactions and message.state == "sending":
+            said.append((message, Receipt("accepted", status=receipt.status), "accepted"))
+        return said
+
+    def judged(self, message: Message, receipt: Receipt) -> None:
+        """Tell what a hub's word means for people."""
+        if receipt.verdict == "rejected":
+            self._tell_rejected(message, receipt)
+        elif receipt.verdict == "confirmed":
+            self._tell_repaired(message, receipt)
+
+    def _due_of(self, state: State, message: Message, now: int) -> int:
+        """When a message is to be looked at again."""
+        if state != "accepted":
+            return now
+        policy = self._policy
+        waits = [LOOK_S, policy.query_s, self._confirm_after_s or 0, policy.resend_after_s or 0]
+        if message.kind == "request":
+            waits.append(policy.answer_within_s)
+        return now + min(wait for wait in waits if wait > 0)
+
+    def _drop(self, message: Message, reason: Reason, now: int) -> None:
+        """Give a message up; parts for which a ground is left are staged anew, in a document of their own."""
+        gone = self._store.withdraw(message, reason.text, now)
+        self._tell(self._event("given_up", "warning", f"{_name(message)} is given up: {reason.text}", message.document))
+        if reason.code == NO_BASIS and len(message.parts) > 1:
+            self._store.retry(gone, "uploader", now)
+
+    def _tell_rejected(self, message: Message, receipt: Receipt) -> None:
+        """Tell what a hub refused, part by part."""
+        parts = [one for one in message.parts if not receipt.transactions or one.transaction in receipt.transactions]
+        what = "; ".join(f"{code} {text}".strip() for code, text in receipt.reasons) or "no reason was given"
+        if not parts:
+            self._tell(self._event("rejected", "error", f"{_name(message)} was refused: {what}", message.document))
+        for part in parts[:_MOST_TOLD]:
+            own = "; ".join(f"{code} {text}".strip() for code, text in receipt.told.get(part.transaction, ()))
+            text = f"{_day(part)} was refused: {own or what}; correct it, then: meterd hub retry (message {message.id})"
+            self._tell(self._event("rejected", "error", text, _key(part)))
+        if len(parts) > _MOST_TOLD:
+            text = f"{_name(message)}: {len(parts) - _MOST_TOLD} more parts were refused: meterd hub show {message.id}"
+            self._tell(self._event("rejected", "error", text, message.document))
+
+    def _tell_repaired(self, message: Message, receipt: Receipt) -> None:
+        """What was refused once, and is there now."""
+        for part in message.parts:
+            if part.revision > 1 and (not receipt.transactions or part.transaction in receipt.transactions):
+                text = f"{_day(part)} is at the hub now"
+                self._tell(self._event("rejected", "info", text, _key(part), recovered=True))
+
+    def failed(self, error: SessionError) -> None:
+        """A request that was about no message had no answer."""
+        receipt, now = receipt_of(error, None), self._now()
+        self._rest(receipt, now)
+
+    def withdraw(self, message: Message, now: int) -> None:
+        """Give a message up at once where its ground ended."""
+        if message.parts and (reason := self._grounds.missing(message.parts, now)) is not None:
+            self._drop(message, reason, now)
+
+    # -- one step ------------------------------------------------------------------------------------------------------
+
+    def _hindrance(self, message: Message, now: int) -> Reason | None:
+        """Why a message may not leave any more: no ground, or too old for the hub."""
+        if message.kind != "readings" or message.state == "accepted":
+            return None
+        if (reason := self._grounds.missing(message.parts, now)) is not None:
+            return reason
+        days = self._policy.correction_days
+        if any(part.end < now - days * _DAY_S for part in message.parts):
+            return Reason("too_old", f"the hub takes data of the last {days} days only")
+        return None
+
+    def _attempt(self, message: Message) -> None:
+        """Send once. Whoever cancelled it meanwhile wins."""
+        before = message.state
+        begun = self._store.begin(message, self._now())
+        receipt = self._call(self._adapter.send, begun)
+        now = self._now()
+        if receipt.verdict == "pending":
+            receipt = Receipt("unknown", receipt.reasons, receipt.retry_after_s, receipt.reference)
+        self._take(begun, receipt, before, now)
+
+    def _take(self, message: Message, receipt: Receipt, before: State, now: int) -> None:
+        """Act on what an attempt or a query said. `before` is the state to which a vain one goes back."""
+        if receipt.verdict in DECIDED:
+            self._decide(message, receipt, now)
+            return
+        wait = max(backoff_s(message.attempts - 1 if message.attempts else 0), asked_s(receipt.retry_after_s))
+        state: State = "unknown" if receipt.verdict == "unknown" and before in ("new", "unknown", "sending") else before
+        self._settle(message, receipt, state, now + int(wait))
+        self._rest(receipt, now)
+
+    def _rest(self, receipt: Receipt, now: int) -> None:
+        """The hub did not serve us: leave it alone for a while, or until a person acts."""
+        why = "; ".join(text for _, text in receipt.reasons) or "no answer"
+        if receipt.verdict == "blocked":
+            if self._line.block(why, now):
+                self._tell(self._event("blocked", "error", f"nothing is sent until a person acts: {why}"))
+            return
+        was_down = self._line.is_down
+        self._line.failed(why, now, receipt.retry_after_s)
+        if self._line.is_down and not was_down:
+            self._tell(self._event("hub_down", "error", f"the hub does not serve us: {why}"))
+
+    def _decide(self, message: Message, receipt: Receipt, now: int) -> None:
+        """The hub has judged, or has received."""
+        self.answered()
+        for one, said, state in self.heard_of(message, receipt):
+            self._settle(one, said, state, self._due_of(state, message, now))
+        self.judged(message, receipt)
+
+    def answered(self) -> None:
+        """The hub answers: say so where it did not."""
+        if self._line.good():
+            self._tell(self._event("hub_down", "info", "the hub answers again", recovered=True))
+            self._tell(self._event("blocked", "info", "the hub takes messages again", recovered=True))
+
+    def _resolve(self, message: Message, now: int) -> None:
+        """Find out what came of an attempt: ask, else send the same once more."""
+        if self._policy.query_s:
+            receipt = self._call(self._adapter.query, message)
+            if receipt.verdict != "pending":
+                self._take(message, receipt, "unknown", self._now())
+                return
+            self.answered()
+            quiet = min(QUIET_S, self._policy.resend_after_s or QUIET_S)
+            if now - message.since < quiet:
+                self._settle(message, receipt, "unknown", now + max(1, quiet // 4))
+                return
+        self._attempt(message)
+
+    def _follow(self, message: Message, now: int) -> None:
+        """An accepted message: ask, wait for the inbox, or for the time in which a hub says no."""
+        if self._policy.query_s:
+            receipt = self._call(self._adapter.query, message)
+            now = self._now()
+            if receipt.verdict not in ("pending", "accepted", "duplicate"):
+                self._take(message, receipt, "accepted", now)
+                return
+            self.answered()
+        age, silence, lost = now - message.since, self._confirm_after_s, self._policy.resend_after_s
+        if message.kind == "readings" and silence is not None and age >= silence and self._heard(message, silence):
+            self._confirm(message, silence, now)
+        elif now - (message.first or message.created) >= self._policy.give_up_s:
+            self._drop(message, Reason("no_verdict", "the hub received it, and said nothing more of it"), now)
+        elif lost is not None and age >= lost:
+            self._send_again(message, now)
+        else:
+            self._remind(message, age)
+            self._settle(message, Receipt("pending"), "accepted", self._due_of("accepted", message, now))
+
+    def _send_again(self, message: Message, now: int) -> None:
+        """Some hubs accept, and lose: the same bytes under the same ids once more."""
+        if (reason := self._grounds.missing(message.parts, now)) is not None:
+            self._drop(message, reason, now)
+        else:
+            self._attempt(message)
+
+    def _confirm(self, message: Message, silence: int, now: int) -> None:
+        said = Reason("not_rejected", f"the hub did not refuse it within {silence} s")
+        receipt = Receipt("confirmed", (said,))
+        self._settle(message, receipt, "confirmed", now)
+        self._tell_repaired(message, receipt)
+
+    def _heard(self, message: Message, silence: int) -> bool:
+        """Whether a refusal would have been seen: the inbox was emptied after the time was over."""
+        return not self._policy.inbox_s or self.heard >= message.since + silence
+
+    def _remind(self, message: Message, age: int) -> None:
+        """A request that is not answered in time is told once."""
+        within = self._policy.answer_within_s
+        if message.kind == "request" and age >= within and message.id not in self._told:
+            self._told.add(message.id)
+            text = f"{_name(message)} was not answered within {within} s"
+            self._tell(self._event("no_answer", "warning", text, message.document))
+
+    # -- tools ---------------------------------------------------------------------------------------------------------
+
+    def _call(self, ask: Callable[[Session, Message], Receipt], message: Message) -> Receipt:
+        try:
+            return ask(self._session, message)
+        except SessionError as error:
+            return receipt_of(error, self._session.certificate)
+
+    def _settle(self, message: Message, receipt: Receipt, state: State, due: int) -> None:
+        self._store.settle(message, receipt, state, due, self._now())
+
+    @property
+    def _policy(self) -> Policy:
+        return self._adapter.policy
+
+    @property
+    def _confirm_after_s(self) -> int | None:
+        """How long a hub that confirms nothing may take to refuse (s)."""
+        own = self._policy.confirm_after_s
+        return own if own is None else self._hub.confirm_after_s or own
+
+    def _event(self, name: str, severity: str, text: str, key: str = "", *, recovered: bool = False) -> Event:
+        return Event(name, self._hub.name, severity, text, self._now(), key, recovered)  # type: ignore[arg-type]
+
+    def _now(self) -> int:
+        return int(self._clock())
+
+
+def receipt_of(error: SessionError, certificate: str | None) -> Receipt:
+    """What a request without an answer says of its message."""
+    verdict: Verdict = "unknown" if error.sent else "blocked" if error.person else "busy"
+    return Receipt(verdict, (Reason("session", str(error)),), error.retry_after_s, certificate=certificate)
+
+
+def _name(message: Message) -> str:
+    return f"message {message.id} ({message.operation} {message.document})"
+
+
+def _key(part: PartRow) -> str:
+    return f"{part.slot.point} {part.slot.direction} {part.slot.kind} {part.slot.start}"
+
+
+def _day(part: PartRow) -> str:
+    start = datetime.fromtimestamp(part.slot.start, UTC)
+    return f"{part.slot.direction} of {part.slot.point} from {start:%Y-%m-%dT%H:%MZ}"

@@ -1,0 +1,343 @@
+"""Which parts are due: each day once it is released and validated, oldest first; then what changed since it was sent.
+
+A day is ready when no interval of it is `raw` any more, or `wait_h` after its end. What is not item E goes as missing,
+and a day that has no item E does not go. The watermark of a series is the first day that is not done; what changes
+before it comes from the change feed of the ledger, and goes as the next revision unless the hub knows that content.
+
+Nothing is remembered for good here but watermarks and a position in the feed, and both may be too low: what was sent,
+the slots of the store say.
+"""
+
+import heapq
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import date
+from typing import Final, NamedTuple, Protocol
+
+from gateway.hub_content import content
+from gateway.hub_model import Part, PartRow, Slot
+from gateway.hub_settings import HubSettings
+from gateway.intervals import calendar
+from gateway.intervals.calendar import GAS_DAY, MIDNIGHT
+from gateway.intervals.model import Interval, Resolution, Series, SeriesKey, missing
+from gateway.stores.hub_rows import SlotRow
+from gateway.stores.hubs import Change, HubStore
+from gateway.uploader.hub import Policy
+from gateway.uploader.marks import Mark, Marks
+from gateway.uploader.permissions import CONFIG
+from gateway.uploader.schedule import Schedule
+from gateway.uploader.targets import Target
+
+#: name of the note that keeps the position in the change feed
+FEED: Final = "uploader.feed"
+#: changes and wanted slots that are read at once, and slots that are watched at most until they can be judged
+PAGE, MOST_WATCHED = 5_000, 50_000
+_DAY_S: Final = 86_400
+
+
+class Reader(Protocol):
+    """The intervals of the ledger (gateway.stores.intervals)."""
+
+    def current(self, key: SeriesKey, resolution: Resolution, since: int, until: int) -> Iterator[Interval]:
+        """The current version of each interval with since <= start < until."""
+        ...
+
+
+class Due(NamedTuple):
+    """A part that is to be staged."""
+
+    target: Target
+    part: Part
+    #: what the store keeps of it
+    row: PartRow
+
+
+class Plan:
+    """The plan of one hub for its targets; used by the thread of the hub."""
+
+    def __init__(  # noqa: PLR0913 - what it looks at, by name
+        self,
+        hub: HubSettings,
+        policy: Policy,
+        store: HubStore,
+        reader: Reader,
+        *,
+        targets: Sequence[Target],
+        schedule: Schedule,
+        now: int,
+        new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+    ) -> None:
+        self.hub = hub
+        self.targets = targets
+        #: series and days (UTC s) that the last round passed over: they have no validated interval
+        self.empty: list[tuple[Target, int]] = []
+        self._policy = policy
+        self._store = store
+        self._reader = reader
+        self._schedule = schedule
+        self._new_id = new_id
+        self.marks = Marks(_Notes(store, hub.name), hub.resolution)
+        self._by_key: dict[SeriesKey, list[Target]] = defaultdict(list)
+        self._by_slot: dict[tuple[str, str, str], list[Target]] = defaultdict(list)
+        for target in targets:
+            self._by_key[target.key].append(target)
+            self._by_slot[target.point, target.direction, target.kind].append(target)
+        self._feed = self._position(now)
+        #: slots that changed and cannot be judged yet: position in the feed, first seen (UTC s), target
+        self._watched: dict[Slot, tuple[int, int, Target]] = {}
+        self._begin(now)
+
+    def due(self, now: int) -> Iterator[Due]:
+        """One round: parts that are due, days oldest first, then corrections and what the hub asks for again.
+
+        Evaluated as it is consumed. Each part must be staged, or `refuse`d, before the watermarks are saved.
+        """
+        self.empty = []
+        seen: set[Slot] = set()
+        for one in self._all(now):
+            if one.part.slot not in seen:
+                seen.add(one.part.slot)
+                self.marks.hold(one.target, one.part.slot.start)
+                yield one
+
+    def staged(self, dues: Sequence[Due]) -> None:
+        """The parts are stored: watermarks may pass them."""
+        self.marks.release((one.target, one.part.slot.start) for one in dues)
+
+    def save(self) -> None:
+        """Keep how far the plan came."""
+        self.marks.save()
+        least = min((position for position, _, _ in self._watched.values()), default=self._feed + 1)
+        position = min(self._feed, least - 1)
+        kept = b"%d" % max(0, position)
+        if self._store.note(self.hub.name, FEED) != kept:
+            self._store.remember(self.hub.name, FEED, kept)
+
+    def days_of(self, target: Target, since: int, until: int, now: int) -> Iterator[Due]:
+        """Parts of whole days within since <= t < until, validated or not, for an export by hand."""
+        start = target.day(since)[0]
+        while start < until:
+            end = target.next_day(start)
+            row = self._store.slot(self.hub.name, self._slot(target, start))
+            found = self._intervals(target, start, end)
+            if (row is None or row.message is None) and any(one.is_item_e for one in found):
+                yield self._made(target, (start, end), found, row, now)
+            start = end
+
+    def _all(self, now: int) -> Iterator[Due]:
+        if not self._policy.takes_readings:
+            return
+        yield from self._fresh(now)
+        yield from self._wanted(now)
+        self._listen(now)
+        yield from self._changed(now)
+
+    # -- days ----------------------------------------------------------------------------------------------------------
+
+    def _begin(self, now: int) -> None:
+        """Give each series its watermark: the day of the first start, `since`, or the start of its permission."""
+        for target in self.targets:
+            mark, origin = self.marks.get(target), self._origin(target, now)
+            if mark is None:
+                self.marks.put(target, Mark(origin, origin))
+            elif origin < mark.origin and (self.hub.since or target.basis != CONFIG):
+                # `since` was moved back: what was sent already, the slots say
+                self.marks.put(target, Mark(origin, origin))
+
+    def _origin(self, target: Target, now: int) -> int:
+        if target.basis == CONFIG and self.hub.since:
+            begin = GAS_DAY if target.gas_day else MIDNIGHT
+            return calendar.day_start(date.fromisoformat(self.hub.since), target.zone, begin)
+        if target.start is None:
+            return target.day(now)[0]
+        start, end = target.day(target.start)
+        return start if start == target.start else end
+
+    def _fresh(self, now: int) -> Iterator[Due]:
+        """Days from the watermarks on, the oldest of all series first."""
+        heap = [(mark.at, number) for number, one in enumerate(self.targets) if (mark := self.marks.get(one))]
+        heapq.heapify(heap)
+        stuck: set[int] = set()
+        while heap:
+            start, number = heapq.heappop(heap)
+            target = self.targets[number]
+            end = target.next_day(start)
+            if not self._schedule.released(target, end, now) or (target.until is not None and end > target.until):
+                continue
+            found = self._judge(target, start, end, now)
+            if isinstance(found, Due):
+                yield found
+            if found is None:
+                stuck.add(number)
+            elif number not in stuck and (mark := self.marks.get(target)):
+                self.marks.put(target, Mark(end, mark.origin))
+            heapq.heappush(heap, (end, number))
+
+    def _judge(self, target: Target, start: int, end: int, now: int) -> Due | bool | None:
+        """What is due of a day; True: nothing (any more), None: not yet."""
+        row = self._store.slot(self.hub.name, self._slot(target, start))
+        if row is not None or self._is_old(end, now):
+            return True
+        found = self._intervals(target, start, end)
+        if not self._ready(found, end, now):
+            return None
+        if not any(one.is_item_e for one in found):
+            self.empty.append((target, start))
+            return True
+        return self._made(target, (start, end), found, row, now)
+
+    def _ready(self, found: Sequence[Interval], since: int, now: int) -> bool:
+        waits = any(one.status == "raw" for one in found) or not any(one.is_item_e for one in found)
+        return not waits or now >= since + self.hub.wait_h * 3_600
+
+    def _is_old(self, end: int, now: int) -> bool:
+        return end < now - self._policy.correction_days * _DAY_S
+
+    # -- corrections ---------------------------------------------------------------------------------------------------
+
+    def _wanted(self, now: int) -> Iterator[Due]:
+        """What the hub, or a person by `meterd hub retry`, wants anew."""
+        for slot in self._store.wanted(self.hub.name, PAGE):
+            row = self._store.slot(self.hub.name, slot)
+            for target in self._by_slot.get((slot.point, slot.direction, slot.kind), ()):
+                due = None if row is None else self._again(row, target, now)
+                if due is not None:
+                    yield due
+                    break
+
+    def _again(self, row: SlotRow, target: Target, now: int) -> Due | None:
+        start, end = target.day(row.slot.start)
+        fits = row.slot.resolution == self.hub.resolution and start == row.slot.start
+        if not fits or row.message is not None or self._is_outside(target, start, end) or end > now:
+            return None
+        found = self._intervals(target, start, end)
+        if not self._ready(found, end, now) or not any(one.is_item_e for one in found):
+            return None
+        return self._made(target, (start, end), found, row, now)
+
+    def _position(self, now: int) -> int:
+        """Where the feed was left; it begins with what is there at the first start, and anew behind a gap."""
+        kept = self._store.note(self.hub.name, FEED)
+        oldest = self._store.oldest_change
+        position = int(kept) if kept is not None and kept.isdigit() else self._store.last_change
+        if position + 1 < oldest:
+            self._rescan(now)
+        return max(position, oldest - 1)
+
+    def _rescan(self, now: int) -> None:
+        """The feed does not reach back to where it was left: every slot of the days since is compared."""
+        reach = now - min(self._policy.correction_days, 1_095) * _DAY_S
+        for target in self.targets:
+            for row in self._store.slots(self.hub.name, target.point, target.direction, since=reach):
+                if (row.slot.kind, row.slot.resolution) == (target.kind, self.hub.resolution):
+                    self._watch(target, row.slot.start, 0, now)
+
+    def _listen(self, now: int) -> None:
+        """Take what changed, where it is about a day before the watermark, or one that was sent."""
+        while len(self._watched) < MOST_WATCHED and (page := self._store.changes(self._feed, PAGE)):
+            for change in page:
+                self._take(change, now)
+            self._feed = page[-1].id
+
+    def _take(self, change: Change, now: int) -> None:
+        if change.resolution != self.hub.resolution:
+            return
+        for target in self._by_key.get(change.key, ()):
+            start, _ = target.day(change.start)
+            while start < change.end:
+                self._watch(target, start, change.id, now)
+                start = target.next_day(start)
+
+    def _watch(self, target: Target, start: int, position: int, now: int) -> None:
+        slot, end = self._slot(target, start), target.next_day(start)
+        if not self._is_outside(target, start, end) and not self._is_old(end, now):
+            self._watched.setdefault(slot, (position, now, target))
+
+    def _is_outside(self, target: Target, start: int, end: int) -> bool:
+        """Whether the ground of a target does not cover a day."""
+        before = target.start is not None and start < target.start
+        return before or (target.until is not None and end > target.until)
+
+    def _changed(self, now: int) -> Iterator[Due]:
+        for slot, (_, seen, target) in sorted(self._watched.items(), key=lambda item: item[0].start):
+            found = self._correction(slot, target, seen, now)
+            if found is None:
+                continue
+            del self._watched[slot]
+            if isinstance(found, Due):
+                yield found
+
+    def _correction(self, slot: Slot, target: Target, seen: int, now: int) -> Due | bool | None:
+        """What is due of a slot that changed; True: nothing (any more), None: not yet."""
+        row, end = self._store.slot(self.hub.name, slot), target.next_day(slot.start)
+        mark = self.marks.get(target)
+        if row is None and (mark is None or slot.start >= mark.at):
+            return True  # its day comes by itself
+        if row is not None and row.message is not None:
+            return None
+        found = self._intervals(target, slot.start, end)
+        if not self._ready(found, max(end, seen), now):
+            return None
+        if row is None and not any(one.is_item_e for one in found):
+            return True
+        due = self._made(target, (slot.start, end), found, row, now)
+        return True if row is not None and row.content == due.row.content else due
+
+    # -- parts ---------------------------------------------------------------------------------------------------------
+
+    def _slot(self, target: Target, start: int) -> Slot:
+        return Slot(target.point, target.direction, target.kind, self.hub.resolution, start)
+
+    def _intervals(self, target: Target, start: int, end: int) -> list[Interval]:
+        """Every interval of a day, without a gap."""
+        resolution, begin = self.hub.resolution, GAS_DAY if target.gas_day else MIDNIGHT
+        found = {one.start: one for one in self._reader.current(target.key, resolution, start, end)}
+        spans = calendar.spans(start, end, resolution, target.zone, begin)
+        return [found.get(since) or missing(since, until) for since, until in spans]
+
+    def _made(
+        self, target: Target, span: tuple[int, int], found: Sequence[Interval], row: SlotRow | None, now: int
+    ) -> Due:
+        start, end = span
+        shown = [_validated(one) for one in found]
+        series = Series(
+            meter=target.key.meter,
+            point=target.point,
+            channel=target.key.channel,
+            kind=target.kind,
+            direction=target.direction,
+            resolution=self.hub.resolution,
+            unit=target.unit,
+            zone=target.zone.key,
+            intervals=shown,
+            created=now,
+            medium=target.medium,
+            gas_day=target.gas_day,
+        )
+        slot, transaction = self._slot(target, start), self._new_id()
+        revision = 1 if row is None else row.revision + 1
+        said = content(shown, target.unit)
+        part = Part(slot, end, revision, transaction, series)
+        return Due(target, part, PartRow(slot, end, revision, transaction, said, target.basis))
+
+
+class _Notes:
+    """The notes of one hub."""
+
+    def __init__(self, store: HubStore, hub: str) -> None:
+        self._store, self._hub = store, hub
+
+    def note(self, key: str) -> bytes | None:
+        return self._store.note(self._hub, key)
+
+    def remember(self, key: str, value: bytes) -> None:
+        self._store.remember(self._hub, key, value)
+
+
+def _validated(interval: Interval) -> Interval:
+    """What a hub may see of an interval: nothing leaves that is not item E."""
+    if interval.is_item_e or interval.status == "missing":
+        return interval
+    return replace(interval, quantity=None, status="missing")

@@ -1,0 +1,391 @@
+"""One hub with its open ledger: its inbox, its open messages, then what is due; one thing at a time, in this order."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple, Protocol
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from gateway.hub_model import Event, Permission
+from gateway.hub_settings import HubSettings
+from gateway.item_p import utc
+from gateway.settings import PointSettings, Settings
+from gateway.stores.hubs import HubStore
+from gateway.stores.intervals import IntervalStore
+from gateway.stores.ledger_file import LedgerFile
+from gateway.uploader import targets
+from gateway.uploader.delivery import Delivery
+from gateway.uploader.hub import HubAdapter, Session, SessionError
+from gateway.uploader.inbox import Inbox, View
+from gateway.uploader.line import Line
+from gateway.uploader.permissions import Grounds
+from gateway.uploader.plan import Due, Plan
+from gateway.uploader.schedule import Notes, Schedule
+from gateway.uploader.staging import Staging
+
+#: longest sleep between two looks (s), pause between two rounds of the plan (at least, and as a multiple of a round)
+TICK_S, PLAN_S, PLAN_DUTY = 1.0, 5.0, 20
+#: series are looked up anew so often (s)
+SERIES_S: Final = 30.0
+#: how often old bytes are removed, the status is written, and ends of certificates are looked at (s)
+PRUNE_S, STATUS_S, EXPIRY_S = 3_600.0, 60.0, 60.0
+#: notes: the day of the last daily run, ends of certificates that were told, the status
+RUN, TOLD, STATUS = "uploader.run", "uploader.told", "status"
+
+_log = logging.getLogger(__name__)
+
+
+class Reminder(Protocol):
+    """What was told of ends of certificates and secrets, by what ends."""
+
+    told: dict[str, int]
+
+
+class HubSession(Session, Protocol):
+    """What the worker asks of a session beside requests (gateway.uploader.session)."""
+
+    #: why files of the credentials are not used
+    trouble: str | None
+    reminder: Reminder
+
+    def generation(self) -> int:
+        """Rises when a credential changed."""
+        ...
+
+    def expiries(self) -> list[Event]:
+        """What is to be told of ends of certificates and secrets."""
+        ...
+
+    def close(self) -> None:
+        """Close the connections."""
+        ...
+
+
+class World(NamedTuple):
+    """What a worker asks of the process."""
+
+    adapter: Callable[[HubSettings], HubAdapter]
+    #: hub, what waits (true: the process ends), what was told of ends of certificates
+    session: Callable[[HubSettings, Callable[[float], bool], Mapping[str, int]], HubSession]
+    zone_of: Callable[[PointSettings], ZoneInfo | None]
+    #: whether the clock of this host can be believed
+    believed: Callable[[], bool]
+    tell: Callable[[Event], None]
+    clock: Callable[[], float] = time.time
+
+
+class Thread(Protocol):
+    """What the thread of a hub is to its work."""
+
+    status: Mapping[str, Any]
+
+    def live(self, rest_s: float) -> None:
+        """Tell that it lives, and may be silent for so long."""
+        ...
+
+    def ends(self) -> bool:
+        """Whether the process ends."""
+        ...
+
+
+class Serving:
+    """One hub with its open ledger."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what it works with
+        self,
+        settings: Settings,
+        hub: HubSettings,
+        world: World,
+        file: LedgerFile,
+        session: HubSession,
+        line: Line,
+        thread: Thread,
+    ) -> None:
+        self._settings, self._hub, self._world, self._file = settings, hub, world, file
+        self._session, self._line, self._thread = session, line, thread
+        self._store = HubStore(file, world.clock)
+        self._adapter = world.adapter(hub)
+        self._schedule = Schedule(hub, notes(self._store, hub.name))
+        self._permissions: tuple[object, dict[str, Permission]] | None = None
+        grounds = Grounds(hub, self._permission)
+        self._delivery = Delivery(
+            hub,
+            self._adapter,
+            self._store,
+            session,
+            grounds=grounds,
+            line=line,
+            clock=world.clock,
+            tell=world.tell,
+        )
+        self._staging = Staging(hub, self._adapter, self._store, world.tell, hub.legal_basis)
+        self._inbox = Inbox(
+            hub,
+            self._adapter,
+            self._store,
+            self._delivery,
+            clock=world.clock,
+            tell=world.tell,
+            permitted=self._permitted,
+        )
+        self._plan: Plan | None = None
+        self._slices: Iterator[list[Due]] | None = None
+        self._problems: tuple[str, ...] = ()
+        self._generation = session.generation()
+        #: by the monotonic clock (s): when each is due again
+        self._due = dict.fromkeys(("plan", "series", "inbox", "prune", "status", "expiry"), 0.0)
+        self._said: Mapping[str, Any] = {}
+
+    def begin(self) -> None:
+        """What was on its way when the last process died has an outcome that nobody knows."""
+        found = self._store.recover(self._hub.name, self._now())
+        if found:
+            _log.warning("hub %s: the outcome of a message is unknown: it is found out", self._hub.name)
+
+    def end(self) -> None:
+        """Keep how far the plan came."""
+        if self._plan is not None:
+            self._plan.save()
+        self._tell_status(force=True)
+
+    def step(self) -> float:
+        """Do one thing; the seconds to rest before the next one."""
+        # an answer may take its time, and the budget of the hub another minute
+        self._thread.live(3 * self._hub.timeout_s + 120)
+        now = self._now()
+        self._tell_status()
+        if not self._world.believed():
+            return TICK_S
+        self._look_at_credentials()
+        if self._begin_day(now):
+            return 0.0
+        if not self._line.free(now):
+            return TICK_S
+        if self._is_due("inbox", self._adapter.policy.inbox_s or None):
+            self._ask_inbox(now)
+            return 0.0
+        message = next(iter(self._store.open(self._hub.name, now, 1)), None)
+        if message is not None:
+            self._delivery.work(message)
+            return 0.0
+        return 0.0 if self._stage(now) else TICK_S
+
+    # -- steps ---------------------------------------------------------------------------------------------------------
+
+    def _look_at_credentials(self) -> None:
+        """Certificates and secrets that were exchanged are used; what ends soon is told."""
+        generation = self._session.generation()
+        if generation != self._generation:
+            self._generation = generation
+            self._line.unblock()
+            self._store.say("credentials", self._hub.name, "uploader", self._now(), {"generation": generation})
+        if not self._is_due("expiry", EXPIRY_S):
+            return
+        for event in self._session.expiries():
+            self._world.tell(event)
+            self._store.remember(self._hub.name, TOLD, msgspec.json.encode(self._session.reminder.told))
+
+    def _begin_day(self, now: int) -> bool:
+        """With the daily run requests go out, and a hub that was blocked is tried again."""
+        day = self._schedule.last_run(self._zone, now).isoformat().encode()
+        if self._store.note(self._hub.name, RUN) == day:
+            return False
+        self._line.unblock()
+        drafts = self._adapter.daily(self._staging.about(now), View(self._store, self._hub.name))
+        self._staging.ask(drafts, now)
+        self._store.remember(self._hub.name, RUN, day)
+        self._store.say("run", self._hub.name, "uploader", now, {"day": day.decode(), "requests": len(drafts)})
+        self._due["plan"] = 0.0
+        return True
+
+    def _ask_inbox(self, now: int) -> None:
+        try:
+            self._inbox.empty(self._session, self._thread.ends)
+        except SessionError as error:
+            self._delivery.failed(error)
+        if self._inbox.asked:
+            self._inbox.asked = False
+            self._due["plan"] = 0.0
+
+    def _stage(self, now: int) -> bool:
+        """Store the next messages that are due; whether there are more."""
+        if self._slices is None:
+            if not self._adapter.policy.takes_readings or not self._is_due("plan", PLAN_S):
+                self._prune(now)
+                return False
+            self._round = time.monotonic()
+            self._slices = self._staging.slices(self._planned(now).due(now))
+        plan, dues = self._planned(now), next(self._slices, None)
+        if dues is None:
+            self._slices = None
+            plan.save()
+            self._due["plan"] = time.monotonic() + max(PLAN_S, PLAN_DUTY * (time.monotonic() - self._round))
+            self._tell_empty(plan, now)
+            return False
+        self._staging.stage(dues, plan, now)
+        plan.save()
+        return True
+
+    _round = 0.0
+
+    def _planned(self, now: int) -> Plan:
+        """The plan, for the series that there are now."""
+        if self._plan is None or (self._slices is None and self._is_due("series", SERIES_S)):
+            began = time.monotonic()
+            reader = IntervalStore(self._file, self._world.clock)
+            found = targets.find(
+                self._settings,
+                self._hub,
+                self._adapter.policy.kinds,
+                reader.series(),
+                self._store.permissions(),
+                zone_of=self._world.zone_of,
+                now=now,
+            )
+            self._problems = found.problems
+            if self._plan is None or self._plan.targets != found.targets:
+                if self._plan is not None:
+                    self._plan.save()
+                self._plan = Plan(
+                    self._hub,
+                    self._adapter.policy,
+                    self._store,
+                    reader,
+                    targets=found.targets,
+                    schedule=self._schedule,
+                    now=now,
+                )
+            self._due["series"] = time.monotonic() + max(SERIES_S, PLAN_DUTY * (time.monotonic() - began))
+        return self._plan
+
+    def _permitted(self) -> None:
+        """A permission came or ended: what it changes is looked up at once."""
+        self._permissions = None
+        self._due["series"] = self._due["plan"] = 0.0
+        now = self._now()
+        for one in self._store.in_state(self._hub.name, "new", "unknown"):
+            message = self._store.message(self._hub.name, one.id)
+            if message is not None:
+                self._delivery.withdraw(message, now)
+
+    def _permission(self, name: str) -> Permission | None:
+        """A permission as it is in the ledger at this moment, whoever wrote it."""
+        version = self._file.db.execute("PRAGMA data_version").fetchone()[0]
+        if self._permissions is None or self._permissions[0] != version:
+            self._permissions = version, {one.id: one for one in self._store.permissions()}
+        return self._permissions[1].get(name)
+
+    def _prune(self, now: int) -> None:
+        if self._is_due("prune", PRUNE_S) and self._store.prune(self._hub.name, now - self._hub.raw_days * 86_400):
+            self._due["prune"] = 0.0
+
+    # -- what is told --------------------------------------------------------------------------------------------------
+
+    def _tell_empty(self, plan: Plan, now: int) -> None:
+        """Days that are passed over because nothing in them is validated."""
+        days: dict[int, list[str]] = {}
+        for target, start in plan.empty:
+            days.setdefault(start, []).append(f"{target.direction} of {target.point}")
+        for start, names in sorted(days.items()):
+            day = datetime.fromtimestamp(start, UTC)
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            text = f"the day from {day:%Y-%m-%dT%H:%MZ} has no validated interval: {', '.join(names[:3])}{more}"
+            self._world.tell(Event("late_day", self._hub.name, "warning", text, now, f"{start}"))
+
+    def _tell_status(self, *, force: bool = False) -> None:
+        if not (self._is_due("status", TICK_S) or force):
+            return
+        said = self._status()
+        self._thread.status = said
+        lasting = {name: value for name, value in said.items() if name != "t"}
+        late = time.monotonic() >= self._written + STATUS_S
+        if force or late or lasting != self._said:
+            self._said, self._written = lasting, time.monotonic()
+            self._store.remember(self._hub.name, STATUS, msgspec.json.encode(said))
+
+    _written = 0.0
+
+    def _status(self) -> dict[str, Any]:
+        """What `<base>/uploader/status` and `meterd hub status` tell of this hub."""
+        now, counts = self._now(), self._store.counts(self._hub.name)
+        oldest = self._store.oldest(self._hub.name)
+        run = self._store.note(self._hub.name, RUN)
+        is_open = sum(counts[state] for state in ("new", "sending", "unknown", "accepted"))
+        return {
+            "hub": self._hub.name,
+            "kind": self._hub.kind,
+            "environment": self._hub.environment,
+            "state": self._state(now),
+            "t": _shown(now),
+            "last_run": run.decode() if run else None,
+            "next_run": _shown(self._schedule.next_run(self._zone, now)),
+            "open": is_open,
+            "unknown": counts["unknown"],
+            "rejected": counts["rejected"],
+            "confirmed": counts["confirmed"],
+            "dead": counts["dead"],
+            "oldest_open": None if oldest is None else _shown(oldest),
+            "trouble": self._sentence(),
+        }
+
+    def _state(self, now: int) -> str:
+        if not self._world.believed():
+            return "clock"
+        if self._line.blocked:
+            return "blocked"
+        return "ok" if self._line.free(now) and not self._line.failures else "unreachable"
+
+    def _sentence(self) -> str | None:
+        """The worst that keeps data from the hub."""
+        if not self._world.believed():
+            return "the clock of this host is not set: nothing is sent until it is"
+        refused = next(iter(self._staging.refused.values()), None)
+        here = None if refused is None else f"{len(self._staging.refused)} days are not sent: {refused}"
+        return self._line.trouble or self._session.trouble or next(iter(self._problems), None) or here
+
+    # -- tools ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def _zone(self) -> ZoneInfo:
+        """By whose local time the daily run begins: that of the first point."""
+        if self._plan is not None and self._plan.targets:
+            return self._plan.targets[0].zone
+        named = {*self._hub.points}
+        zones = (self._world.zone_of(one) for one in self._settings.point if {one.id, one.id_export} & named)
+        return next((zone for zone in zones if zone is not None), ZoneInfo("UTC"))
+
+    def _is_due(self, what: str, every_s: float | None) -> bool:
+        """Whether something is due, and then not again for a while; never where there is no `every_s`."""
+        now = time.monotonic()
+        if every_s is None or now < self._due[what]:
+            return False
+        self._due[what] = now + every_s
+        return True
+
+    def _now(self) -> int:
+        return int(self._world.clock())
+
+
+def notes(store: HubStore, hub: str) -> Notes:
+    """The notes of one hub."""
+    return _Notes(store, hub)
+
+
+class _Notes:
+    """The notes of one hub."""
+
+    def __init__(self, store: HubStore, hub: str) -> None:
+        self._store, self._hub = store, hub
+
+    def note(self, key: str) -> bytes | None:
+        return self._store.note(self._hub, key)
+
+    def remember(self, key: str, value: bytes) -> None:
+        self._store.remember(self._hub, key, value)
+
+
+def _shown(t: int) -> str | None:
+    return utc(datetime.fromtimestamp(t, UTC), "seconds")

@@ -1,0 +1,102 @@
+"""One hub, one thread: what happens to the ledger is waited out here; it ends at the next step when told to."""
+
+import logging
+import threading
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from gateway.beats import Beat
+from gateway.hub_settings import HubSettings
+from gateway.settings import Settings
+from gateway.stores.files import Damaged, StorageFault
+from gateway.stores.hubs import HubStore
+from gateway.stores.ledger_file import LedgerFile
+from gateway.stores.ledger_place import LedgerError
+from gateway.stores.ledger_salvage import open_ledger
+from gateway.uploader.line import Line
+from gateway.uploader.serving import TOLD, HubSession, Serving, World
+
+#: pauses while the ledger cannot be used (s)
+RETRY_S: Final = (1, 2, 5, 10, 30, 60)
+
+_log = logging.getLogger(__name__)
+
+
+class Worker(threading.Thread):
+    """The thread of one hub."""
+
+    def __init__(self, settings: Settings, hub: HubSettings, world: World, beat: Beat) -> None:
+        super().__init__(name=f"hub {hub.name}", daemon=True)
+        self.hub = hub
+        self.stop = threading.Event()
+        #: what is told of it; replaced whole
+        self.status: Mapping[str, Any] = {"hub": hub.name, "kind": hub.kind, "state": "starting"}
+        self._settings = settings
+        self._world = world
+        self._beat = beat
+        self._line = Line()
+        self._session: HubSession | None = None
+        self._failures = 0
+        self._trouble: str | None = None
+        self._identity: tuple[int, int] | None = None
+
+    def run(self) -> None:
+        """Serve the hub until `stop`."""
+        suspect, damage = None, ""
+        try:
+            while not self.stop.is_set():
+                self.live(max(RETRY_S))
+                try:
+                    file = open_ledger(self._settings.ledger_path, suspect, damage).file
+                    suspect = None
+                    self._with(file)
+                except (LedgerError, StorageFault) as error:
+                    self._fault(str(error))
+                except Damaged as error:
+                    suspect, damage = self._identity, str(error)
+                    self._fault(damage)
+                self.stop.wait(RETRY_S[min(self._failures, len(RETRY_S) - 1)])
+                self._failures += 1
+        finally:
+            if self._session is not None:
+                self._session.close()
+
+    def live(self, rest_s: float) -> None:
+        """Tell that this thread lives, and may be silent for so long."""
+        self._beat(rest_s)
+
+    def ends(self) -> bool:
+        """Whether it is told to end."""
+        return self.stop.is_set()
+
+    def _with(self, file: LedgerFile) -> None:
+        """Serve with an open ledger until `stop`."""
+        self._identity = file.identity
+        try:
+            session = self._session = self._session or self._opened(HubStore(file, self._world.clock))
+            serving = Serving(self._settings, self.hub, self._world, file, session, self._line, self)
+            serving.begin()
+            while not self.stop.is_set():
+                rest = serving.step()
+                self._failures, self._trouble = 0, None
+                if rest:
+                    self.stop.wait(rest)
+            serving.end()
+        finally:
+            file.close()
+
+    def _opened(self, store: HubStore) -> HubSession:
+        """The session, which knows what was told of ends of certificates."""
+        try:
+            told = msgspec.json.decode(store.note(self.hub.name, TOLD) or b"{}", type=dict[str, int])
+        except msgspec.DecodeError:
+            told = {}
+        return self._world.session(self.hub, self.stop.wait, told)
+
+    def _fault(self, why: str) -> None:
+        if why != self._trouble:
+            _log.error("hub %s: the ledger cannot be used: %s", self.hub.name, why)
+        self._trouble = why
+        self.status = {**self.status, "state": "ledger", "trouble": why}
