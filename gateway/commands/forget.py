@@ -53,7 +53,7 @@ def _forget(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
             names = ", ".join(there) or "none"
             raise RefusedError(f"nothing is kept of a meter {meter!r}; something is kept of: {names}")
         confirm(f"Everything of meter {meter} in {path} and its keys will be removed for good.", meter, yes=args.yes)
-        entries = _remove_from_ledger(settings.ledger_path, meter)
+        entries, messages = _remove_from_ledger(settings, meter)
         gone = _remove(path, meter) if meter in known else None
         removed = [str(file) for file in keys.remove(meter)]
     configured = next((one for one in settings.meter if one.name == meter), None)
@@ -65,6 +65,7 @@ def _forget(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
         "quarantined": gone.quarantined if gone else 0,
         "dead_letters": gone.dead_letters if gone else 0,
         "entries": entries,
+        "messages": messages,
         "files": list(gone.files) if gone else [],
         "keys": removed,
         "keys_left": {role: str(place) for role, place in left.items()},
@@ -107,21 +108,26 @@ def _remove(path: Path, meter: str) -> "Forgotten":
         raise RefusedError(f"{error}; nothing was removed") from error
 
 
-def _remove_from_ledger(path: Path, meter: str) -> int:
+def _remove_from_ledger(settings: Settings, meter: str) -> tuple[int, int]:
+    """How many entries of the metrology log and how many messages to hubs say nothing any more."""
     from gateway.stores.files import Damaged, StorageFault
+    from gateway.stores.hub_forget import forget
     from gateway.stores.ledger_place import LedgerError
     from gateway.stores.ledger_salvage import open_ledger
 
-    if not path.exists():
-        return 0
+    if not settings.ledger_path.exists():
+        return 0, 0
+    points = {name for one in settings.point if one.meter == meter for name in (one.id, one.id_export) if name}
+    messages: list[int] = []
     try:
-        file = open_ledger(path).file
+        file = open_ledger(settings.ledger_path).file
         try:
-            return file.forget(meter)
+            entries = file.forget(meter, lambda db: messages.append(forget(db, points)))
         finally:
             file.close()
     except (LedgerError, StorageFault, Damaged) as error:
         raise RefusedError(f"{error}; nothing was removed") from error
+    return entries, sum(messages)
 
 
 def _lines(answer: dict[str, Any]) -> list[str]:
@@ -130,6 +136,10 @@ def _lines(answer: dict[str, Any]) -> list[str]:
     lines = [f"{meter}: {counts}, {answer['dead_letters']} dead letters: removed from {answer['journal']}"]
     if answer["entries"]:
         lines.append(f"{meter}: {answer['entries']} entries of the metrology log say nothing any more")
+    if answer["messages"]:
+        lines.append(
+            f"{meter}: {answer['messages']} messages to hubs were emptied: their ids, hashes and audit log stay"
+        )
     lines += [f"{meter}: removed {file}, which may have held readings of it" for file in answer["files"]]
     lines += [f"{meter}: removed {file}" for file in answer["keys"]]
     lines += [f"{meter}: the {role} key is still in {place}" for role, place in answer["keys_left"].items()]

@@ -6,6 +6,7 @@ of its own only where the hub judged it apart from its message.
 """
 
 import re
+import sqlite3
 import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
@@ -50,8 +51,6 @@ class Head(msgspec.Struct, array_like=True, frozen=True):
     attempts: int
     reasons: tuple[tuple[str, str], ...] = ()
     reference: str | None = None
-    #: answers that are kept
-    answers: int = 0
 
 
 class PartData(msgspec.Struct, array_like=True, frozen=True):
@@ -299,6 +298,14 @@ def of_parts(states: Sequence[State], otherwise: State) -> State:
     if not all(state in FINAL for state in states):
         return otherwise
     return next(state for state in ("rejected", "dead", "confirmed") if state in states)
+
+
+def count_anew(db: sqlite3.Connection) -> None:
+    """Count the messages of each hub in each state, within a transaction. Raises FAILURES."""
+    db.execute("DELETE FROM hub_count")
+    for hub, state, n in db.execute("SELECT hub, state, count(*) FROM hub_message GROUP BY hub, state").fetchall():
+        name = f"{text(hub)}\n{text(state)}"
+        db.execute("INSERT INTO hub_count VALUES (?, ?)", (name, seal(n.to_bytes(8, "big"), "hub_count", name)))
 
 
 def _context(columns: Iterable[int | str | None]) -> tuple[int | str, ...]:

@@ -304,16 +304,15 @@ class HubStore(HubRows):
             return self._put(one, one.head, new, None if new in FINAL else due)
         digest = sha256(receipt.raw).hexdigest() if receipt.raw else None
         answer = rows.answered(receipt, now, who, new, digest)
-        head = self._answered(one, answer, receipt.raw)
-        reasons = answer.reasons if answer.reasons or new != one.state else head.reasons
+        self._keep_answer(one, answer, receipt.raw)
+        changed = new != one.state
         head = msgspec.structs.replace(
-            head,
+            one.head,
             split=split,
-            since=now if new != one.state else head.since,
-            reasons=reasons,
-            reference=receipt.reference or head.reference,
+            since=now if changed else one.head.since,
+            reasons=answer.reasons if answer.reasons or changed else one.head.reasons,
+            reference=receipt.reference or one.head.reference,
         )
-        self._audit_answer(one, answer)
         return self._put(one, head, new, None if new in FINAL else due)
 
     def _settle_parts(self, one: Listed, receipt: Receipt, state: State) -> State:
@@ -349,7 +348,7 @@ class HubStore(HubRows):
     def _retry(self, one: Listed, now: int) -> tuple[State, int | None]:
         """What becomes of a message that a person has tried again: its state, and when it is due."""
         if one.head.operation == LOST_NOTE and one.state not in FINAL:
-            self._note(one.hub, LOST_NOTE, f"retried {one.id}".encode())
+            self._retry_lost(one)
             return "dead", None
         if one.state == "sending":
             raise HubError(f"message {one.id} of {one.hub} is being sent: wait for the end of the attempt")
@@ -359,40 +358,49 @@ class HubStore(HubRows):
             return one.state, now
         if not one.head.parts:
             raise HubError(f"message {one.id} of {one.hub} is a request that is over: make it anew")
+        self._want_parts(one, "rejected", "dead")
+        return one.state, None
+
+    def _retry_lost(self, one: Listed) -> None:
+        """Have sent anew what was lost: the parts that are known, or all that nobody knows."""
+        if self.note(one.hub, LOST_NOTE) == f"open {one.id}".encode():
+            self._note(one.hub, LOST_NOTE, f"retried {one.id}".encode())
+        self._want_parts(one, "unknown")
+
+    def _want_parts(self, one: Listed, *states: State) -> None:
+        """Have parts sent anew that were not staged since, and are in one of the states."""
         for _, _, data in self._part_rows(one.id):
             known = super().slot(one.hub, data.slot)
-            if known is not None and known.last == one.id and known.state in ("rejected", "dead"):
+            if known is not None and known.last == one.id and known.state in states:
                 self._want(one.hub, data.slot)
-        return one.state, None
 
     def _act(self, one: Listed, answer: Answered, due: int | None) -> Listed:
         """What a person did with a message: its history, its entry in the audit log, its state."""
-        head = self._answered(one, answer, b"")
+        self._keep_answer(one, answer, b"")
         if answer.state in FINAL and one.head.split and one.state not in FINAL:
             state = self._settle_rest(one, answer.state)
         else:
             state = answer.state
-        changed = state != one.state
-        head = msgspec.structs.replace(
-            head, since=answer.at if changed else head.since, reasons=answer.reasons or head.reasons
-        )
-        self._audit_answer(one, answer)
+        since = answer.at if state != one.state else one.head.since
+        head = msgspec.structs.replace(one.head, since=since, reasons=answer.reasons or one.head.reasons)
         return self._put(one, head, state, due)
 
     def _end_attempt(self, one: Listed, answer: Answered) -> None:
-        head = self._answered(one, answer, b"")
-        self._audit_answer(one, answer)
-        self._put(one, msgspec.structs.replace(head, since=answer.at), "unknown", answer.at)
+        self._keep_answer(one, answer, b"")
+        self._put(one, msgspec.structs.replace(one.head, since=answer.at), "unknown", answer.at)
 
-    def _answered(self, one: Listed, answer: Answered, raw: bytes) -> Head:
+    def _keep_answer(self, one: Listed, answer: Answered, raw: bytes) -> None:
         """Keep an entry of the history; of more than MOST the last one stands for the last ones."""
-        position = min(one.head.answers, rows.MOST - 1)
-        row = one.id << rows.SHIFT | position
-        self._db.execute("INSERT OR REPLACE INTO hub_answer VALUES (?, ?)", (row, rows.pack(answer, "hub_answer", row)))
+        ends = one.id << rows.SHIFT, one.id + 1 << rows.SHIFT
+        found = self._query("SELECT max(id) FROM hub_answer WHERE id >= ? AND id < ?", ends)[0][0]
+        row = ends[0] if found is None else min(found + 1, ends[1] - 1)
+        packed = rows.pack(answer, "hub_answer", row)
+        self._db.execute("INSERT OR REPLACE INTO hub_answer VALUES (?, ?)", (row, packed))
         if raw:
-            packed = rows.pack_bytes(raw, "hub_raw", row)
-            self._db.execute("INSERT OR REPLACE INTO hub_raw VALUES (?, ?)", (row, packed))
-        return msgspec.structs.replace(one.head, answers=position + 1)
+            self._db.execute(
+                "INSERT OR REPLACE INTO hub_raw VALUES (?, ?)", (row, rows.pack_bytes(raw, "hub_raw", row))
+            )
+        self._audit_answer(one, answer)
 
     def _audit_answer(self, one: Listed, answer: Answered) -> None:
         facts: dict[str, Fact] = {

@@ -6,7 +6,7 @@ A transaction holds the lock of the ledger shared (ledger_place).
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -161,10 +161,11 @@ class LedgerFile:
             raise files.told(error, self.path, self._kind) from error
         return dict(unsealed(rows, "counter_copy"))
 
-    def forget(self, meter: str) -> int:
+    def forget(self, meter: str, also: Callable[[sqlite3.Connection], object] | None = None) -> int:
         """Remove what the entries of a meter say, its intervals and the copy of its receive counters; how many entries.
 
-        Their places and hashes stay, and new entries tell which they are. What was removed is overwritten in the file.
+        `also` removes more in the same transaction (hub_forget). Places and hashes of entries stay, and new entries
+        tell which they are. What was removed is overwritten in the file.
         """
         with self._turn():
             self.db.execute("PRAGMA secure_delete = ON")
@@ -175,7 +176,9 @@ class LedgerFile:
                     self.db.execute("UPDATE event SET data = ? WHERE id = ?", (sealed, position))
                 copied = self.db.execute("DELETE FROM counter_copy WHERE meter = ?", (meter,)).rowcount
                 if self._forget_intervals(meter) or positions or copied:
-                    append(self.db, _forgotten(positions))
+                    append(self.db, removed_of(positions))
+                if also is not None:
+                    also(self.db)
             self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return len(positions)
 
@@ -250,7 +253,7 @@ def _is_of(entry: Entry, meter: str) -> bool:
         return False
 
 
-def _forgotten(positions: list[int]) -> Iterator[Note]:
+def removed_of(positions: list[int]) -> Iterator[Note]:
     """Entries that tell which were removed, as first and last of each row of positions."""
     rows: list[list[int]] = []
     for position in positions:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from gateway import __version__
 from gateway.durable import sync_folder
-from gateway.stores import files
+from gateway.stores import files, hub_audit, hub_salvage
 from gateway.stores.files import FAILURES, Damaged, StorageFault
 from gateway.stores.ledger_file import (
     END,
@@ -34,7 +34,7 @@ from gateway.stores.ledger_rows import SALVAGED, Entry, Note, genesis, unpack
 from gateway.stores.rows import Corrupt, unseal
 from gateway.stores.state import after_damage
 
-EVENTS = "SELECT id, data, chain FROM event WHERE id > ? ORDER BY id LIMIT ?"
+EVENTS = "SELECT id, data, chain FROM {} WHERE id > ? ORDER BY id LIMIT ?"
 COPIES = "SELECT rowid, meter, data FROM counter_copy WHERE rowid > ? ORDER BY rowid LIMIT ?"
 SENT = "SELECT rowid, name, data FROM send_counter WHERE rowid > ? ORDER BY rowid LIMIT ?"
 
@@ -132,13 +132,12 @@ def _carry_over(source: Path, target: LedgerFile, damage: str) -> int:
 
 def _copy(db: sqlite3.Connection, target: LedgerFile, damage: str) -> int:
     log = _Log(_meta(db, IDENTITY))
+    now = datetime.now(UTC)
     with target.changes():
         put_meta(target.db, INCOMPLETE, b"")
         if log.identity is not None:
             put_meta(target.db, IDENTITY, log.identity)
-        for entry in _entries(db):
-            log.take(entry)
-            target.db.execute("INSERT INTO event VALUES (?, ?, ?)", entry)
+        _copy_log(db, target, log, "event")
         for meter, data in _named(db, COPIES, "counter_copy"):
             target.keep_copy(meter, data)
         for name, data in _named(db, SENT, "send_counter"):
@@ -147,8 +146,19 @@ def _copy(db: sqlite3.Connection, target: LedgerFile, damage: str) -> int:
         _copy_intervals(db, target)
         position, chain = log.end(_meta(db, END), read_meta(target.db, IDENTITY) or b"")
         put_end(target.db, position, chain)
-        append(target.db, [Note(SALVAGED, None, datetime.now(UTC), log.facts() | {"damage": damage})])
+        append(target.db, [Note(SALVAGED, None, now, log.facts() | {"damage": damage})])
+        audited = _Log(None)
+        _copy_log(db, target, audited, hub_audit.TABLE)
+        hub_audit.put_end(target.db, *audited.end(_meta(db, hub_audit.END), hub_audit.identity(target.db)))
+        hub_audit.append(target.db, [Note(SALVAGED, None, now, {"who": "meterd", **audited.facts(), "damage": damage})])
+        hub_salvage.carry_over(db, target.db, int(now.timestamp()))
     return log.kept
+
+
+def _copy_log(db: sqlite3.Connection, target: LedgerFile, log: "_Log", table: str) -> None:
+    for entry in _entries(db, table):
+        log.take(entry)
+        target.db.execute(f"INSERT INTO {table} VALUES (?, ?, ?)", entry)  # noqa: S608 - names of ours
 
 
 class _Log:
@@ -186,11 +196,11 @@ def _meta(db: sqlite3.Connection, row: int) -> bytes | None:
     return None
 
 
-def _entries(db: sqlite3.Connection) -> Iterator[Entry]:
+def _entries(db: sqlite3.Connection, table: str) -> Iterator[Entry]:
     last = 0
-    for _, rows in files.chunks(db, EVENTS, 0, step=1):
+    for _, rows in files.chunks(db, EVENTS.format(table), 0, step=1):
         for row in rows:
-            entry = _entry(row)
+            entry = _entry(row, table)
             if entry is not None and entry.id > last:
                 last = entry.id
                 yield entry
@@ -214,13 +224,13 @@ def _is_whole(data: object, table: str, number: int) -> bool:
     return True
 
 
-def _entry(row: tuple[object, ...]) -> Entry | None:
+def _entry(row: tuple[object, ...], table: str) -> Entry | None:
     position, data, chain = row
     if not isinstance(position, int) or not isinstance(data, bytes) or not isinstance(chain, bytes):
         return None
     entry = Entry(position, data, chain)
     try:
-        unpack(entry)
+        unpack(entry, table)
     except Corrupt:
         return None
     return entry
