@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from gateway.sandbox import effects
+from gateway.sandbox import effects, judging, queues
 from gateway.sandbox.guard import RefusedError
 
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ class _Control:
         """Say what the hub is."""
         sandbox = self._sandbox
         parties = [{"name": party.name, "ids": dict(party.ids)} for party in sandbox.parties.all]
+        pending, waiting = await sandbox.store.run(lambda db: (judging.waiting(db), queues.waiting(db)))
         shown = {"now": sandbox.stamp(), "parties": parties, "faults": sandbox.faults.shown()}
+        shown |= {"pending": pending, "waiting": waiting}
         return web.json_response(shown | {"options": sandbox.options.shown()})
 
     async def effects(self, request: web.Request) -> web.Response:

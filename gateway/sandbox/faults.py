@@ -14,7 +14,7 @@ FAULTS: Final[dict[str, tuple[str, float | None]]] = {
     "drop_request": ("close the connection before the request is looked at", None),
     "drop_response": ("do everything, then close the connection instead of answering", None),
     "lost": ("say that the message was accepted, and forget it", None),
-    "duplicate": ("process the request twice and give the second answer; deliver a dequeued bundle once more", None),
+    "duplicate": ("process the request twice and give the second answer", None),
     "slow": ("send the answer in drops; the value is how many seconds it takes", 5.0),
     "error": ("answer with a status instead of looking at the request; the value is the status", 500.0),
     "error_after": ("do everything, then answer with a status; the value is the status", 500.0),
@@ -28,6 +28,7 @@ FAULTS: Final[dict[str, tuple[str, float | None]]] = {
     "encoding": ("do everything, then answer in an encoding that is not what the header says", None),
     "huge": ("do everything, then answer with a body of this many octets", 100e6),
     "bomb": ("do everything, then answer with XML entities that grow without end", None),
+    "undequeued": ("say that a bundle was dequeued, and keep it: it comes once more", None),
     "stranger": ("a bundle that is fetched speaks of a message that nobody sent", None),
 }
 #: profiles that faults apply to when none is named
