@@ -4,7 +4,7 @@ One TimeSeries per local day and direction, so that a correction raises the vers
 its position; one without a validated quantity says A02 (not available) and no number.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
@@ -35,31 +35,43 @@ FLOW: Final = {"import": ("A04", "A02"), "export": ("A01", "A01")}
 SENDER_ROLE, RECEIVER_ROLE = "A58", "A39"
 MOST_VERSIONS: Final = 999
 MOST_ID: Final = 16
+#: what stands behind the time series
+TAIL: Final = b"</MarketDocument>\n</VHD_Envelope>\n"
 
 
 def write(many: Iterable[Series], about: About) -> Iterator[bytes]:
     """The document in pieces; raises ExportError for what the format cannot carry."""
     validated_only(about, "VHD")
     sender, receiver = _party(about.sender, "--sender"), _party(about.receiver, "--receiver")
-    created = second(about.created)
-    yield (
+    yield head(
+        about.new_id(), about.created, (about.start, about.end), (sender, SENDER_ROLE), (receiver, RECEIVER_ROLE)
+    )
+    for series in many:
+        for day in by_day(series):
+            version = min(MOST_VERSIONS, max(1, *(interval.version for interval in day)))
+            yield time_series(series, [shown(interval, about) for interval in day], version, about.new_id())
+    yield TAIL
+
+
+def head(
+    document: str, made: int, bounds: tuple[int, int], sender: tuple[str, str], receiver: tuple[str, str]
+) -> bytes:
+    """What stands before the time series: id, time of creation and bounds (UTC s), party and role of both sides.
+
+    The coding scheme of a party is that of its form (`scheme`), which it must have.
+    """
+    created, (start, end) = second(made), bounds
+    return (
         f"<?xml version='1.0' encoding='UTF-8'?>\n<VHD_Envelope xmlns={quoteattr(NAMESPACE)}>\n"
         f"<messageDocumentHeader.creationDateTime>{created}</messageDocumentHeader.creationDateTime>\n"
         "<messageDocumentHeader.metaInformation.documentType>validated-historical-data-market-document"
         "</messageDocumentHeader.metaInformation.documentType>\n"
-        f"<MarketDocument>\n<mRID>{escape(about.new_id())}</mRID>\n<revisionNumber>104</revisionNumber>\n<type>A45</type>\n"
+        f"<MarketDocument>\n<mRID>{escape(document)}</mRID>\n<revisionNumber>104</revisionNumber>\n<type>A45</type>\n"
         f"<createdDateTime>{created}</createdDateTime>\n"
-        f"<sender_MarketParticipant.mRID {sender}</sender_MarketParticipant.mRID>\n"
-        f"<sender_MarketParticipant.marketRole.type>{SENDER_ROLE}</sender_MarketParticipant.marketRole.type>\n"
-        f"<receiver_MarketParticipant.mRID {receiver}</receiver_MarketParticipant.mRID>\n"
-        f"<receiver_MarketParticipant.marketRole.type>{RECEIVER_ROLE}</receiver_MarketParticipant.marketRole.type>\n"
-        f"<period.timeInterval><start>{minute(about.start)}</start><end>{minute(about.end)}</end></period.timeInterval>\n"
+        f"{_participant('sender', *sender)}{_participant('receiver', *receiver)}"
+        f"<period.timeInterval><start>{minute(start)}</start><end>{minute(end)}</end></period.timeInterval>\n"
         "<process.processType>A16</process.processType>\n"
     ).encode()
-    for series in many:
-        for day in by_day(series):
-            yield _time_series(series, [shown(interval, about) for interval in day], about)
-    yield b"</MarketDocument>\n</VHD_Envelope>\n"
 
 
 def scheme(party: str) -> str | None:
@@ -70,31 +82,51 @@ def scheme(party: str) -> str | None:
 
 
 def _party(party: str | None, option: str) -> str:
-    code = None if party is None else scheme(party)
-    if party is None or code is None or len(party) > MOST_ID:
+    if party is None or scheme(party) is None or len(party) > MOST_ID:
         raise ExportError(f"VHD needs {option}: a GLN of 13 digits or an EIC of 16 characters")
-    return f'codingScheme="{code}">{escape(party)}'
+    return party
 
 
-def _time_series(series: Series, day: list[Interval], about: About) -> bytes:
+def _participant(side: str, party: str, role: str) -> str:
+    return (
+        f'<{side}_MarketParticipant.mRID codingScheme="{scheme(party)}">{escape(party)}</{side}_MarketParticipant.mRID>\n'
+        f"<{side}_MarketParticipant.marketRole.type>{escape(role)}</{side}_MarketParticipant.marketRole.type>\n"
+    )
+
+
+def time_series(series: Series, intervals: Sequence[Interval], version: int, identity: str) -> bytes:
+    """A TimeSeries of `series` with intervals as they are to be shown: one Period for each run without a gap.
+
+    Raises ExportError for a series without a metering point, or of a unit that the format does not have.
+    """
     business, flow = FLOW[series.direction]
     unit, shift = _unit(series)
     product = PRODUCT.get(series.kind)
     point = point_of(series, "VHD")
-    periods = [[interval] for interval in day] if series.resolution in LONG else [day]
     parts = [
         "<TimeSeries>",
-        f"<version>{min(MOST_VERSIONS, max(1, *(interval.version for interval in day)))}</version>",
-        f"<mRID>{escape(about.new_id())}</mRID><businessType>{business}</businessType>",
+        f"<version>{version}</version>",
+        f"<mRID>{escape(identity)}</mRID><businessType>{business}</businessType>",
         f"<product>{product}</product>" if product else "",
         f"<energy_Measurement_Unit.name>{unit}</energy_Measurement_Unit.name>",
         f"<flowDirection.direction>{flow}</flowDirection.direction>\n",
-        *(_period(series.resolution, period, shift) for period in periods),
+        *(_period(series.resolution, period, shift) for period in _runs(series.resolution, intervals)),
         f'<marketEvaluationPoint.mRID codingScheme="{scheme(point) or "NAT"}">',
         f"{escape(point)}</marketEvaluationPoint.mRID>",
         "</TimeSeries>\n",
     ]
     return "".join(parts).encode()
+
+
+def _runs(resolution: str, intervals: Sequence[Interval]) -> list[list[Interval]]:
+    """Intervals that follow each other; days and months, whose lengths differ, stand alone."""
+    runs: list[list[Interval]] = []
+    for interval in intervals:
+        if runs and resolution not in LONG and runs[-1][-1].end == interval.start:
+            runs[-1].append(interval)
+        else:
+            runs.append([interval])
+    return runs
 
 
 def _period(resolution: str, intervals: list[Interval], shift: int) -> str:
