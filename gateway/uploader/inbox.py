@@ -108,7 +108,10 @@ class Inbox:
     def _say(self, inbound: Inbound, strangers: Sequence[str], trouble: str | None, now: int) -> None:
         name = self._hub.name
         if inbound.severity is not None:
-            self._tell(Event(inbound.kind, name, inbound.severity, inbound.text or inbound.kind, now, inbound.id))
+            # a trouble and its end share a key: facts say which, and that it is over
+            key, over = str(inbound.facts.get("key", inbound.id)), inbound.facts.get("recovered") is True
+            what = inbound.kind.replace("-", "_")
+            self._tell(Event(what, name, inbound.severity, inbound.text or inbound.kind, now, key, over))
         if strangers:
             some = ", ".join(repr(one[:40]) for one in strangers[:3])
             text = f"{inbound.kind} {inbound.id!r} is about messages that were never sent from here: {some}"
