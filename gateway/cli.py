@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "export": "print readings of the journal, or intervals as item E",
     "intervals": "show intervals, explain how one came about, edit one",
     "reconcile": "compare intervals with what a hub or a portal says",
+    "uploader": "run the uploader: hand validated intervals to data hubs",
     "forget": "remove everything that is kept of one meter",
     "reset": "remove everything that meterd stored on this machine",
     "events": "print the metrology log, and verify that nobody changed it",

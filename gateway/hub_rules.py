@@ -16,7 +16,7 @@ _PRODUCTION = ("party", "role", "legal_basis", "url")
 
 def check(hubs: Mapping[str, dict[str, Any]], points: Mapping[str, dict[str, Any]], problems: Problems) -> None:
     """Check tables by how a message names them; `points` are those of `[[point]]`."""
-    known = [values["id"] for values in points.values() if values.get("id")]
+    known = {name for values in points.values() for key in ("id", "id_export") if (name := values.get(key))}
     first: dict[str, str] = {}
     for where, values in hubs.items():
         name = values.get("name")

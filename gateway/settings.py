@@ -1,5 +1,6 @@
 """meterd.toml to frozen settings: unknown keys refused, every error at once with file, table and key."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -91,8 +92,13 @@ class BrokerSettings(ConnectionSettings, frozen=True):
 
     @property
     def will(self) -> str | None:
-        """The topic on which the broker says `offline` when the connection ends without a word."""
+        """The topic on which the broker says `will_payload` when the connection ends without a word."""
         return None
+
+    @property
+    def will_payload(self) -> bytes:
+        """What the broker says there."""
+        return b"offline"
 
 
 class MqttSettings(BrokerSettings, frozen=True):
@@ -360,13 +366,19 @@ PATHS = {
 }
 
 
-def load(path: Path, known: Known = Known()) -> Settings:  # noqa: B008  # an empty tuple
-    """Read meterd.toml; `known` brings what other modules know. Raises SettingsError with every error of the file."""
+def load(path: Path, known: Known = Known(), ignored: Collection[str] = ()) -> Settings:  # noqa: B008  # an empty tuple
+    """Read meterd.toml; `known` brings what other modules know. Raises SettingsError with every error of the file.
+
+    `ignored` names tables of another process, which may have files that this one cannot read; "keys": those of meters.
+    """
     raw, problems = read(path), Problems(path)
     unknown(raw, ["meter", "compat", "point", "hub", *LISTENING, *TABLES], "", problems)
+    raw = {name: table for name, table in raw.items() if name not in ignored}
     meters = _meters(raw.get("meter"), problems)
     for values in meters.values():
         _join(path.parent, METER_PATHS, values)
+        for key in METER_PATHS if "keys" in ignored else ():
+            values.pop(key, None)
     tables = {name: convert(raw[name], TABLES[name], f"[{name}]", problems) for name in TABLES if name in raw}
     for name, keys in PATHS.items():
         _join(path.parent, keys, tables.get(name, {}))
@@ -377,7 +389,7 @@ def load(path: Path, known: Known = Known()) -> Settings:  # noqa: B008  # an em
     compat = _list(raw.get("compat", []), "compat", CompatSettings, problems)
     for values in compat.values():
         _join(path.parent, COMPAT_PATHS, values)
-    names = [values["name"] for values in meters.values() if "name" in values]
+    names = {values["name"]: None for values in meters.values() if "name" in values}
     compat_rules.check(compat, names, tables.get("mqtt"), problems)
     points = _list(raw.get("point", []), "point", PointSettings, problems)
     point_rules.check(points, names, problems)

@@ -85,6 +85,10 @@ EVENTS: dict[str, tuple[int, str]] = {
     "restart_needed": (logging.WARNING, "tables changed that wait for the next start; the others are in force"),
     "task_stalled": (logging.ERROR, "a part of the daemon gives no sign of life: systemd is asked to start it anew"),
     "task_moves": (logging.INFO, "a part of the daemon that was silent for too long gives signs of life again"),
+    "uploader_started": (logging.INFO, "the uploader runs; its version and hubs"),
+    "hub_trouble": (logging.WARNING, "something keeps data from a hub; what and reason say what to do"),
+    "hub_told": (logging.INFO, "news of a hub, or the end of a trouble"),
+    "hub_crashed": (logging.ERROR, "the thread of a hub ended in an error; it begins again after a pause"),
     "stop_forced": (logging.ERROR, "a part did not end in time and was left behind"),
 }
 

@@ -40,10 +40,10 @@ def run(args: argparse.Namespace) -> int:
     return 1 if errors else 0
 
 
-def findings(path: Path) -> tuple[Settings | None, list[str], list[str]]:
-    """The settings of a configuration as far as they can be read, its errors, its warnings."""
+def findings(path: Path, who: str = "") -> tuple[Settings | None, list[str], list[str]]:
+    """The settings of a configuration as far as they can be read, its errors, its warnings; `who`: for one process."""
     try:
-        settings = configuration.read(path)
+        settings = configuration.read(path, who)
     except SettingsError as error:
         return None, error.problems, []
     errors = [f"{path}: {line}" for line in _errors(settings)]
@@ -61,6 +61,7 @@ def _errors(settings: Settings) -> Iterator[str]:
     profiles, problems = configuration.named_profiles(settings)
     yield from problems
     yield from configuration.output_problems(settings, profiles)
+    yield from configuration.hub_problems(settings)
     for where, broker in _brokers(settings):
         if broker.tls:
             yield from _tls_errors(where, broker)

@@ -5,19 +5,28 @@ import importlib.util
 import os
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from gateway.control import socket_path
 from gateway.influx_rules import INFLUX_MISSING
 from gateway.listen import PROMETHEUS_MISSING, ZEROCONF_MISSING, no_zone
-from gateway.settings import Known, Settings, load
+from gateway.settings import Known, PointSettings, Settings, load
 
 if TYPE_CHECKING:
     from decoders.profile import Profile
 
 SYSTEM = Path("/etc/meterd/meterd.toml")
+#: tables that belong to the other process, whose secrets this one cannot read, and must not stop for
+IGNORED: dict[str, tuple[str, ...]] = {
+    "run": ("hub", "notice"),
+    "uploader": ("keys", "influx", "compat", "virtual_p1", "homewizard", "metrics"),
+}
+#: packages of the extra `hubs`
+HUBS_NEED = ("httpx", "lxml", "fastjsonschema", "aiohttp")
+HUBS_MISSING = "the extra `hubs` is not installed ({}): pip install 'meterd[hubs]'"
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:
@@ -54,13 +63,16 @@ def control_socket(named: Path | None, config: Path | None) -> Path:
         return socket_path()
 
 
-def read(path: Path) -> Settings:
-    """Load the configuration and compare its names with what there is; raises SettingsError with every error."""
+def read(path: Path, who: str = "") -> Settings:
+    """Load the configuration and compare its names with what there is; raises SettingsError with every error.
+
+    `who` is a process of IGNORED: what is not its own it does not look at.
+    """
     from gateway import profiles
     from gateway.sinks.registers import NAMES
     from gateway.sources import problem
 
-    return load(path, Known(profiles.names(), NAMES, problem))
+    return load(path, Known(profiles.names(), NAMES, problem), IGNORED.get(who, ()))
 
 
 def named_profiles(settings: Settings) -> "tuple[dict[str, Profile], list[str]]":
@@ -92,6 +104,37 @@ def output_problems(settings: Settings, profiles: "Mapping[str, Profile]") -> It
                 yield f"[[{table}]] no. {number} timezone: {no_zone(f'[[{table}]]', profile.name)}"
             if table == "homewizard" and output.mdns and importlib.util.find_spec("zeroconf") is None:
                 yield f"[[{table}]] no. {number} mdns: {ZEROCONF_MISSING}"
+
+
+def hub_problems(settings: Settings) -> Iterator[str]:
+    """Say what keeps a hub from ever being served: packages that are not there, a point whose days nobody knows."""
+    missing = [name for name in HUBS_NEED if importlib.util.find_spec(name) is None] if settings.hub else []
+    if missing:
+        yield f"[[hub]]: {HUBS_MISSING.format(', '.join(missing))}"
+    named = {name for hub in settings.hub for name in hub.points}
+    zone_of = zones(settings)
+    for number, point in enumerate(settings.point, 1):
+        if {point.id, point.id_export} & named and zone_of(point) is None:
+            yield f"[[point]] no. {number} timezone: is missing: the days of a point that goes to a hub are local days"
+
+
+def zones(settings: Settings) -> Callable[[PointSettings], ZoneInfo | None]:
+    """Find the zone of a point: its own, the meter's, or that of the profile that the configuration names."""
+    meters = {meter.name: meter for meter in settings.meter}
+    stated: dict[str, ZoneInfo | None] = {}
+
+    def zone_of(point: PointSettings) -> ZoneInfo | None:
+        meter = meters.get(point.meter)
+        name = point.timezone or (meter.timezone if meter else None)
+        if name is not None or meter is None or meter.profile == "auto":
+            return ZoneInfo(name) if name else None
+        if meter.profile not in stated:
+            from gateway.sinks import local_time
+
+            stated[meter.profile] = local_time.zone_of(meter.profile)
+        return stated[meter.profile]
+
+    return zone_of
 
 
 def complain(command: str, problems: list[str]) -> int:

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     """Run until a signal comes; 1 when the configuration cannot be used."""
     path = configuration.place(args.config)
     try:
-        settings = configuration.read(path)
+        settings = configuration.read(path, "run")
     except SettingsError as error:
         return configuration.complain("run", error.problems)
     profiles, problems = configuration.named_profiles(settings)
@@ -49,7 +49,7 @@ def _read_again(path: Path) -> "tuple[Settings, dict[str, Profile]]":
     """Read a configuration as carefully as `meterd check` does; raises SettingsError with every error."""
     from gateway.commands.check import findings
 
-    settings, errors, _ = findings(path)
+    settings, errors, _ = findings(path, "run")
     if settings is None or errors:
         raise SettingsError(errors)
     profiles, errors = configuration.named_profiles(settings)

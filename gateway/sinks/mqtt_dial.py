@@ -13,7 +13,6 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from gateway.settings import BrokerSettings
-from gateway.sinks import topics
 from gateway.sinks.mqtt_errors import NEEDS_PERSON_S, ConnectionFailedError, explain, port
 
 CONNECT_TIMEOUT_S = 5.0
@@ -129,7 +128,7 @@ def _open(settings: BrokerSettings, client_id: str, version: MQTTProtocolVersion
     client.connect_timeout = CONNECT_TIMEOUT_S
     client.max_queued_messages_set(max_queued)
     if settings.will:
-        client.will_set(settings.will, topics.OFFLINE, qos=1, retain=True)
+        client.will_set(settings.will, settings.will_payload, qos=1, retain=True)
     if settings.username is not None:
         client.username_pw_set(settings.username, _password(settings))
     if five:

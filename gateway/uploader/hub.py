@@ -43,8 +43,10 @@ class SessionError(Exception):
 class Session(Protocol):
     """One connection to one hub (gateway.uploader.session): budget, deadline, bounded answers, token, certificate."""
 
-    #: serial number of the client certificate in hexadecimal, or None
-    certificate: str | None
+    @property
+    def certificate(self) -> str | None:
+        """Serial number of the client certificate in hexadecimal, or None."""
+        ...
 
     def request(  # noqa: PLR0913 - what HTTP has
         self,

@@ -17,6 +17,7 @@ from gateway.stores.hubs import HubStore
 from gateway.stores.intervals import IntervalStore
 from gateway.stores.ledger_file import LedgerFile
 from gateway.uploader import targets
+from gateway.uploader.credentials import Reminder
 from gateway.uploader.delivery import Delivery
 from gateway.uploader.hub import HubAdapter, Session, SessionError
 from gateway.uploader.inbox import Inbox, View
@@ -36,12 +37,6 @@ PRUNE_S, STATUS_S, EXPIRY_S = 3_600.0, 60.0, 60.0
 RUN, TOLD, STATUS = "uploader.run", "uploader.told", "status"
 
 _log = logging.getLogger(__name__)
-
-
-class Reminder(Protocol):
-    """What was told of ends of certificates and secrets, by what ends."""
-
-    told: dict[str, int]
 
 
 class HubSession(Session, Protocol):
@@ -194,8 +189,10 @@ class Serving:
         if self._store.note(self._hub.name, RUN) == day:
             return False
         self._line.unblock()
-        drafts = self._adapter.daily(self._staging.about(now), View(self._store, self._hub.name))
+        view = View(self._store, self._hub.name)
+        drafts = self._adapter.daily(self._staging.about(now), view)
         self._staging.ask(drafts, now)
+        view.flush()
         self._store.remember(self._hub.name, RUN, day)
         self._store.say("run", self._hub.name, "uploader", now, {"day": day.decode(), "requests": len(drafts)})
         self._due["plan"] = 0.0

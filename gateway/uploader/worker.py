@@ -33,9 +33,9 @@ class Worker(threading.Thread):
         self.stop = threading.Event()
         #: what is told of it; replaced whole
         self.status: Mapping[str, Any] = {"hub": hub.name, "kind": hub.kind, "state": "starting"}
-        self._settings = settings
+        self.settings = settings
         self._world = world
-        self._beat = beat
+        self.beat = beat
         self._line = Line()
         self._session: HubSession | None = None
         self._failures = 0
@@ -49,7 +49,7 @@ class Worker(threading.Thread):
             while not self.stop.is_set():
                 self.live(max(RETRY_S))
                 try:
-                    file = open_ledger(self._settings.ledger_path, suspect, damage).file
+                    file = open_ledger(self.settings.ledger_path, suspect, damage).file
                     suspect = None
                     self._with(file)
                 except (LedgerError, StorageFault) as error:
@@ -65,7 +65,7 @@ class Worker(threading.Thread):
 
     def live(self, rest_s: float) -> None:
         """Tell that this thread lives, and may be silent for so long."""
-        self._beat(rest_s)
+        self.beat(rest_s)
 
     def ends(self) -> bool:
         """Whether it is told to end."""
@@ -76,7 +76,7 @@ class Worker(threading.Thread):
         self._identity = file.identity
         try:
             session = self._session = self._session or self._opened(HubStore(file, self._world.clock))
-            serving = Serving(self._settings, self.hub, self._world, file, session, self._line, self)
+            serving = Serving(self.settings, self.hub, self._world, file, session, self._line, self)
             serving.begin()
             while not self.stop.is_set():
                 rest = serving.step()
