@@ -29,7 +29,10 @@ class HubSettings(Strict, frozen=True):
     legal_basis: Text | None = None
     #: who we are there: GLN (13 digits) or EIC (16 characters), and in which role (MDR ...)
     party: Annotated[str, Meta(pattern=r"\A[0-9A-Za-z-]{1,16}\Z", description="a GLN or EIC")] | None = None
-    role: Annotated[str, Meta(pattern=r"\A[A-Z0-9]{2,4}\Z", description="a role code such as MDR")] | None = None
+    role: (
+        Annotated[str, Meta(pattern=r"\A[A-Z0-9_]{2,40}\Z", description="a role such as MDR, A58, GRID_OPERATOR")]
+        | None
+    ) = None
     receiver: Annotated[str, Meta(pattern=r"\A[0-9A-Za-z-]{1,16}\Z", description="a GLN or EIC")] | None = None
     #: carrier, where a hub takes several
     format: Literal["json", "xml"] | None = None

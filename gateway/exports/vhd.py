@@ -88,9 +88,10 @@ def _party(party: str | None, option: str) -> str:
 
 
 def _participant(side: str, party: str, role: str) -> str:
+    name = f"{side}_MarketParticipant"
     return (
-        f'<{side}_MarketParticipant.mRID codingScheme="{scheme(party)}">{escape(party)}</{side}_MarketParticipant.mRID>\n'
-        f"<{side}_MarketParticipant.marketRole.type>{escape(role)}</{side}_MarketParticipant.marketRole.type>\n"
+        f'<{name}.mRID codingScheme="{scheme(party)}">{escape(party)}</{name}.mRID>\n'
+        f"<{name}.marketRole.type>{escape(role)}</{name}.marketRole.type>\n"
     )
 
 
