@@ -85,7 +85,7 @@ def append(db: sqlite3.Connection, notes: Iterable[Note]) -> None:
 
 def end(db: sqlite3.Connection) -> tuple[int, bytes]:
     """Position and hash of the last entry; behind it the log goes on. Raises Corrupt, FAILURES."""
-    found = db.execute("SELECT id, chain FROM hub_event ORDER BY id DESC LIMIT 1").fetchone()
+    found = db.execute("SELECT id, chain FROM hub_event WHERE id = (SELECT max(id) FROM hub_event)").fetchone()
     said = read_meta(db, END)
     if said is not None and (found is None or found[0] < int.from_bytes(said[:8], "big")):
         # entries were taken from the end: the log goes on behind their places, so that it shows

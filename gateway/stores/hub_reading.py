@@ -157,10 +157,11 @@ class HubRows:
 
     def oldest(self, hub: str) -> int | None:
         """When the oldest open message was made, UTC s."""
-        found = self._query("SELECT min(id) FROM hub_message WHERE hub = ? AND due IS NOT NULL", (hub,))[0][0]
-        if found is None:
-            return None
-        return self._listed(self._query(f"{_MESSAGE} id = ?", (found,))[0]).head.created
+        # by state, so that each is one look at the index
+        statement = "SELECT min(id) FROM hub_message WHERE hub = ? AND state = ?"
+        found = [self._query(statement, (hub, state))[0][0] for state in STATES if state not in FINAL]
+        first = min((number for number in found if number is not None), default=None)
+        return None if first is None else self._listed(self._query(f"{_MESSAGE} id = ?", (first,))[0]).head.created
 
     def hubs(self) -> list[str]:
         """Every hub that there are messages of."""
@@ -197,14 +198,18 @@ class HubRows:
     def permissions(self) -> list[Permission]:
         """Every permission that was received, with its end; one that may have ended holds no more."""
         found: dict[str, Permission] = {}
+        ended: dict[str, PermissionData] = {}
         for number, data in self._query("SELECT id, data FROM hub_permission ORDER BY id"):
             with self._reading():
                 row = rows.unpack(PermissionData, data, "hub_permission", number)
             if row.says is not None:
                 found.setdefault(row.permission, row.says)
-            elif (known := found.get(row.permission)) is not None and known.ended is None:
-                item = _ENDS.get(row.item)
-                found[row.permission] = known._replace(ended=row.at, reason=row.reason, item=item)
+            else:
+                ended.setdefault(row.permission, row)
+        for name, end in ended.items():
+            if name in found:
+                item = _ENDS.get(end.item)
+                found[name] = found[name]._replace(ended=end.at, reason=end.reason, item=item)
         return list(found.values())
 
     def permission_items(self, permission: str) -> list[tuple[str, int, bytes]]:

@@ -23,6 +23,7 @@ from gateway.stores.files import FAILURES
 from gateway.stores.hub_audit import TABLE
 from gateway.stores.hub_reading import LOST, LOST_NOTE, STATES
 from gateway.stores.hub_rows import Head, PartData, PermissionData, SlotData
+from gateway.stores.ledger_file import read_meta
 from gateway.stores.ledger_rows import Entry, unpack
 from gateway.stores.rows import Corrupt, seal, unseal
 from gateway.stores.state import after_damage
@@ -66,13 +67,25 @@ def carry_over(source: sqlite3.Connection, target: sqlite3.Connection, now: int)
     _copy_messages(source, target, found, now)
     _copy_slots(source, target, found)
     _copy_named(source, target)
-    lost = _restore(target, found, now)
-    if lost or not whole:
-        data = seal(now.to_bytes(8, "big"), LOST)
-        target.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (LOST, data))
+    _keep_lost(source, target, now, lost=_restore(target, found, now) or not whole)
     _end_permissions(target, found, now, whole=_there(source, ("hub_permission",)))
     rows.count_anew(target)
     interval_changes.begin_at(target, after_damage(0))
+
+
+def _keep_lost(source: sqlite3.Connection, target: sqlite3.Connection, now: int, *, lost: bool) -> None:
+    """Note that messages were lost, now or with an earlier damage, so that a person is asked."""
+    before: bytes | None = None
+    try:
+        before = read_meta(source, LOST)
+    except (Corrupt, *FAILURES):
+        lost = True
+    if lost:
+        before = now.to_bytes(8, "big")
+        # what a person said of an earlier loss says nothing of this one
+        target.execute("DELETE FROM hub_note WHERE name LIKE ?", (f"%\n{LOST_NOTE}",))
+    if before is not None:
+        target.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (LOST, seal(before, LOST)))
 
 
 def _there(db: sqlite3.Connection, names: Iterable[str]) -> bool:
