@@ -176,7 +176,7 @@ class CzPnd:
         ends = [row.end for one in accounts for row in one.rows]
         if ends and max(ends) > now:
             raise ImportFileError(
-                f"a value ends at {datetime.fromtimestamp(max(ends), UTC):%Y-%m-%dT%H:%MZ}, after now"
+                f"a value ends at {datetime.fromtimestamp(max(ends), UTC):%Y-%m-%dT%H:%MZ}, which is not over yet"
             )
 
     def _note_days(self, accounts: Sequence[Imported], open_: Open) -> None:

@@ -157,10 +157,14 @@ def bounds(first: date, last: date) -> tuple[int, int]:
     return int(start.timestamp()), int(end.timestamp())
 
 
+def run(day: date, at: str) -> int:
+    """When the daily run asks for a day (UTC s): on the next one."""
+    return int(datetime.combine(day + _DAY, time.fromisoformat(at), _INFO).timestamp())
+
+
 def due(day: date, at: str, jitter_s: int) -> int:
-    """When the data of a day are late (UTC s): behind the daily run of the next day."""
-    run = datetime.combine(day + _DAY, time.fromisoformat(at), _INFO)
-    return int(run.timestamp()) + jitter_s + LATE_S
+    """When the data of a day are late (UTC s): behind the daily run."""
+    return run(day, at) + jitter_s + LATE_S
 
 
 def whole_objects(counts: Mapping[str, Iterable[int]], expected: int) -> list[str]:

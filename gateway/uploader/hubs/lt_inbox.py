@@ -193,7 +193,9 @@ class Look:
             yield Inbound(name, "late-day", b"", "", text=text, facts=facts, severity="info")
 
     def _partial(self, day: date, ordered: int) -> Iterator[Inbound]:
-        """A report of the daily run that lacks values: its day is late."""
+        """A report of the daily run that lacks values: its day is late, once the time of the run has come."""
+        if self._now < days.run(day, self._settings.at):
+            return
         book = days.Days(self._open.note(days.NOTE), self._settings.points, day)
         if lacking := book.lacking(day) if day in book.days() else []:
             yield from self._say_late(book, day, lacking)
