@@ -161,7 +161,7 @@ class Receiver:
         absent = [key for key in ("cert_file", "key_file", "ca_file") if key not in paths]
         if absent:
             raise ReceiverError(
-                f"hub {name}: {', '.join(absent)}: missing, PND delivers over TLS with certificates only"
+                f"hub {name}: {', '.join(absent)} missing: PND is heard over TLS with certificates only"
             )
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2

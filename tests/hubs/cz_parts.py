@@ -148,3 +148,26 @@ class Outbox:
 
 def answered(body: bytes, status: int = 200, **headers: str) -> Answer:
     return Answer(status, {"content-type": "text/xml; charset=utf-8", **headers}, body)
+
+
+def delivery(
+    days: Sequence[dt.date],
+    *,
+    name: str = "2026-03-04-1",
+    points: Sequence[str] = (ean(1),),
+    quantities: Sequence[str] = ("+A",),
+    value: Callable[[int], tuple[str | None, str]] = lambda _: ("0.500", "naměřená data OK"),
+) -> bytes:
+    """A delivery of PND in its envelope, whole days of each point; `value(n)` gives kW and status from 0."""
+    profiles = []
+    for point in points:
+        for quantity in quantities:
+            lines = []
+            for n, end in enumerate(end for day in days for end in bounds(day, 900)[1:]):
+                kw, status = value(n)
+                stamp = dt.datetime.fromtimestamp(end, PRAGUE).isoformat()
+                told = "" if kw is None else f' kw="{kw}"'
+                lines.append(f'<m:Value end="{stamp}"{told} status="{status}"/>')
+            profiles.append(f'<m:Profile opm-id="{point}" quantity="{quantity}">{"".join(lines)}</m:Profile>')
+    head = f'xmlns:m="urn:sandbox:meterd:pnd" id="{name}" created="2026-03-04T06:00:00+01:00"'
+    return envelope(f"<m:MeasuredData {head}>{''.join(profiles)}</m:MeasuredData>")

@@ -487,6 +487,9 @@ def hostile(sent):
         "strange child": envelope(response(sent, more="<Accepted/>")),
         "foreign child": envelope(response(sent, more='<Reason xmlns="urn:x" code="1" type="A01"/>')),
         "public, strange child": envelope(response(sent, namespace=PUBLIC, more="<Rejected/>")),
+        "public, foreign reason": envelope(
+            response(sent, namespace=PUBLIC, reasons=[], more='<Reason xmlns="urn:x" code="1" type="A01"/>')
+        ),
         "huge text": envelope(response(sent, more="<x>" + "a" * (2 << 20) + "</x>")),
         "many reasons": envelope(response(sent, reasons=[("1", "A01", "")] * 120_000)),
     }

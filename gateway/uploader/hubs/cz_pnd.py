@@ -173,11 +173,9 @@ class CzPnd:
     def _believable(self, accounts: Sequence[Imported]) -> None:
         """Nothing is measured before it happens."""
         now = int(self.clock())
-        ends = [row.end for one in accounts for row in one.rows]
-        if ends and max(ends) > now:
-            raise ImportFileError(
-                f"a value ends at {datetime.fromtimestamp(max(ends), UTC):%Y-%m-%dT%H:%MZ}, which is not over yet"
-            )
+        last = max((row.end for one in accounts for row in one.rows), default=0)
+        if last > now:
+            raise ImportFileError(f"a value ends at {_minute(last)}, which is not over yet")
 
     def _note_days(self, accounts: Sequence[Imported], open_: Open) -> None:
         """Keep which days of our points have come."""
