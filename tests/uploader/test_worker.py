@@ -1,0 +1,418 @@
+"""One hub from the ledger to a final state, among lies, losses and deaths: each content takes effect once."""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as tuned
+from hypothesis import strategies as st
+
+from gateway.hub_model import Event, Inbound, Reason, Receipt, Slot
+from gateway.hub_settings import HubSettings
+from gateway.settings import PointSettings
+from gateway.stores.hubs import HubStore
+from gateway.stores.ledger_salvage import open_ledger
+from gateway.uploader.hub import Policy
+from gateway.uploader.line import Line
+from gateway.uploader.serving import STATUS, Serving, World
+from tests.uploader.lying import (
+    POINT,
+    ZONE,
+    Home,
+    Hub,
+    Killed,
+    Lying,
+    Quiet,
+    days,
+    hub_settings,
+    midnight,
+    noon,
+    settings,
+)
+
+FIRST = date(2026, 3, 2)
+
+
+class House:
+    """A ledger, a clock that is turned by hand, and an uploader that may die and begin again."""
+
+    def __init__(self, folder: Path, hub: HubSettings, policy: Policy | None = None, **lies: Any) -> None:
+        self.hub = hub
+        self.folder = folder
+        self.now = float(noon(FIRST))
+        self.there = Hub()
+        self.events: list[Event] = []
+        self.lies, self.policy = lies, policy
+        self.believed = True
+        self.status: Any = {}
+        self.session = Quiet()
+        self.line = Line(lambda low, high: high / 2)
+        self.points: tuple[PointSettings, ...] = (PointSettings(meter="main", id=POINT),)
+        self.tick = 0.0
+
+    @property
+    def settings(self) -> Any:
+        return settings(self.folder, self.hub, self.points)
+
+    @contextmanager
+    def home(self) -> Iterator[Home]:
+        file = open_ledger(self.settings.ledger_path).file
+        try:
+            yield Home(file, lambda: self.now)
+        finally:
+            file.close()
+
+    @contextmanager
+    def store(self) -> Iterator[HubStore]:
+        file = open_ledger(self.settings.ledger_path).file
+        try:
+            yield HubStore(file, lambda: self.now)
+        finally:
+            file.close()
+
+    @contextmanager
+    def serving(self) -> Iterator[Serving]:
+        file = open_ledger(self.settings.ledger_path).file
+        self.adapter = Lying(self.hub, self.there, self.policy, **self.lies)
+        world = World(
+            lambda _: self.adapter,
+            lambda *_: self.session,
+            lambda point: ZONE,
+            lambda: self.believed,
+            self.events.append,
+            lambda: self.now,
+        )
+        try:
+            serving = Serving(self.settings, self.hub, world, file, self.session, self.line, self)
+            serving.begin()
+            yield serving
+        finally:
+            file.close()
+
+    def live(self, rest_s: float) -> None:
+        pass
+
+    def ends(self) -> bool:
+        return False
+
+    def run(self, until: float | None = None, *, step_s: float = 1.0) -> None:
+        """Serve until nothing is left to do now; with `until` go on by steps of the clock to that moment."""
+        while True:
+            try:
+                with self.serving() as serving:
+                    self._steps(serving, until, step_s)
+                return
+            except Killed:
+                self.line = Line(lambda low, high: high / 2)
+
+    def _steps(self, serving: Serving, until: float | None, step_s: float) -> None:
+        while True:
+            for name in ("plan", "series", "inbox", "prune", "status"):
+                serving._due[name] = 0.0
+            for _ in range(100_000):
+                if serving.step():
+                    break
+            if until is None or self.now >= until:
+                serving.end()
+                return
+            self.now = min(self.now + step_s, until)
+
+    def names(self) -> list[str]:
+        return [event.name for event in self.events if not event.recovered]
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Callable[..., House]:
+    def make(policy: Policy | None = None, hub: HubSettings | None = None, **lies: Any) -> House:
+        return House(tmp_path, hub or hub_settings(since="2026-03-02"), policy, **lies)
+
+    return make
+
+
+def fill(house: House, count: int, **more: Any) -> None:
+    with house.home() as home:
+        key = home.series()
+        for day in days(FIRST, count):
+            home.fill(key, day, **more)
+
+
+def test_each_day_goes_once_it_is_released_and_is_confirmed_by_silence(house: Any) -> None:
+    one = house()
+    fill(one, 3)
+    one.now = midnight(date(2026, 3, 4)) + 5 * 3_600  # before 05:15 of the 4th: the 3rd is not released
+    one.run()
+    assert sorted(start for _, _, start in one.there.values) == [midnight(FIRST)]
+    one.run(until=one.now + 1_000, step_s=100)
+    assert sorted(start for _, _, start in one.there.values) == [midnight(day) for day in days(FIRST, 2)]
+    assert one.there.values[POINT, "import", midnight(FIRST)] == (1, list(range(100, 196)))
+    one.run(until=one.now + 7_200, step_s=600)
+    with one.store() as store:
+        assert store.counts("dk")["confirmed"] == 2
+        assert sum(store.counts("dk").values()) == 2
+
+
+def test_the_days_of_summer_time_have_92_and_100_quarter_hours(house: Any) -> None:
+    one = house(hub=hub_settings(since="2026-03-28"))
+    with one.home() as home:
+        key = home.series()
+        for day in (*days(date(2026, 3, 28), 3), *days(date(2026, 10, 24), 3)):
+            home.fill(key, day)
+    one.now = noon(date(2026, 10, 27))
+    one.run()
+    lengths = {start: len(values) for (_, _, start), (_, values) in one.there.values.items()}
+    assert lengths[midnight(date(2026, 3, 29))] == 92
+    assert lengths[midnight(date(2026, 10, 25))] == 100
+    assert lengths[midnight(date(2026, 3, 28))] == 96
+
+
+def test_backlog_goes_oldest_first(house: Any) -> None:
+    one = house(Policy(max_parts=1, confirm_after_s=60))
+    fill(one, 10)
+    one.now = noon(date(2026, 3, 12))
+    one.run()
+    with one.store() as store:
+        order = [store.message("dk", n).parts[0].slot.start for n in range(1, 11)]
+    assert order == sorted(order)
+    assert len(set(order)) == 10
+
+
+def test_raw_waits_and_goes_as_missing_when_its_time_is_over(house: Any) -> None:
+    one = house()
+    with one.home() as home:
+        key = home.series()
+        home.fill(key, FIRST)
+        bounds = midnight(FIRST)
+        from gateway.intervals.model import revised
+
+        raw = next(iter(home.store.current(key, "PT15M", bounds, bounds + 900)))
+        home.store.add(key, "PT15M", [revised(raw, status="raw")])
+    one.now = noon(date(2026, 3, 3))
+    one.run()
+    assert not one.there.values
+    one.now = midnight(date(2026, 3, 3)) + 37 * 3_600
+    one.run()
+    ((revision, values),) = one.there.values.values()
+    assert (revision, values[0], values[1]) == (1, None, 101)
+
+
+def test_a_day_without_anything_validated_never_goes_and_is_told(house: Any) -> None:
+    one = house()
+    fill(one, 1, status="raw")
+    one.now = noon(date(2026, 3, 10))
+    one.run()
+    assert not one.there.sends
+    assert "late_day" in one.names()
+    # and goes when it is validated at last
+    with one.home() as home:
+        home.fill(home.series(), FIRST, version=2, wh=7)
+    one.run()
+    assert one.there.values[POINT, "import", midnight(FIRST)] == (1, list(range(7, 103)))
+
+
+def test_a_correction_is_the_next_revision_and_the_same_content_is_not_sent(house: Any) -> None:
+    one = house(Policy(confirm_after_s=60))
+    fill(one, 2)
+    one.now = noon(date(2026, 3, 4))
+    one.run()
+    sends = one.there.sends
+    with one.home() as home:
+        key = home.series()
+        home.fill(key, FIRST, version=2)  # the same quantities
+        home.fill(key, date(2026, 3, 3), version=2, wh=500)
+    one.run()
+    assert one.there.sends == sends, "the first revision is not final yet"
+    one.run(until=one.now + 120, step_s=30)
+    assert one.there.values[POINT, "import", midnight(FIRST)][0] == 1
+    assert one.there.values[POINT, "import", midnight(date(2026, 3, 3))] == (2, list(range(500, 596)))
+    assert one.there.sends == sends + 1
+    one.run(until=one.now + 120, step_s=30)
+    with one.store() as store:
+        row = store.slot("dk", Slot(POINT, "import", "active", "PT15M", midnight(date(2026, 3, 3))))
+        assert (row.revision, row.confirmed, row.state) == (2, 2, "confirmed")
+
+
+def test_a_reject_is_parked_and_newer_content_goes(house: Any) -> None:
+    one = house(script=iter(["reject"]))
+    fill(one, 1)
+    one.now = noon(date(2026, 3, 3))
+    one.run(until=one.now + 20 * 3_600, step_s=1_800)
+    assert one.there.sends == 1, "a reject is not repeated"
+    assert one.names() == ["rejected"]
+    assert "E10 metering point unknown" in one.events[0].text
+    with one.home() as home:
+        home.fill(home.series(), FIRST, version=2, wh=5)
+    one.run(until=one.now + 7_200, step_s=600)
+    assert one.there.values[POINT, "import", midnight(FIRST)] == (2, list(range(5, 101)))
+    assert one.events[-1].recovered
+    assert one.events[-1].key == one.events[0].key
+
+
+def test_a_retry_by_a_person_is_a_new_document(house: Any) -> None:
+    one = house(script=iter(["reject"]))
+    fill(one, 1)
+    one.now = noon(date(2026, 3, 3))
+    one.run()
+    with one.store() as store:
+        store.retry(store.message("dk", 1), "anna", int(one.now))
+    one.run()
+    with one.store() as store:
+        first, second = store.message("dk", 1), store.message("dk", 2)
+    assert first.state == "rejected"
+    assert second.state == "accepted"
+    assert first.document != second.document
+    assert second.parts[0].revision == 2
+
+
+def test_duplicate_counts_as_accepted_and_bytes_never_change(house: Any) -> None:
+    one = house(script=iter(["after", "ok"]))
+    fill(one, 1)
+    one.now = noon(date(2026, 3, 3))
+    one.run(until=one.now + 60)
+    assert one.there.sends == 2
+    assert not one.there.forged
+    assert set(one.there.effects.values()) == {1}
+    with one.store() as store:
+        message = store.message("dk", 1)
+        assert message.state == "accepted"
+        assert [answer.verdict for answer, _ in store.history(1)] == ["unknown", "duplicate"]
+
+
+def test_accepted_and_lost_is_sent_again_where_the_hub_is_known_for_it(house: Any) -> None:
+    one = house(Policy(query_s=60, resend_after_s=600), script=iter(["lost"]))
+    fill(one, 1)
+    one.now = noon(date(2026, 3, 3))
+    one.run(until=one.now + 1_200, step_s=30)
+    assert one.there.sends == 2
+    with one.store() as store:
+        assert store.message("dk", 1).state == "confirmed"
+
+
+def test_retry_after_is_obeyed(house: Any) -> None:
+    one = house(script=iter(["503"]))
+    fill(one, 1)
+    one.now = noon(date(2026, 3, 3))
+    one.run(until=one.now + 29)
+    assert one.there.sends == 1
+    one.run(until=one.now + 5)
+    assert one.there.sends == 2
+
+
+def test_blocked_waits_for_a_person_or_for_the_next_day(house: Any) -> None:
+    one = house(script=iter(["blocked", "blocked"]))
+    fill(one, 1)
+    one.now = noon(date(2026, 3, 3))
+    one.run(until=one.now + 7_200, step_s=60)
+    assert one.there.sends == 1
+    assert one.names() == ["blocked"]
+    one.session.changed += 1
+    with one.serving() as serving:
+        one._steps(serving, None, 1)
+        assert one.there.sends == 1, "credentials were new at the start of this process only"
+        one.session.changed += 1
+        one._steps(serving, None, 1)
+    assert one.there.sends == 2
+    one.run(until=noon(date(2026, 3, 4)), step_s=600)
+    assert one.there.sends == 3
+    assert len(one.there.effects) == 2 or len(one.there.effects) == 1
+
+
+def test_nothing_is_sent_while_the_clock_of_the_host_is_not_believed(house: Any) -> None:
+    one = house()
+    fill(one, 1)
+    one.now = noon(date(2026, 3, 3))
+    one.believed = False
+    one.run(until=one.now + 60, step_s=10)
+    assert not one.there.sends
+    with one.store() as store:
+        assert b'"state":"clock"' in store.note("dk", STATUS)
+    one.believed = True
+    one.run()
+    assert one.there.sends == 1
+
+
+def test_silence_confirms_only_where_the_inbox_was_read(house: Any) -> None:
+    one = house(Policy(confirm_after_s=600, inbox_s=60))
+    fill(one, 1)
+    one.now = noon(date(2026, 3, 3))
+    one.run()
+    document = next(iter(one.there.known))
+    refused = Receipt("rejected", (Reason("E73", "unit"),))
+    one.there.queue.append(Inbound("m1", "rsm-009", b"{}", "application/json", {document: refused, "never": refused}))
+    one.now += 10_000  # the inbox comes first
+    one.run()
+    with one.store() as store:
+        assert store.message("dk", 1).state == "rejected"
+    assert sorted(one.names()) == ["rejected", "unknown_answer"]
+    one.there.queue.append(Inbound("m1", "rsm-009", b"{}", "application/json", {document: refused}))
+    one.run()
+    assert len(one.names()) == 2, "the same one again changes nothing"
+
+
+def test_what_is_refused_here_does_not_hold_up_the_others(house: Any) -> None:
+    one = house(hub=hub_settings(points=(POINT, "2"), since="2026-03-02"))
+    one.points = (PointSettings(meter="main", id=POINT), PointSettings(meter="other", id="2"))
+    fill(one, 2)
+    with one.home() as home:
+        key = home.series("other")
+        home.fill(key, FIRST)
+    one.now = noon(date(2026, 3, 4))
+    with one.serving() as serving:
+        one.adapter.refuses = {"2"}
+        one._steps(serving, None, 1)
+        assert "1 days are not sent: this point is not known" in str(one.status["trouble"]) or one.status
+    assert {point for point, _, _ in one.there.values} == {POINT}
+    assert len(one.there.values) == 2
+    assert "refused_here" in one.names()
+    one.run()  # the next process tries again, and the adapter takes it now
+    assert ("2", "import", midnight(FIRST)) in one.there.values
+
+
+def test_what_the_hub_asks_for_goes_again(house: Any) -> None:
+    one = house(Policy(confirm_after_s=60, inbox_s=10))
+    fill(one, 1)
+    one.now = noon(date(2026, 3, 3))
+    one.run(until=one.now + 200, step_s=20)
+    slot = Slot(POINT, "import", "active", "PT15M", midnight(FIRST))
+    one.there.queue.append(Inbound("r1", "rsm-018", b"{}", "application/json", wanted=(slot,), severity="warning"))
+    one.run()
+    assert one.there.values[POINT, "import", slot.start][0] == 2
+
+
+@tuned(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_hub_that_lies_and_an_uploader_that_dies_make_one_effect_each(
+    seed: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    rng = random.Random(seed)
+    policy = rng.choice([Policy(max_parts=2, confirm_after_s=900), Policy(max_parts=3, query_s=60, resend_after_s=900)])
+    one = House(tmp_path_factory.mktemp("house"), hub_settings(since="2026-03-02"), policy, rng=rng)
+    fill(one, 4)
+    one.now = noon(date(2026, 3, 7))
+    for version in (2, 3):
+        one.run(until=one.now + 86_400, step_s=900)
+        with one.home() as home:
+            home.fill(home.series(), date(2026, 3, 3), version=version, wh=version * 1_000)
+    one.run(until=one.now + 3 * 86_400, step_s=1_800)
+    one.lies = {}
+    for _ in range(4):
+        with one.store() as store:
+            for parked in store.in_state("dk", "rejected"):
+                store.retry(store.message("dk", parked.id), "anna", int(one.now))
+        one.run(until=one.now + 2 * 86_400, step_s=3_600)
+    assert not one.there.forged
+    assert set(one.there.effects.values()) <= {1}
+    with one.store() as store:
+        counts = store.counts("dk")
+        assert counts["new"] == counts["sending"] == counts["unknown"] == counts["accepted"] == counts["dead"] == 0
+        assert not store.audit.verify()
+        confirmed = [store.message("dk", found.id) for found in store.in_state("dk", "confirmed")]
+    if policy.query_s:
+        # a hub that can be asked: what is confirmed is there
+        assert {message.document for message in confirmed} == set(one.there.known)
+    last = one.there.values.get((POINT, "import", midnight(date(2026, 3, 3))))
+    assert policy.confirm_after_s or (last is not None and last[1][0] == 3_000)
