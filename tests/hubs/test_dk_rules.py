@@ -123,7 +123,7 @@ CASES = [
     (put(*BOUNDS, "end", "value", value="2026-03-02T23:00Z"), "E87"),
     (put(*BOUNDS, "start", "value", value="2026-03-02T23:00:00Z"), "00302"),
     (drop(*BOUNDS, "end"), "00302"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("case", range(len(CASES)))
