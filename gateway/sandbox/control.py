@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from gateway.sandbox import effects, judging, queues
+from gateway.sandbox import effects, judging, points, queues
 from gateway.sandbox.guard import RefusedError
 
 if TYPE_CHECKING:
@@ -88,20 +88,22 @@ class _Control:
     async def points(self, request: web.Request) -> web.Response:
         """Show the master data of the points of a profile."""
         profile = request.query.get("profile", "dk")
-        query = "SELECT point, facts FROM points WHERE profile = ? ORDER BY point"
-        rows = await self._sandbox.store.run(lambda db: db.execute(query, (profile,)).fetchall())
-        return web.json_response({point: json.loads(facts) for point, facts in rows})
+        return web.json_response(await self._sandbox.store.run(lambda db: points.every(db, profile)))
 
     async def set_points(self, request: web.Request) -> web.Response:
         """Set or remove the master data of points."""
         wanted = await body(request)
-        points, profile = wanted.get("points"), wanted.get("profile", "dk")
-        if not isinstance(points, dict) or not isinstance(profile, str):
+        facts, profile = wanted.get("points"), wanted.get("profile", "dk")
+        if (
+            not isinstance(facts, dict)
+            or not all(f is None or isinstance(f, dict) for f in facts.values())
+            or not isinstance(profile, str)
+        ):
             raise RefusedError(
                 400, "write {profile: NAME, points: {POINT: {type, resolution, unit, owner ...} | null}}"
             )
-        await self._sandbox.store.run(lambda db: _set_points(db, profile, points))
-        return web.json_response({"points": len(points)})
+        await self._sandbox.store.run(lambda db: points.set_facts(db, profile, facts))
+        return web.json_response({"points": len(facts)})
 
     async def notes(self, request: web.Request) -> web.Response:
         """Give the warnings after a position as JSON lines."""
@@ -132,13 +134,6 @@ def note(db: sqlite3.Connection, at: int, profile: str, party: str, what: str, f
     """Write a warning for whoever looks at /control/notes."""
     row = (at, profile, party, what, json.dumps(facts))
     db.execute("INSERT INTO notes VALUES (NULL, ?, ?, ?, ?, ?)", row)
-
-
-def _set_points(db: sqlite3.Connection, profile: str, points: dict[str, Any]) -> None:
-    gone = [(profile, point) for point, facts in points.items() if facts is None]
-    kept = [(profile, point, json.dumps(facts)) for point, facts in points.items() if facts is not None]
-    db.executemany("DELETE FROM points WHERE profile = ? AND point = ?", gone)
-    db.executemany("INSERT OR REPLACE INTO points VALUES (?, ?, ?)", kept)
 
 
 def _said(change: Callable[[], None]) -> None:

@@ -4,12 +4,12 @@ A series that was read is kept as JSON until it is judged: point, type, unit, re
 [position, quantity as text or null, quality or null].
 """
 
-import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
+from gateway.sandbox import points
 from gateway.sandbox.dk_read import Measured
 from gateway.sandbox.instants import STEPS, minutes
 
@@ -38,7 +38,7 @@ class Judged(NamedTuple):
 
 def kept(series: Measured) -> dict[str, Any]:
     """Return a series as it waits for its judgement."""
-    points = [[p.position, None if p.quantity is None else _text(p.quantity), p.quality] for p in series.points]
+    values = [[p.position, None if p.quantity is None else _text(p.quantity), p.quality] for p in series.points]
     return {
         "id": series.id,
         "point": series.point,
@@ -47,7 +47,7 @@ def kept(series: Measured) -> dict[str, Any]:
         "resolution": series.resolution,
         "start": series.start,
         "end": series.end,
-        "points": points,
+        "points": values,
     }
 
 
@@ -56,12 +56,12 @@ def judge(
 ) -> Judged | list[Reason]:
     """Return values, or every reason why not; `options`: only registered points are known, days a period may be old."""
     registered, oldest_days = options
-    row = db.execute("SELECT facts FROM points WHERE profile = 'dk' AND point = ?", (series["point"],)).fetchone()
+    known = points.facts(db, "dk", series["point"])
     id_ = str(series["point"])
-    if (row is None and registered) or len(id_) != 18 or not (id_.isascii() and id_.isdecimal()):
+    if (known is None and registered) or len(id_) != 18 or not (id_.isascii() and id_.isdecimal()):
         return [Reason("E10", "Målepunktet findes ikke / The metering point does not exist")]
-    reasons = list(_master(series, sender, json.loads(row[0]) if row else {}))
-    reasons += _points(series["points"])
+    reasons = list(_master(series, sender, known or {}))
+    reasons += _quantities(series["points"])
     start, end = minutes(series["start"]), minutes(series["end"])
     if start is None or end is None:
         return [*reasons, Reason("E50", "Start eller slut mangler / Start or end is missing")]
@@ -92,10 +92,10 @@ def _master(series: Mapping[str, Any], sender: str, facts: Mapping[str, Any]) ->
         yield Reason("E73", "Forkert enhed / The unit is not the registered one")
 
 
-def _points(points: list[list[Any]]) -> Iterator[Reason]:
+def _quantities(values: list[list[Any]]) -> Iterator[Reason]:
     """What is wrong with a quantity or a quality; the first of each kind."""
     seen: set[str] = set()
-    for position, quantity, quality in points:
+    for position, quantity, quality in values:
         reason = _point(position, quantity, quality)
         if reason is not None and reason.code not in seen:
             seen.add(reason.code)
@@ -135,8 +135,8 @@ def _begins(start: int, end: int, resolution: str) -> list[int]:
     return list(range(start, end, step)) if (end - start) % step == 0 and end - start <= 400 * 86_400 else []
 
 
-def _positions(points: list[list[Any]], expected: int) -> Iterator[Reason]:
-    positions = sorted(position for position, _, _ in points)
+def _positions(values: list[list[Any]], expected: int) -> Iterator[Reason]:
+    positions = sorted(position for position, _, _ in values)
     if positions == list(range(1, expected + 1)):
         return
     found = len(positions)

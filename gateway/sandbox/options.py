@@ -28,6 +28,8 @@ class Options:
     queue_retry_s: int = 300
     #: EU: "immediate": the answer is the acknowledgement; "queued": 202, and GET /eu/ack
     ack: str = "immediate"
+    #: EU: EIC of this hub; "" takes documents for any receiver
+    hub_eic: str = "99X-SANDBOX-HUBX"
     #: seconds that an OAuth2 token holds
     token_s: int = 3599
 

@@ -30,7 +30,7 @@ from gateway.sandbox.store import Store
 from gateway.sandbox.tokens import Tokens
 
 #: modules of the profiles, and of the REST API of the procedures
-PROFILES: Final = ("login", "dk", "ote", "eso")
+PROFILES: Final = ("login", "dk", "reminders", "ee", "eu", "mailbox", "ote", "eso")
 #: octets of a request at most: a bundle of 2 750 series of a day
 MAX_BODY: Final = 64 * 1024 * 1024
 #: how often work that is due is looked for
