@@ -54,6 +54,8 @@ class HubSettings(Strict, frozen=True):
     contact: Text | None = None
     #: a hub that confirms nothing has taken what it did not reject within it (s); the adapter's own time where absent
     confirm_after_s: Annotated[int, Meta(ge=1, le=2_592_000)] | None = None
+    #: how often the hub's queue is asked (s); the adapter's own pace where absent
+    inbox_s: Annotated[int, Meta(ge=1, le=86_400)] | None = None
     #: OAuth2 client credentials
     token_url: str | None = None
     client_id: Text | None = None

@@ -159,7 +159,7 @@ class Serving:
             return 0.0
         if not self._line.free(now):
             return TICK_S
-        if self._is_due("inbox", self._adapter.policy.inbox_s or None):
+        if self._is_due("inbox", self._inbox_s):
             self._ask_inbox(now)
             return 0.0
         message = next(iter(self._store.open(self._hub.name, now, 1)), None)
@@ -167,6 +167,12 @@ class Serving:
             self._delivery.work(message)
             return 0.0
         return 0.0 if self._stage(now) else TICK_S
+
+    @property
+    def _inbox_s(self) -> int | None:
+        """How often the hub's queue is asked (s); None: this hub has none."""
+        own = self._adapter.policy.inbox_s
+        return (self._hub.inbox_s or own) if own else None
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
