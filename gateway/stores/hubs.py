@@ -283,8 +283,9 @@ class HubStore(HubRows):
         known = super().slot(hub, part.slot)
         if known is not None and known.message is not None:
             raise SlotBusyError(f"{_named(part.slot)} has an open message at {hub}: {known.message}")
-        if known is not None and part.revision <= known.revision:
-            raise SlotBusyError(f"{_named(part.slot)} was staged in revision {known.revision} at {hub} already")
+        revision = 0 if known is None else known.revision
+        if part.revision <= revision:
+            raise SlotBusyError(f"{_named(part.slot)} is at revision {revision} at {hub}: {part.revision} is not above")
         packed = rows.pack(rows.part_data(part), "hub_part", row, hub, part.transaction)
         self._db.execute("INSERT INTO hub_part VALUES (?, ?, ?, ?)", (row, hub, part.transaction, packed))
         confirmed = None if known is None else known.confirmed

@@ -150,7 +150,9 @@ def _copy(db: sqlite3.Connection, target: LedgerFile, damage: str) -> int:
         audited = _Log(None)
         _copy_log(db, target, audited, hub_audit.TABLE)
         hub_audit.put_end(target.db, *audited.end(_meta(db, hub_audit.END), hub_audit.identity(target.db)))
-        hub_audit.append(target.db, [Note(SALVAGED, None, now, {"who": "meterd", **audited.facts(), "damage": damage})])
+        said = Note(SALVAGED, None, now, {"who": "meterd", **audited.facts(), "damage": damage})
+        # the first entry behind a gap cannot tell of it: the one behind that can
+        hub_audit.append(target.db, [said, said])
         hub_salvage.carry_over(db, target.db, int(now.timestamp()))
     return log.kept
 
