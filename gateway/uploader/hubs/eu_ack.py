@@ -15,11 +15,7 @@ NAMESPACE: Final = "https://eddie.energy/CIM/ACK_v1.12"
 SCHEMA: Final = "eu-eddie-cim/v1_12/ack/Acknowledgement_Document_v1.12_annotated.xsd"
 #: octets of an acknowledgement that are read: one refusal of each series of a document takes some 300
 MAX_OCTETS: Final = 4 << 20
-ACCEPTED, REFUSED, INTERVAL_ERRORS = "A01", "A02", "A21"
-#: said of a message that is sent again, these say that the hub has it already
-REPEATED: Final = frozenset(("A50", "A51", "A55"))
-#: what comes beside them and says nothing more
-_BESIDE: Final = frozenset((REFUSED, "A03", "A20"))
+ACCEPTED, REFUSED, REPEATED = "A01", "A02", "A51"
 #: what each code means (ENTSO-E code list), for a log, where the hub gives no text
 MEANINGS: Final[Mapping[str, str]] = {
     "A01": "message fully accepted",
@@ -92,24 +88,30 @@ def read(body: bytes) -> Acknowledgement:
     )
 
 
-def judge(said: Acknowledgement, parts: Sequence[PartRow], *, again: bool) -> Judgement:
-    """What it means for a message of these parts; `again`: it was sent before, so that the hub may have it already."""
+def judge(said: Acknowledgement, parts: Sequence[PartRow]) -> Judgement:
+    """What it means for a message of these parts.
+
+    A51 says that the hub has a document of this id: ids are never used twice here, so it is this one, of which an
+    earlier copy arrived. What it refused of that one it names again.
+    """
     codes = {reason.code for reason in said.reasons}
-    named = {one.transaction: one for one in said.series}
-    every = codes.union(*({reason.code for reason in one.reasons} for one in said.series))
-    if again and every & REPEATED and every <= REPEATED | _BESIDE:
-        return Judgement("duplicate", _listed(said), {})
     if codes == {ACCEPTED} and not said.series and not said.periods:
         return Judgement("confirmed", (), {})
-    if REFUSED in codes:
+    had = REPEATED in codes and codes <= {REPEATED, REFUSED}
+    if had and not said.series:
+        return Judgement("confirmed", _listed(said), {})
+    if REFUSED in codes and not had:
         return Judgement("rejected", _listed(said), {})
+    return Judgement("rejected", _listed(said), _told(said, parts))
+
+
+def _told(said: Acknowledgement, parts: Sequence[PartRow]) -> Mapping[str, tuple[Reason, ...]]:
+    """Reasons by the transactions that are refused; none where it cannot be told which: then all of it is refused."""
+    named = {one.transaction: one for one in said.series}
     ours = {part.transaction: named[part.transaction].reasons for part in parts if _is_meant(part, named)}
     within = {part.transaction: said.reasons for part in parts if _overlaps(part, said.periods)}
-    # one that names a series or a period that we do not know cannot be told apart: then all of it is refused
     known = len(ours) == len(said.series) and (bool(within) or not said.periods)
-    if not known or not (ours or within):
-        return Judgement("rejected", _listed(said), {})
-    return Judgement("rejected", _listed(said), within | ours)
+    return within | ours if known else {}
 
 
 def _is_meant(part: PartRow, named: Mapping[str, Series]) -> bool:

@@ -187,7 +187,7 @@ def _of_send(answer: Answer, session: Session, message: Message) -> Receipt:
     except AnswerError as error:
         # a refusal that cannot be read is still a refusal: 4xx says that the document was not taken
         return by_status(answer, session) if _is_refusal(answer) else unreadable(answer, session, error)
-    made = eu_ack.judge(said, message.parts, again=message.attempts > 1)
+    made = eu_ack.judge(said, message.parts)
     if _is_refusal(answer) and made.verdict == "confirmed":
         return unreadable(answer, session, AnswerError("the status refuses what the acknowledgement accepts"))
     return _receipt(receipt(answer, session, made.verdict, *made.reasons), made)
@@ -234,10 +234,10 @@ def _inbound(name: str, answer: Answer, open_: Open) -> Inbound:
     if found is None:
         # whoever keeps it tells that nobody sent such a document
         return Inbound(name, "ack", answer.body, media, {said.document: Receipt("pending")}, facts=facts)
-    made = eu_ack.judge(said, found.parts, again=found.attempts > 1)
-    if made.verdict == "duplicate" and found.state in FINAL:
-        # the second copy of a message whose first one was judged
-        made = made._replace(verdict="pending")
+    made = eu_ack.judge(said, found.parts)
+    if found.state in FINAL and any(reason.code == eu_ack.REPEATED for reason in said.reasons):
+        # a second copy of a document of which the first one was judged
+        made = eu_ack.Judgement("pending", made.reasons, {})
     plain = Receipt(made.verdict, made.reasons, status=answer.status, raw=answer.body)
     text = f"document {found.document}: {made.verdict}"
     return Inbound(name, "ack", answer.body, media, {found.document: _receipt(plain, made)}, text=text, facts=facts)
