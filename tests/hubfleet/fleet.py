@@ -51,6 +51,8 @@ FAULTS = {
     "bomb": 0.002,
     "stranger": 0.002,
 }
+#: what the fault `error` answers, another one after each kill
+STATUSES = (400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504)
 #: between two kills, and between two looks of the operator (s)
 KILL_S, LOOK_S = (2.0, 20.0), 15.0
 #: how long the rest may take once the faults are over (s)
@@ -85,7 +87,7 @@ def run(folder: Path, messages: int, seconds: float, seed: int) -> Run:
         plant.start_hub(
             "--seed", str(seed), *(part for name, p in FAULTS.items() for part in ("--fault", f"{name}={p}"))
         )
-        plant.configure(bundle=1, timeout_s=5, confirm_after_s=5)
+        plant.configure(bundle=1, timeout_s=5, confirm_after_s=5, inbox_s=2)
         began = time.monotonic()
         _storm(plant, filler, dice, seconds, found)
         _calm(plant, found)
@@ -110,6 +112,7 @@ def _storm(plant: Plant, filler: Filler, dice: random.Random, seconds: float, fo
         while time.monotonic() < end:
             _pass(dice.uniform(*KILL_S), to_correct, filler, seconds / max(1, len(to_correct)), found)
             plant.kill_uploader()
+            plant.ask("/control/faults", {"error": {"p": 0.02, "value": dice.choice(STATUSES)}})
             plant.start_uploader()
             if plant.kills >= HUB_KILLS[0] and not to_correct and _quiet(plant):
                 break

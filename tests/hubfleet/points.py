@@ -30,7 +30,7 @@ def run(folder: Path, points: int, limit_s: float) -> tuple[list[Figure], list[s
         filler.fill()
         filler.close()
         plant.start_hub()
-        plant.configure(timeout_s=120, confirm_after_s=1)
+        plant.configure(timeout_s=120, confirm_after_s=1, inbox_s=1)
         began = time.monotonic()
         plant.start_uploader()
         peak, seconds = _watch(plant, points, began, limit_s)
