@@ -1,6 +1,6 @@
 """Receives what the portal of measured data (PND) sends by itself: SOAP over TLS, from its client certificate alone.
 
-A thread with its own loop; `start` and `stop` belong to the worker of the hub. A delivery is answered after the worker
+A thread with its own loop, begun and ended by the worker of the hub. A delivery is answered after the worker
 has stored it, so that what was answered is never lost; one that is not stored in time is refused for now, and comes
 again under the same id. Octets, connections, their time and deliveries that wait are bounded.
 """
@@ -9,13 +9,15 @@ import asyncio
 import logging
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from html import escape
-from typing import Any, Final, cast
+from typing import Any, Final, Self, cast
 
 from aiohttp import web
 
 from gateway import listen
+from gateway.hub_model import Event
 from gateway.hub_settings import HubSettings
 from gateway.imports.record import ImportFileError
 from gateway.uploader.credentials import CredentialError, Credentials
@@ -26,9 +28,12 @@ from gateway.uploader.hubs.cz_delivery import Deliveries, Delivery, RefusedError
 PATH: Final = "/pnd"
 MOST_CONNECTIONS: Final = 16
 #: one request for each connection, which is ended after so long in all (s)
-LIFETIME_S: Final = 120
+LIFETIME_S = 120.0
+#: pause before it tries again to listen (s)
+AGAIN_S = 10.0
 _HANDSHAKE_S: Final = 10
-_LOOK_S: Final = 5.0
+_SHUTDOWN_S: Final = 1.0
+_LOOK_S = 5.0
 _RETRY_S: Final = "60"
 _log = logging.getLogger(__name__)
 
@@ -38,64 +43,94 @@ class ReceiverError(Exception):
 
 
 class Receiver:
-    """The address at which PND delivers. `wake` is called from its thread when a delivery waits."""
+    """The address at which PND delivers, between `with` and its end. What keeps it from listening is told."""
 
-    def __init__(
-        self, settings: HubSettings, deliveries: Deliveries, wake: Callable[[], object] = lambda: None
-    ) -> None:
+    def __init__(self, settings: HubSettings, deliveries: Deliveries, tell: Callable[[Event], None]) -> None:
         self._settings = settings
         self._deliveries = deliveries
-        self._wake = wake
+        self._tell = tell
         self._files = Credentials(settings)
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Event | None = None
-        self._thread: threading.Thread | None = None
-        self._failed: ReceiverError | None = None
+        self._thread = threading.Thread(target=self._run, name=f"receiver {settings.name}", daemon=True)
         self._connections: set[_Bounded] = set()
         #: messages that are held in memory and read at once
         self._turns = asyncio.Semaphore(2)
-        #: the port that it listens on, once it is started
-        self.port = 0
+        self._port = 0
+        #: the port on which it listens, and what keeps it from listening
+        self.port: int | None = None
+        self.trouble: str | None = None
 
-    def start(self) -> None:
-        """Listen; raises ReceiverError where it cannot."""
-        self._thread = threading.Thread(target=self._run, name=f"receiver-{self._settings.name}", daemon=True)
+    def __enter__(self) -> Self:
+        """Begin to listen; it goes on in a thread of its own."""
         self._thread.start()
         self._ready.wait()
-        if self._failed is not None:
-            self._thread.join()
-            raise self._failed
+        return self
 
-    def stop(self) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop listening; what was not answered comes again."""
-        if self._thread is None or self._loop is None or self._ended is None or not self._thread.is_alive():
-            return
-        self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join()
+        if self._loop is not None and self._ended is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._ended.set)
+            self._thread.join()
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._serve())
-        except ReceiverError as error:
-            self._failed = error
+            asyncio.run(self._live())
         finally:
             self._ready.set()
 
-    async def _serve(self) -> None:
+    async def _live(self) -> None:
+        """Listen until the end; what is in the way may go away."""
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
-        host, self.port = self._address()
+        self._turns = asyncio.Semaphore(2)
+        while not self._ended.is_set():
+            try:
+                await self._serve()
+            except ReceiverError as error:
+                self._say(str(error))
+                self._ready.set()
+                await self._rest(self._ended, AGAIN_S)
+            finally:
+                self.port = None
+
+    def _say(self, trouble: str | None) -> None:
+        """Tell what keeps it from listening, once, and that it listens again."""
+        if trouble == self.trouble:
+            return
+        name, now = self._settings.name, int(time.time())
+        if trouble is not None:
+            self._tell(Event("receiver_down", name, "error", f"PND cannot deliver: {trouble}", now))
+        elif self.trouble is not None:
+            self._tell(Event("receiver_down", name, "info", "PND can deliver again", now, recovered=True))
+        self.trouble = trouble
+
+    @staticmethod
+    async def _rest(ended: asyncio.Event, seconds: float) -> bool:
+        """Wait; whether the end has come meanwhile."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await ended.wait()
+        except TimeoutError:
+            return False
+
+    async def _serve(self) -> None:
+        host, port = self._address()
+        self._port = self._port or port
         self._files.changed()
         context = self._context()
         application = web.Application(client_max_size=cz_portal.MOST_DELIVERY)
         application.router.add_post(PATH, self._take)
         application.router.add_get(PATH, self._describe, allow_head=False)
-        runner = web.AppRunner(application, access_log=None, keepalive_timeout=0, handle_signals=False)
+        runner = web.AppRunner(
+            application, access_log=None, keepalive_timeout=0, handle_signals=False, shutdown_timeout=_SHUTDOWN_S
+        )
         await runner.setup()
         try:
             server = await self._listen(runner, host, context)
-            _log.info("hub %s: PND delivers at https://%s:%d%s", self._settings.name, host, self.port, PATH)
+            self._say(None)
             self._ready.set()
+            _log.info("hub %s: PND delivers at https://%s:%d%s", self._settings.name, host, self._port, PATH)
             await self._until_ended(runner, server, host)
         finally:
             for connection in list(self._connections):
@@ -104,15 +139,13 @@ class Receiver:
 
     async def _until_ended(self, runner: web.AppRunner, server: asyncio.Server, host: str) -> None:
         """Serve; take new certificates without a restart. A file that does not serve is said, and the old one stays."""
-        assert self._ended is not None  # noqa: S101 - set by _serve
-        while not self._ended.is_set():
-            try:
-                async with asyncio.timeout(_LOOK_S):
-                    await self._ended.wait()
-            except TimeoutError:
+        assert self._ended is not None  # noqa: S101 - set by _live
+        try:
+            while not await self._rest(self._ended, _LOOK_S):
                 if self._files.changed():
                     server = await self._renewed(runner, server, host)
-        server.close()
+        finally:
+            server.close()
 
     async def _renewed(self, runner: web.AppRunner, server: asyncio.Server, host: str) -> asyncio.Server:
         try:
@@ -125,14 +158,14 @@ class Receiver:
         return await self._listen(runner, host, context)
 
     async def _listen(self, runner: web.AppRunner, host: str, context: ssl.SSLContext) -> asyncio.Server:
-        assert self._loop is not None  # noqa: S101 - set by _serve
+        assert self._loop is not None  # noqa: S101 - set by _live
         handlers = runner.server
         assert handlers is not None  # noqa: S101 - setup was awaited
         try:
             server = await self._loop.create_server(
                 lambda: _Bounded(cast("Any", handlers)(), self._connections),
                 host,
-                self.port,
+                self._port,
                 ssl=context,
                 ssl_handshake_timeout=_HANDSHAKE_S,
                 reuse_address=True,
@@ -142,7 +175,7 @@ class Receiver:
             raise ReceiverError(
                 f"{where}: {error.strerror or error}: choose an address and port that are free"
             ) from None
-        self.port = server.sockets[0].getsockname()[1]
+        self.port = self._port = server.sockets[0].getsockname()[1]
         return server
 
     def _address(self) -> tuple[str, int]:
@@ -199,7 +232,6 @@ class Receiver:
     async def _hand_over(self, delivery: Delivery) -> web.Response:
         if not self._deliveries.put(delivery):
             return _later("too many messages wait")
-        self._wake()
         try:
             async with asyncio.timeout(self._settings.timeout_s):
                 known = await asyncio.wrap_future(delivery.known)

@@ -102,7 +102,7 @@ class Serving:
         self._settings, self._hub, self._world, self._file = settings, hub, world, file
         self._session, self._line, self._thread = session, line, thread
         self._store = HubStore(file, world.clock)
-        self._adapter = world.adapter(hub)
+        self.adapter = self._adapter = world.adapter(hub)
         self._schedule = Schedule(hub, notes(self._store, hub.name))
         self._permissions: tuple[object, dict[str, Permission]] | None = None
         grounds = Grounds(hub, self._permission)

@@ -3,7 +3,8 @@
 import logging
 import threading
 from collections.abc import Mapping
-from typing import Any, Final
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
@@ -17,6 +18,9 @@ from gateway.stores.ledger_place import LedgerError
 from gateway.stores.ledger_salvage import open_ledger
 from gateway.uploader.line import Line
 from gateway.uploader.serving import TOLD, HubSession, Serving, World
+
+if TYPE_CHECKING:
+    from gateway.uploader.hubs.cz_pnd import CzPnd
 
 #: pauses while the ledger cannot be used (s)
 RETRY_S: Final = (1, 2, 5, 10, 30, 60)
@@ -77,15 +81,24 @@ class Worker(threading.Thread):
         try:
             session = self._session = self._session or self._opened(HubStore(file, self._world.clock))
             serving = Serving(self.settings, self.hub, self._world, file, session, self._line, self)
-            serving.begin()
-            while not self.stop.is_set():
-                rest = serving.step()
-                self._failures, self._trouble = 0, None
-                if rest:
-                    self.stop.wait(rest)
-            serving.end()
+            with self._receiver(serving):
+                serving.begin()
+                while not self.stop.is_set():
+                    rest = serving.step()
+                    self._failures, self._trouble = 0, None
+                    if rest:
+                        self.stop.wait(rest)
+                serving.end()
         finally:
             file.close()
+
+    def _receiver(self, serving: Serving) -> AbstractContextManager[object]:
+        """What listens while a hub is served that delivers to us by itself."""
+        if self.hub.kind != "cz-pnd" or self.hub.listen is None:
+            return nullcontext()
+        from gateway.uploader.receiver import Receiver
+
+        return Receiver(self.hub, cast("CzPnd", serving.adapter).deliveries, self._world.tell)
 
     def _opened(self, store: HubStore) -> HubSession:
         """The session, which knows what was told of ends of certificates."""

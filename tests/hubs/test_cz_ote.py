@@ -566,6 +566,12 @@ def test_the_answer_in_a_file_settles_its_message():
     assert f"message {sent.document} is rejected: 0307 Počet" in refused.text
 
 
+def test_what_a_person_carries_is_never_sent():
+    sent = stored(draft(part()), way="manual")
+    receipt = cz_ote.adapter(settings()).send(Wired(), sent)
+    assert (receipt.verdict, receipt.reasons[0].code) == ("accepted", "carried")
+
+
 def test_the_same_file_is_the_same_inbound():
     sent = message()
     adapter, data = cz_ote.adapter(settings()), response(sent).encode()

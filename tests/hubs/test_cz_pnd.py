@@ -30,6 +30,7 @@ class Portal:
         return self
 
     def poll(self):
+        self.hub._next = 0
         return list(self.hub.inbox(Wired(), self.outbox))
 
     def late(self):

@@ -15,7 +15,7 @@ from lxml import etree
 from gateway.uploader import receiver
 from gateway.uploader.hubs import cz_pnd
 from gateway.uploader.hubs.cz_portal import MOST_DELIVERY, SANDBOX
-from gateway.uploader.receiver import Receiver, ReceiverError
+from gateway.uploader.receiver import Receiver
 from tests.certificates import Authority
 from tests.hubs.cz_parts import PRAGUE, Outbox, Wired, bounds, delivery, ean, settings
 from tests.ports import free_port
@@ -51,22 +51,21 @@ class Hub:
         self.adapter = cz_pnd.CzPnd(settings(**given), clock=lambda: NOW)
         self.outbox = Outbox()
         self.stored = []
-        self.waiting = threading.Event()
-        self.receiver = Receiver(self.adapter.settings, self.adapter.deliveries, self.waiting.set)
+        self.told = []
+        self.receiver = Receiver(self.adapter.settings, self.adapter.deliveries, self.told.append)
         self.stores = True
         self._ended = False
         self._worker = threading.Thread(target=self._work)
 
     def __enter__(self):
-        self.receiver.start()
+        self.receiver.__enter__()
         self._worker.start()
         return self
 
     def __exit__(self, *_):
         self._ended = True
-        self.waiting.set()
         self._worker.join(30)
-        self.receiver.stop()
+        self.receiver.__exit__()
 
     @property
     def url(self):
@@ -74,8 +73,7 @@ class Hub:
 
     def _work(self):
         while not self._ended:
-            self.waiting.wait(30)
-            self.waiting.clear()
+            time.sleep(0.01)
             for inbound in self.adapter.inbox(Wired(), self.outbox) if self.stores else ():
                 self.stored.append(inbound)
 
@@ -228,7 +226,7 @@ def connect(hub, pair):
 
 
 def test_a_slow_sender_is_ended_and_holds_nobody_up(authority, server, sender, monkeypatch):
-    monkeypatch.setattr(receiver, "LIFETIME_S", 2)
+    monkeypatch.setattr(receiver, "LIFETIME_S", 2.0)
     with Hub(authority, server, timeout_s=1) as hub, connect(hub, sender) as slow, connect(hub, sender) as mute:
         slow.sendall(b"POST /pnd HTTP/1.1\r\nHost: x\r\nContent-Type: text/xml\r\nContent-Length: 100\r\n\r\n<")
         assert result(hub.post(sender, delivery([DAY])))[1] == "stored"
@@ -288,27 +286,39 @@ def serial(hub, pair):
         return None
 
 
-@pytest.mark.parametrize("key", ["cert_file", "key_file", "ca_file"])
-def test_it_does_not_listen_without_its_files(authority, server, key):
-    given = {"cert_file": str(server.cert), "key_file": str(server.key), "ca_file": str(authority.ca)} | {key: None}
-    hub = settings(kind="cz-pnd", listen="127.0.0.1:0", **given)
-    with pytest.raises(ReceiverError, match=f"{key} missing"):
-        Receiver(hub, cz_pnd.CzPnd(hub).deliveries).start()
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"cert_file": None}, "cert_file missing"),
+        ({"key_file": None}, "key_file missing"),
+        ({"ca_file": None}, "ca_file missing"),
+        ({"key_file": "other"}, "do not serve"),
+        ({"ca_file": "key"}, "ca_file"),
+        ({"listen": "localhost:1"}, "listen"),
+        ({"listen": "127.0.0.1:99999"}, "listen"),
+        ({"listen": "192.0.2.1:9"}, "choose an address"),
+    ],
+)
+def test_what_keeps_it_from_listening_is_said(authority, server, sender, changes, word):
+    files = {"other": str(sender.key), "key": str(server.key)}
+    with Hub(authority, server, **{key: files.get(value, value) for key, value in changes.items()}) as hub:
+        (event,) = hub.told
+        assert (event.name, event.severity, hub.receiver.port) == ("receiver_down", "error", None)
+        assert word in event.text
+        assert hub.receiver.trouble in event.text
 
 
-@pytest.mark.parametrize("listen", [None, "localhost:1", "127.0.0.1:99999"])
-def test_an_address_that_is_none_is_said(authority, server, listen):
-    files = {"cert_file": str(server.cert), "key_file": str(server.key), "ca_file": str(authority.ca)}
-    hub = settings(kind="cz-pnd", listen=listen, **files)
-    with pytest.raises(ReceiverError, match="listen"):
-        Receiver(hub, cz_pnd.CzPnd(hub).deliveries).start()
-
-
-def test_a_port_that_is_taken_is_said(authority, server):
-    files = {"cert_file": str(server.cert), "key_file": str(server.key), "ca_file": str(authority.ca)}
-    with socket.create_server(("127.0.0.1", free_port())) as taken:
-        hub = settings(kind="cz-pnd", listen=f"127.0.0.1:{taken.getsockname()[1]}", **files)
-        one = Receiver(hub, cz_pnd.CzPnd(hub).deliveries)
-        with pytest.raises(ReceiverError, match="choose an address"):
-            one.start()
-        one.stop()
+def test_it_listens_when_the_port_becomes_free(authority, server, sender, monkeypatch):
+    monkeypatch.setattr(receiver, "AGAIN_S", 0.05)
+    with (
+        socket.create_server(("127.0.0.1", free_port())) as taken,
+        Hub(authority, server, listen=f"127.0.0.1:{taken.getsockname()[1]}") as hub,
+    ):
+        assert [(event.name, event.recovered) for event in hub.told] == [("receiver_down", False)]
+        taken.close()
+        until = time.monotonic() + 60
+        while hub.receiver.port is None:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        assert result(hub.post(sender, delivery([DAY])))[1] == "stored"
+        assert [event.recovered for event in hub.told] == [False, True]

@@ -29,6 +29,8 @@ from gateway.uploader.schemas import SchemaError
 MOST_POINTS: Final = 50
 MOST_INTERVALS: Final = 150_000
 MOST_ANSWER: Final = 1 << 20
+#: how long the answer to a file may take that a person carries (s)
+CARRIED_S: Final = 35 * 86_400
 Severity: TypeAlias = Literal["info", "warning", "error"]
 #: faults of SOAP 1.1 (clause 4.4.1) that a person must look at
 _BLOCKED: Final = ("Client.Authentication", "MustUnderstand", "VersionMismatch")
@@ -48,6 +50,7 @@ class CzOte:
         default=Policy(
             max_parts=2 * MOST_POINTS,
             max_intervals=MOST_INTERVALS,
+            give_up_s=CARRIED_S,
             kinds=frozenset(("active", "gas")),
             manual=True,
         ),
@@ -70,7 +73,12 @@ class CzOte:
         return drafts
 
     def send(self, session: Session, message: Message) -> Receipt:
-        """Call the web service: the stored document in an envelope; what is answered is the result."""
+        """Call the web service: the stored document in an envelope; what is answered is the result.
+
+        What a person carries to the portal waits for the answer that he brings back.
+        """
+        if message.way == "manual":
+            return Receipt("accepted", (Reason("carried", "a person takes it to the portal: import its answer"),))
         try:
             form = self._forms[str(message.about.get("root"))]
             answer = session.request(
@@ -161,7 +169,7 @@ class CzOte:
                 part.revision,
                 part.transaction,
                 content(part.series.intervals, part.series.unit),
-                about.basis.get(part.transaction, "config"),
+                "config",
             )
             for part in parts
         )

@@ -20,7 +20,8 @@ from gateway.uploader.hub import Build, BuildError, Open, Policy, Session
 from gateway.uploader.hubs import cz_days, cz_portal
 from gateway.uploader.hubs.cz_delivery import Deliveries, Delivery
 
-#: how often late days are looked for when nothing comes (s)
+#: how often deliveries are looked for, and late days (s)
+INBOX_S: Final = 1
 LOOK_S: Final = 60
 #: ids of deliveries that are remembered, so that one that comes again is known
 MOST_IDS: Final = 400
@@ -42,8 +43,10 @@ class CzPnd:
 
     settings: HubSettings
     clock: Callable[[], float] = time.time
-    policy: Policy = field(default=Policy(takes_readings=False, inbox_s=LOOK_S), init=False)
+    policy: Policy = field(default=Policy(takes_readings=False, inbox_s=INBOX_S), init=False)
     deliveries: Deliveries = field(default_factory=Deliveries, init=False)
+    #: when late days are looked for again (UTC s)
+    _next: float = field(default=0, init=False)
 
     def build(self, parts: Sequence[Part], about: Build) -> list[Draft]:
         """Refuse: there is nothing to send to it."""
@@ -61,6 +64,10 @@ class CzPnd:
         """What was delivered, each answered when it is stored; then what has become late, and what no longer is."""
         while (delivery := self.deliveries.take()) is not None:
             yield from self._delivered(delivery, open_)
+            self._next = 0
+        if self._next - LOOK_S <= self.clock() < self._next:
+            return
+        self._next = self.clock() + LOOK_S
         activated = _day(open_.note("activated"))
         if activated is None:
             yield self._activate(open_)
