@@ -167,7 +167,7 @@ def _put_message(
     if state not in FINAL:
         # it may have left since, and what the audit log says last is newer than the row, or as old
         state = found.states[number] if found.states.get(number) in FINAL else "unknown"
-        kept = number in found.bodies and head.operation != LOST_NOTE
+        kept = number in found.bodies and head.operation != LOST_NOTE and head.way == "auto"
         due = None if state in FINAL else now if kept else rows.NEVER
         said = (("damaged", "the ledger was damaged: nobody knows whether it was sent since"),)
         head = msgspec.structs.replace(head, since=now, reasons=said if state == "unknown" else head.reasons)

@@ -12,7 +12,7 @@ from zlib import compress
 
 import msgspec
 
-from gateway.hub_model import FINAL, Draft, Inbound, Message, PartRow, Permission, Receipt, Slot, State
+from gateway.hub_model import FINAL, Draft, Inbound, Message, PartRow, Permission, Reason, Receipt, Slot, State
 from gateway.stores import files
 from gateway.stores import hub_rows as rows
 from gateway.stores.hub_reading import LOST, LOST_NOTE, Change, HubReader, HubRows, Listed, Received, as_message
@@ -39,6 +39,8 @@ MOST_NOTE: Final = 64 << 10
 #: bodies that one transaction removes
 PRUNED_AT_ONCE: Final = 500
 UPLOADER: Final = "uploader"
+#: what notes begin with that say how far the uploader came
+PROGRESS: Final = "uploader."
 
 
 class HubError(Exception):
@@ -151,6 +153,15 @@ class HubStore(HubRows):
             for key, value in (notes or {}).items():
                 self._note(hub, key, value)
         return True
+
+    def hand_over(self, message: Message, who: str, now: int) -> Message:
+        """Note that a person carries a message from now on: an attempt by hand, whose outcome a file tells.
+
+        The uploader leaves it alone. GoneError when it may not leave any more.
+        """
+        begun = self.begin(message, now)
+        said = Receipt("unknown", (Reason("by_hand", "a person takes it to the portal, and imports its answer"),))
+        return self.settle(begun, said, "unknown", rows.NEVER, now, who)
 
     def cancel(self, message: Message, who: str, why: str, now: int) -> Message:
         """Give a message up at the word of a person. GoneError when it is final already; HubError of what was lost."""
@@ -355,6 +366,8 @@ class HubStore(HubRows):
             raise HubError(f"message {one.id} of {one.hub} is being sent: wait for the end of the attempt")
         if one.state == "confirmed":
             raise HubError(f"message {one.id} of {one.hub} is confirmed: the hub has it")
+        if one.state not in FINAL and one.head.way == "manual":
+            raise HubError(f"message {one.id} of {one.hub} is carried by a person: import the answer, or cancel it")
         if one.state not in FINAL:
             return one.state, now
         if not one.head.parts:
@@ -366,6 +379,8 @@ class HubStore(HubRows):
         """Have sent anew what was lost: the parts that are known, or all that nobody knows."""
         if self.note(one.hub, LOST_NOTE) == f"open {one.id}".encode():
             self._note(one.hub, LOST_NOTE, f"retried {one.id}".encode())
+            # how far the uploader came: it looks at every day again when it begins
+            self._db.execute("DELETE FROM hub_note WHERE name LIKE ?", (f"{one.hub}\n{PROGRESS}%",))
         self._want_parts(one, "unknown")
 
     def _want_parts(self, one: Listed, *states: State) -> None:

@@ -178,7 +178,8 @@ class Plan:
     def _judge(self, target: Target, start: int, end: int, now: int) -> Due | bool | None:
         """What is due of a day; True: nothing (any more), None: not yet."""
         row = self._store.slot(self.hub.name, self._slot(target, start))
-        if row is not None or self._is_old(end, now):
+        # a slot without content is to be sent anew (hub_rows.SlotRow)
+        if (row is not None and (row.message is not None or row.content)) or self._is_old(end, now):
             return True
         found = self._intervals(target, start, end)
         if not self._ready(found, end, now):

@@ -458,3 +458,20 @@ def test_two_processes_use_one_ledger(path: Path) -> None:
     assert row.end == slot().start + DAY
     uploader._file.close()
     person._file.close()
+
+
+def test_what_a_person_carries_the_uploader_leaves_alone(hubs: HubStore) -> None:
+    made = hubs.stage(HUB, [replace(draft("a", slot()), way="manual")], hub_rows.NEVER)[0]
+    made = hubs.hand_over(made, "anna", NOW)
+    assert (made.state, made.attempts) == ("unknown", 1)
+    assert hubs.open(HUB, NOW + 10**8) == []
+    with pytest.raises(HubError, match="carried by a person"):
+        hubs.retry(made, "anna", NOW)
+    with pytest.raises(SlotBusyError):
+        hubs.stage(HUB, [draft("b", slot(), revision=2)], NOW)
+    answer = Inbound("file-1", "response", b"", "application/xml")
+    assert hubs.inbound(HUB, answer, [(made, Receipt("confirmed"), "confirmed")], NOW, who="anna")
+    assert [one.who for one in hubs.audit.entries()] == ["uploader", "anna", "anna", "anna"]
+    row = hubs.slot(HUB, slot())
+    assert row is not None
+    assert row.confirmed == 1
