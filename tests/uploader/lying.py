@@ -1,10 +1,11 @@
-"""A hub that may lie, lose, refuse and be away, in this process; it keeps what it took, and counts what it took twice."""
+"""A hub that may lie, lose, refuse and be away, in this process; it counts what it took twice."""
 
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -77,6 +78,8 @@ class Lying:
         self.rng = rng
         self.refuses: set[str] = set()
         self.asked: list[Draft] = []
+        #: what a test does while a message is on its way
+        self.looks: Callable[[Message], None] = lambda _: None
 
     def build(self, parts: Sequence[Part], about: Build) -> list[Draft]:
         bad = tuple(part.slot for part in parts if part.slot.point in self.refuses)
@@ -92,6 +95,7 @@ class Lying:
 
     def send(self, session: Any, message: Message) -> Receipt:
         self.hub.sends += 1
+        self.looks(message)
         what = next(self.script, "ok") if self.script else self._draw()
         return self._answer(what, message)
 
@@ -207,7 +211,7 @@ class Home:
     def fill(self, key: SeriesKey, day: date, *, status: Any = "valid", wh: int = 100, version: int = 1) -> None:
         """A version of every quarter-hour of a local day."""
         bounds = calendar.bounds_of_day(day, "PT15M", ZONE)
-        pairs = zip(bounds, bounds[1:], strict=False)
+        pairs = pairwise(bounds)
         made = [interval(start, end, status, wh + n, version) for n, (start, end) in enumerate(pairs)]
         self.store.add(key, "PT15M", made)
 

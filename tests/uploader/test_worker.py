@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as tuned
 from hypothesis import strategies as st
 
-from gateway.hub_model import Event, Inbound, Reason, Receipt, Slot
+from gateway.hub_model import Event, Inbound, Message, Reason, Receipt, Slot
 from gateway.hub_settings import HubSettings
 from gateway.settings import PointSettings
 from gateway.stores.hubs import HubStore
@@ -105,8 +105,7 @@ class House:
         while True:
             try:
                 with self.serving() as serving:
-                    self._steps(serving, until, step_s)
-                return
+                    return self._steps(serving, until, step_s)
             except Killed:
                 self.line = Line(lambda low, high: high / 2)
 
@@ -280,6 +279,23 @@ def test_duplicate_counts_as_accepted_and_bytes_never_change(house: Any) -> None
         message = store.message("dk", 1)
         assert message.state == "accepted"
         assert [answer.verdict for answer, _ in store.history(1)] == ["unknown", "duplicate"]
+
+
+def test_an_attempt_is_in_the_ledger_before_its_first_octet_leaves(house: Any) -> None:
+    one = house()
+    fill(one, 1)
+    one.now = noon(date(2026, 3, 3))
+    seen = []
+
+    def look(message: Message) -> None:
+        with one.store() as store:
+            found = store.message("dk", message.id)
+        seen.append((found.state, found.attempts, found.body == message.body))
+
+    with one.serving() as serving:
+        one.adapter.looks = look
+        one._steps(serving, None, 1)
+    assert seen == [("sending", 1, True)]
 
 
 def test_accepted_and_lost_is_sent_again_where_the_hub_is_known_for_it(house: Any) -> None:
