@@ -1,0 +1,385 @@
+"""The whole way over TLS: ledger, engine, this adapter, a session with token, and a test hub that others wrote."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.hub_model import Event
+from gateway.hub_settings import HubSettings
+from gateway.settings import PointSettings
+from gateway.stores.hubs import HubStore
+from gateway.stores.ledger_salvage import open_ledger
+from gateway.uploader.hub import Build
+from gateway.uploader.hubs.dk_datahub3 import adapter
+from gateway.uploader.line import Line
+from gateway.uploader.serving import Serving, World
+from gateway.uploader.session import HttpSession
+from gateway.uploader.staging import new_id
+from tests.sandbox.conftest import Hub
+from tests.uploader.lying import POINT, ZONE, Home, days, midnight, noon, settings
+
+PARTY = "5799999933318"
+DAY = date(2026, 3, 3)
+#: a hub confirms by silence after it
+SILENCE_S = 4 * 3_600
+
+
+class House:
+    """A household whose days go to the test hub; its clock, which is the hub's too, is turned by hand."""
+
+    def __init__(self, folder: Path, hub: Hub, **changes: Any) -> None:
+        self.folder, self.there = folder, hub
+        self.events: list[Event] = []
+        self.line = Line(lambda low, high: high / 2)
+        self.status: Any = {}
+        files = hub.folder
+        given = {
+            "name": "dk",
+            "kind": "dk-datahub3",
+            "url": f"{hub.url}/dk",
+            "party": PARTY,
+            "role": "MDR",
+            "points": (POINT,),
+            "legal_basis": "a contract",
+            "since": DAY.isoformat(),
+            "at": "01:00",
+            "jitter_s": 0,
+            "requests_per_minute": 60_000,
+            "token_url": f"{hub.url}/oauth2/token",
+            "client_id": "gridco-client",
+            "client_secret_file": str(files.clients / "gridco.secret"),
+            "ca_file": str(files.ca),
+        }
+        self.hub = HubSettings(**(given | changes))
+        self.session = HttpSession(self.hub)
+
+    @property
+    def settings(self) -> Any:
+        return settings(self.folder, self.hub, (PointSettings(meter="main", id=POINT),))
+
+    @property
+    def now(self) -> float:
+        return self.there.clock
+
+    @contextmanager
+    def file(self) -> Iterator[Any]:
+        found = open_ledger(self.settings.ledger_path).file
+        try:
+            yield found
+        finally:
+            found.close()
+
+    @contextmanager
+    def store(self) -> Iterator[HubStore]:
+        with self.file() as file:
+            yield HubStore(file, lambda: self.now)
+
+    def fill(self, day: date, count: int = 1, **more: Any) -> None:
+        with self.file() as file:
+            home = Home(file, lambda: self.now)
+            for direction in ("import", "export"):
+                key = home.series(direction=direction)
+                for one in days(day, count):
+                    home.fill(key, one, **more)
+
+    def run(self, until: float | None = None, *, step_s: float = 300.0, inbox: bool = True) -> None:
+        """Serve until nothing is left to do now; with `until` go on by steps of the clock to that moment."""
+        with self.file() as file:
+            world = World(
+                adapter,
+                lambda *_: self.session,
+                lambda _: ZONE,
+                lambda: True,
+                self.events.append,
+                lambda: self.now,
+            )
+            serving = Serving(self.settings, self.hub, world, file, self.session, self.line, self)
+            serving.begin()
+            while True:
+                self._steps(serving, inbox)
+                if until is None or self.now >= until:
+                    break
+                self.there.clock = min(self.now + step_s, until)
+            serving.end()
+
+    @staticmethod
+    def _steps(serving: Serving, inbox: bool) -> None:
+        for name in ("plan", "series", "inbox", "status"):
+            serving._due[name] = 0.0 if inbox or name != "inbox" else math.inf
+        for _ in range(10_000):
+            if serving.step():
+                return
+        raise AssertionError("there is always more to do")
+
+    def judged(self) -> None:
+        """Wait until the hub has judged what it took."""
+        deadline = time.monotonic() + 60
+        while self.there.admin().get("/control").json()["pending"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def live(self, rest_s: float) -> None:
+        pass
+
+    def ends(self) -> bool:
+        return False
+
+    def counts(self) -> dict[str, int]:
+        with self.store() as store:
+            return {state: count for state, count in store.counts("dk").items() if count}
+
+    def message(self, number: int) -> Any:
+        with self.store() as store:
+            return store.message("dk", number)
+
+    def ask(self, **arguments: str) -> Any:
+        """Store a request as `meterd hub request` does."""
+        draft = adapter(self.hub).request("sums", arguments, Build(self.hub, int(self.now), new_id))
+        with self.store() as store:
+            (message,) = store.stage("dk", [draft], int(self.now))
+        return message
+
+    def names(self) -> list[str]:
+        return [event.name for event in self.events if not event.recovered]
+
+    def control(self, path: str, method: str = "PUT", **value: Any) -> None:
+        answer = self.there.admin().request(method, f"/control/{path}", json=value)
+        assert answer.status_code < 300, answer.text
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[Callable[..., House]]:
+    made: list[House] = []
+
+    def make(clock: float, **changes: Any) -> House:
+        from gateway.sandbox.folder import Folder
+
+        folder = Folder(tmp_path / "hub")
+        folder.make()
+        hub = Hub(folder)
+        hub.clock = clock
+        hub.start(lambda: hub.clock)
+        hub.sandbox.options.delay_s = 0.0
+        one = House(tmp_path, hub, **changes)
+        made.append(one)
+        return one
+
+    yield make
+    for one in made:
+        one.session.close()
+        one.there.stop()
+
+
+def expected(direction: str, day: date, wh: int = 100) -> list[tuple[int, Decimal]]:
+    """What the ledger holds of a day: start and kWh of each quarter-hour."""
+    starts = range(midnight(day), midnight(day + timedelta(days=1)), 900)
+    return [(start, Decimal(wh + n) / 1000) for n, start in enumerate(starts)]
+
+
+def held(one: House) -> dict[tuple[str, int], list[tuple[int, Decimal]]]:
+    """What the hub took: direction and start of a day -> its values, and nothing twice."""
+    found: dict[tuple[str, int], list[tuple[int, Decimal]]] = {}
+    for effect in one.there.effects(profile="dk"):
+        assert effect["version"] == 1
+        start = min(t for t, _, _ in values_of(effect))
+        assert found.setdefault((effect["direction"], start), values_of(effect) and []) == []
+        found[effect["direction"], start] = [(t, Decimal(q)) for t, q, _ in values_of(effect)]
+    return found
+
+
+def values_of(effect: dict[str, Any]) -> list[tuple[int, str, str]]:
+    from datetime import datetime
+
+    def second(said: Any) -> int:
+        return said if isinstance(said, int) else int(datetime.fromisoformat(said).timestamp())
+
+    return [(second(at), quantity, quality) for at, quantity, quality in effect["values"]]
+
+
+DIRECTIONS = {"import": "consumption", "export": "production"}
+
+
+@pytest.mark.parametrize("form", ["json", "xml"])
+@pytest.mark.parametrize("day", [DAY, date(2026, 3, 29), date(2026, 10, 25)], ids=["96", "92", "100"])
+def test_a_whole_day_arrives_exactly_and_is_confirmed_by_silence(house, form, day) -> None:
+    one = house(noon(day + timedelta(days=1)), format=form, since=day.isoformat())
+    one.fill(day)
+    one.run()
+    one.judged()
+    assert held(one) == {
+        (DIRECTIONS[direction], midnight(day)): expected(direction, day) for direction in ("import", "export")
+    }
+    assert one.counts() == {"accepted": 1}
+    one.run(until=one.now + SILENCE_S + 600)
+    assert one.counts() == {"confirmed": 1}
+    assert one.message(1).content_type == f"application/{form}"
+    assert "rejected" not in one.names()
+
+
+def test_a_reject_is_parked_with_its_reasons_and_repaired_by_a_correction(house) -> None:
+    one = house(noon(DAY + timedelta(days=1)))
+    facts = {"type": "E18", "resolution": "PT15M", "unit": "KWH", "owner": PARTY}
+    one.control("points", profile="dk", points={POINT: facts})
+    one.control("options", "PATCH", points="registered")
+    one.fill(DAY)
+    one.run()
+    one.judged()
+    one.run()
+    message = one.message(1)
+    states = {part.slot.direction: part.state for part in message.parts}
+    reasons = {part.slot.direction: [reason.code for reason in part.reasons] for part in message.parts}
+    assert reasons["import"] == ["D18"]
+    assert states["import"] == "rejected"
+    assert [event.severity for event in one.events if event.name == "rejected"] == ["error"]
+    one.run(until=one.now + SILENCE_S + 600)
+    assert one.message(1).state == "rejected"
+    assert [part.state for part in one.message(1).parts if part.slot.direction == "export"] == ["confirmed"]
+    # the point is registered rightly, and a person corrects the day: newer content goes out by itself
+    one.control("points", profile="dk", points={POINT: None})
+    one.control("options", "PATCH", points="open")
+    with one.file() as file:
+        home = Home(file, lambda: one.now)
+        home.fill(home.series(), DAY, wh=200, version=2)
+    one.run()
+    one.judged()
+    one.run(until=one.now + SILENCE_S + 600)
+    again = one.message(2)
+    assert (again.state, [part.revision for part in again.parts]) == ("confirmed", [2])
+    assert again.document != message.document
+    assert not {part.transaction for part in again.parts} & {part.transaction for part in message.parts}
+    assert held(one)["consumption", midnight(DAY)] == expected("import", DAY, 200)
+    assert any(event.name == "rejected" and event.recovered for event in one.events)
+
+
+@pytest.mark.parametrize(
+    ("fault", "state"),
+    [
+        ({"drop_response": {"p": 1, "count": 1}}, "unknown"),
+        ({"drop_request": {"p": 1, "count": 1}}, "unknown"),
+        # the second of the two answers is 00101
+        ({"duplicate": {"p": 1, "count": 1}}, "accepted"),
+        ({"error": {"p": 1, "count": 1, "value": 500}}, "unknown"),
+        ({"error": {"p": 1, "count": 1, "value": 403}}, "new"),
+        ({"error_after": {"p": 1, "count": 1, "value": 502}}, "unknown"),
+        ({"error_after": {"p": 1, "count": 1, "value": 400}}, "unknown"),
+        ({"error_after": {"p": 1, "count": 1, "value": 404}}, "new"),
+        ({"overload": {"p": 1, "count": 1}}, "new"),
+        ({"overload_date": {"p": 1, "count": 1}}, "new"),
+        # one token renewal, within the attempt
+        ({"expired_token": {"p": 1, "count": 1}}, "accepted"),
+        ({"error_in_200": {"p": 1, "count": 1}}, "unknown"),
+        ({"garbage": {"p": 1, "count": 1}}, "unknown"),
+        ({"encoding": {"p": 1, "count": 1}}, "unknown"),
+        ({"bomb": {"p": 1, "count": 1}}, "unknown"),
+        ({"huge": {"p": 1, "count": 1}}, "unknown"),
+    ],
+    ids=lambda one: "" if isinstance(one, str) else "-".join([*one, *(str(v.get("value", "")) for v in one.values())]),
+)
+def test_whatever_happens_to_the_answer_there_is_one_effect(house, fault, state) -> None:
+    one = house(noon(DAY + timedelta(days=1)))
+    one.fill(DAY)
+    one.control("faults", **{name: switch | {"profile": "dk"} for name, switch in fault.items()})
+    one.run(inbox=False)
+    assert one.there.admin().get("/control/faults").json()["hits"] == dict.fromkeys(fault, 1)
+    assert one.message(1).attempts == 1
+    assert one.message(1).state == state
+    # a hub that says 403 or 404 is blocked until the next daily run
+    one.run(until=midnight(DAY + timedelta(days=2)) + 8 * 3_600, step_s=900)
+    one.judged()
+    assert one.message(1).attempts == (1 if state == "accepted" else 2)
+    assert held(one) == {
+        (DIRECTIONS[direction], midnight(DAY)): expected(direction, DAY) for direction in ("import", "export")
+    }
+    assert one.counts() == {"confirmed": 1}
+
+
+def test_drop_after_commit_is_told_00101_and_counts_as_accepted(house) -> None:
+    one = house(noon(DAY + timedelta(days=1)))
+    one.fill(DAY)
+    one.control("faults", drop_response={"p": 1, "count": 1, "profile": "dk"})
+    one.run(inbox=False)
+    one.run(until=one.now + 1_000)
+    message = one.message(1)
+    assert (message.state, message.attempts) == ("accepted", 2)
+    assert [reason.code for reason in message.reasons] == ["00101"]
+    one.judged()
+    assert len(held(one)) == 2
+
+
+def test_a_reminder_is_answered_within_what_may_be_sent(house) -> None:
+    """A day before `since` was never sent: the hub misses it, and gets it. A point that is not ours gets nothing."""
+    one = house(noon(DAY + timedelta(days=2)), since=(DAY + timedelta(days=1)).isoformat())
+    one.fill(DAY, 2)
+    one.run()
+    one.judged()
+    assert {start for _, start in held(one)} == {midnight(DAY + timedelta(days=1))}
+    other = {"type": "E17", "resolution": "PT15M", "unit": "KWH", "owner": PARTY}
+    one.control("points", profile="dk", points={"571313000000003007": other})
+    one.control(
+        "reminders",
+        "POST",
+        **{"from": DAY.isoformat(), "to": DAY.isoformat(), "points": [POINT, "571313000000003007"]},
+    )
+    one.run()
+    one.run()
+    one.judged()
+    assert {start for _, start in held(one)} == {midnight(DAY), midnight(DAY + timedelta(days=1))}
+    assert {effect["point"] for effect in one.there.effects(profile="dk")} == {POINT}
+    assert "rsm_018" in one.names()
+
+
+def test_sums_of_a_month_are_asked_answered_and_kept(house) -> None:
+    """March has a day of 23 hours; the hub's sum is what the ledger holds, to the Wh."""
+    first = date(2026, 3, 1)
+    one = house(noon(date(2026, 4, 2)), since=first.isoformat())
+    one.fill(first, 31)
+    one.run()
+    one.judged()
+    request = one.ask(month="2026-03", role="DDM", **{"grid-area": "244"})
+    one.run()
+    one.judged()
+    one.run()
+    assert one.message(request.id).state == "confirmed"
+    own = sum(wh for day in days(first, 31) for _, wh in expected("import", day)) * 1000
+    own = int(own)
+    with one.store() as store:
+        (said,) = store.received("dk", "rsm-019")
+    assert {(fact["point_type"], fact["energy_wh"]) for fact in said.data.facts["sums"]} == {("E17", own), ("E18", own)}
+    accounts = adapter(one.hub).account("rsm-019", said.body, said.data.content_type)
+    month = (midnight(first), midnight(date(2026, 4, 1)), own * 1000, "measured")
+    assert {(account.direction, tuple(account.rows)) for account in accounts} == {
+        ("import", (month,)),
+        ("export", (month,)),
+    }
+
+
+@pytest.mark.parametrize("form", ["json", "xml"])
+def test_a_request_that_is_not_answered_within_an_hour_is_an_event(house, form) -> None:
+    one = house(noon(date(2026, 4, 2)), since="2026-04-01", format=form)
+    one.control("options", "PATCH", no_sums=True)
+    request = one.ask(month="2026-03", role="DDQ")
+    one.run(until=one.now + 3_000)
+    assert one.message(request.id).state == "accepted"
+    assert "no_answer" not in one.names()
+    one.run(until=one.now + 1_200)
+    assert one.names().count("no_answer") == 1
+
+
+@pytest.mark.parametrize("form", ["json", "xml"])
+def test_a_request_that_the_hub_rejects_is_parked(house, form) -> None:
+    """The hub holds nothing of the month."""
+    one = house(noon(date(2026, 4, 2)), since="2026-04-01", format=form)
+    request = one.ask(month="2026-03", role="DDQ")
+    one.run()
+    one.judged()
+    one.run()
+    message = one.message(request.id)
+    assert message.state == "rejected"
+    assert message.reasons[0].code == "E0H"
