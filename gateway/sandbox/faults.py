@@ -64,10 +64,10 @@ class Faults:
             return
         self.switches[name] = _switch(name, settings)
 
-    def hit(self, name: str, profile: str) -> Switch | None:
-        """Draw: the switch when the fault happens now, else None."""
+    def hit(self, name: str, profile: str | None = None) -> Switch | None:
+        """Draw: the switch when the fault happens now, else None; without a profile before it is known."""
         switch = self.switches.get(name)
-        if switch is None or not _meant(switch, profile) or self._random.random() >= switch.p:
+        if switch is None or not (profile is None or _meant(switch, profile)) or self._random.random() >= switch.p:
             return None
         if switch.count is not None:
             if switch.count <= 0:

@@ -3,6 +3,7 @@
 Every refusal is one line with a status from 400 up; nothing that a client sends becomes a traceback.
 """
 
+import asyncio
 import hmac
 import logging
 from http import HTTPStatus
@@ -30,6 +31,12 @@ GUARDS: Final[dict[str, str]] = {
 }
 #: who speaks; absent where a path needs nobody
 PARTY: Final = web.RequestKey("party", Party)
+#: octets of a body that count as large, how many such are read at once, and seconds for a body to arrive
+_LARGE: Final = 1_000_000
+_LARGE_AT_ONCE: Final = 4
+_BODY_S: Final = 60.0
+#: octets of a body where nobody says who he is
+_OF_ANYBODY: Final = 8192
 _LOG: Final = logging.getLogger("sandbox")
 
 
@@ -49,6 +56,7 @@ def profile(request: web.Request) -> str:
 
 def middleware(sandbox: "Sandbox") -> Middleware:
     """Make the outermost middleware: it says who asks, and answers what was refused."""
+    large = asyncio.Semaphore(_LARGE_AT_ONCE)
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -57,12 +65,17 @@ def middleware(sandbox: "Sandbox") -> Middleware:
             prove = _PROOFS.get(GUARDS.get(profile(request), ""))
             if prove:
                 prove(sandbox, request)
+            await _receive(request, large)
             return await handler(request)
         except RefusedError as error:
             sandbox.arrived(profile(request), request.get(PARTY), f"{request.method} {request.path}", str(error))
             return refusal(request, error.status, str(error), error.headers)
         except web.HTTPRequestEntityTooLarge:
             return refusal(request, 413, "the body is too large")
+        except TimeoutError:
+            return refusal(request, 408, "the body takes too long")
+        except (web.RequestPayloadError, ConnectionError):
+            return refusal(request, 400, "the body ended too early")
         except StoreError as error:
             _LOG.error("%s", error)
             return refusal(request, 503, "the store of the hub does not work", {"Retry-After": "5"})
@@ -76,6 +89,21 @@ def refusal(request: web.Request, status: int, text: str, headers: dict[str, str
         return web.Response(status=status, text=f"{text}\n", headers=headers)
     problem = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": text}
     return web.json_response(problem, status=status, headers=headers, content_type="application/problem+json")
+
+
+async def _receive(request: web.Request, large: asyncio.Semaphore) -> None:
+    """Read the body, which handlers find again in the request: within a time, and only a few large ones at once."""
+    length = request.content_length
+    if profile(request) not in GUARDS and not 0 <= (length or 0) <= _OF_ANYBODY:
+        raise RefusedError(413, "the body is too large")
+    async with asyncio.timeout(_BODY_S):
+        if not request.body_exists or (length is not None and length <= _LARGE):
+            await request.read()
+            return
+        if profile(request) not in GUARDS:
+            raise RefusedError(411, "Content-Length is missing")
+        async with large:
+            await request.read()
 
 
 def _plain(request: web.Request) -> None:

@@ -30,7 +30,7 @@ from gateway.sandbox.store import Store
 from gateway.sandbox.tokens import Tokens
 
 #: modules of the profiles, and of the REST API of the procedures
-PROFILES: Final = ("login", "dk", "reminders", "ee", "eu", "mailbox", "ote", "eso")
+PROFILES: Final = ("login", "dk", "reminders", "ee", "eu", "mailbox", "ote", "eso", "procedures")
 #: octets of a request at most: a bundle of 2 750 series of a day
 MAX_BODY: Final = 64 * 1024 * 1024
 #: how often work that is due is looked for
@@ -111,7 +111,7 @@ async def run(sandbox: Sandbox, host: str, port: int, ready: Callable[[int], Non
 @contextlib.asynccontextmanager
 async def serving(sandbox: Sandbox, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[int]:
     """Serve inside the block, which gets the port; everything that was answered is stored when it ends."""
-    context = tls.context(sandbox.folder, lambda: sandbox.faults.hit("wrong_certificate", "dk") is not None)
+    context = tls.context(sandbox.folder, lambda: sandbox.faults.hit("wrong_certificate") is not None)
     runner = web.AppRunner(sandbox.app(), access_log=None, auto_decompress=False, shutdown_timeout=1.0)
     await runner.setup()
     assert runner.server is not None  # noqa: S101 - since setup

@@ -30,14 +30,14 @@ class Hub:
         self.clock = 0.0
         self.sandbox: Sandbox
         self._clients: list[httpx.Client] = []
-        self._ready = threading.Event()
         self._failed: BaseException | None = None
-        self._loop = asyncio.new_event_loop()
         self._stop: asyncio.Event
-        self._thread = threading.Thread(target=self._serve)
 
     def start(self, clock: Callable[[], float]) -> None:
         self._clock = clock
+        self._ready = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve)
         self._thread.start()
         assert self._ready.wait(30)
         if self._failed:
@@ -50,6 +50,17 @@ class Hub:
         self._thread.join(30)
         assert not self._thread.is_alive()
         self._loop.close()
+
+    def restart(self) -> None:
+        """Stop, and start anew on the same folder; clients have to be made anew."""
+        self.stop()
+        self._clients.clear()
+        self.start(self._clock)
+
+    def stored(self, query: str) -> list[tuple[Any, ...]]:
+        """What a statement of SQL gives, run where the hub runs its own."""
+        work = self.sandbox.store.run(lambda db: db.execute(query).fetchall())
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     def context(self, party: str | None = None) -> ssl.SSLContext:
         made = ssl.create_default_context(cafile=str(self.folder.ca))
