@@ -22,7 +22,7 @@ NO_RIGHT, UNKNOWN_OBJECT, TOO_MANY = 8, 608, 1010
 BAD_REQUEST, UNKNOWN_ORDER, OTHER_TYPE, UNKNOWN_NOTIFICATION = 9001, 9002, 9003, 9004
 
 
-class BusinessError(Exception):
+class BusinessError(ValueError):
     """A business rule that is broken: numeric code and one sentence."""
 
     def __init__(self, code: int, text: str) -> None:
