@@ -19,7 +19,7 @@ from tests.hubfleet.truth import Fleet, gsrn
 HUBS: dict[str, dict[str, str]] = {
     "dk": {"kind": "dk-datahub3", "role": "MDR", "party": "5799999933318"},
     "ee": {"kind": "ee-estfeed", "role": "GO", "party": "38X-EIN-ALL----B"},
-    "eu": {"kind": "eu-vhd", "role": "A58", "party": "10X1001A1001B54W", "receiver": "10X1001A1001B56S"},
+    "eu": {"kind": "eu-vhd", "role": "A58", "party": "10X1001A1001B54W", "receiver": "99X-SANDBOX-HUBX"},
 }
 
 
