@@ -300,6 +300,33 @@ def test_whatever_happens_to_the_answer_there_is_one_effect(house, fault, state)
     assert one.counts() == {"confirmed": 1}
 
 
+@pytest.mark.parametrize("form", ["json", "xml"])
+@pytest.mark.parametrize(
+    "fault",
+    ["drop_response", "duplicate", "undequeued", "error_after", "error_in_200", "garbage", "encoding", "bomb", "huge",
+     "stranger", "slow"],
+)  # fmt: skip
+def test_whatever_happens_to_the_queue_a_reject_is_not_lost(house, fault, form) -> None:
+    """The hub rejects what is not of the registered type; the first bundles that tell so come badly."""
+    one = house(noon(DAY + timedelta(days=1)), format=form, timeout_s=5)
+    one.control("options", "PATCH", points="registered")
+    facts = {"type": "E18", "resolution": "PT15M", "unit": "KWH", "owner": PARTY}
+    one.control("points", profile="dk", points={POINT: facts})
+    one.fill(DAY)
+    one.run(inbox=False)
+    one.judged()
+    value = {"value": 0.2} if fault == "slow" else {}
+    one.control("faults", **{fault: {"p": 1, "count": 2, "profile": "dk"} | value})
+    one.run(until=one.now + SILENCE_S + 3_600)
+    assert one.there.admin().get("/control/faults").json()["hits"][fault] == 2
+    states = {part.slot.direction: part.state for part in one.message(1).parts}
+    assert states == {"import": "rejected", "export": "confirmed"}
+    assert one.counts() == {"rejected": 1}
+    assert one.names().count("rejected") == 1
+    with one.store() as store:
+        assert len(store.received("dk", "rsm-009")) == (3 if fault == "stranger" else 1)
+
+
 def test_drop_after_commit_is_told_00101_and_counts_as_accepted(house) -> None:
     one = house(noon(DAY + timedelta(days=1)))
     one.fill(DAY)
