@@ -147,7 +147,7 @@ class LtEso:
         try:
             order = answers.mapping(answers.json_value(answer.body)).get("orderId")
         except AnswerError as error:
-            return answers.receipt(answer, session, "rejected", Reason("schema_drift", str(error)))
+            return answers.unreadable(answer, session, error)
         if isinstance(order, bool) or not isinstance(order, int) or not 0 < order < 1 << 63:
             # once more would be one more order there: a person looks, and the next daily run orders anew
             reason = Reason("schema_drift", "orderId is missing, or is no whole number above zero")
