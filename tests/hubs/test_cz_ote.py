@@ -367,6 +367,13 @@ def test_a_refusal_keeps_code_and_czech_text():
     assert receipt.reasons == (Reason("0307", "Počet period"), Reason("0305", "Neplatné OPM"))
 
 
+def test_a_refusal_may_name_us_otherwise_but_a_confirmation_may_not():
+    sent = message()
+    refused = [("0303", "A02", "Odesílatel")]
+    assert judge(sent, envelope(response(sent, receiver="8591824000984", reasons=refused))).verdict == "rejected"
+    assert judge(sent, envelope(response(sent, receiver="8591824000984"))).verdict == "unknown"
+
+
 def test_gas_is_answered_by_gasresponse_only():
     sent = message(part(gas=True))
     assert judge(sent, envelope(response(sent))).verdict == "confirmed"

@@ -76,7 +76,9 @@ def answers(said: Said, message: Message) -> str | None:
         return f"the answer is to message {said.reference}, not to {message.document}"
     if said.root != ANSWERS.get(str(about.get("root"))):
         return f"{said.root} does not answer {about.get('root')} {message.document}"
-    if (said.sender, said.receiver) != (about.get("receiver"), about.get("sender")):
+    # a refusal may name who we are by the certificate: that we say we are another one can be its very reason
+    parties = (about.get("receiver"), about.get("sender"))
+    if said.verdict == "confirmed" and (said.sender, said.receiver) != parties:
         return (
             f"the answer goes from {words(said.sender, 20)} to {words(said.receiver, 20)}: "
             f"message {message.document} went from {about.get('sender')} to {about.get('receiver')}"

@@ -1,0 +1,472 @@
+"""The whole way over mutual TLS: ledger, engine, Czech adapters, a test hub that others wrote; PND to the ledger."""
+
+import datetime as dt
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import requests
+import zeep
+from lxml import etree
+
+from gateway.hub_model import Event
+from gateway.hub_settings import HubSettings
+from gateway.intervals.model import SeriesKey
+from gateway.sandbox.folder import Folder
+from gateway.settings import LedgerSettings, MeterSettings, PointSettings, Settings
+from gateway.stores.hubs import HubStore
+from gateway.stores.interval_rows import SeriesRow
+from gateway.stores.intervals import IntervalStore
+from gateway.stores.ledger_salvage import open_ledger
+from gateway.uploader.hub import Build
+from gateway.uploader.hubs import cz_ote, cz_pnd
+from gateway.uploader.line import Line
+from gateway.uploader.serving import Serving, World
+from gateway.uploader.session import HttpSession
+from gateway.uploader.staging import new_id
+from gateway.uploader.worker import Worker
+from tests.certificates import Authority
+from tests.hubs.cz_parts import PARTY, PRAGUE, SANDBOX, Outbox, delivery, ean, part, stored
+from tests.ports import free_port
+from tests.sandbox.conftest import Hub
+from tests.uploader.lying import interval
+
+DAY = dt.date(2026, 3, 3)
+POINT, EXPORT, GAS = ean(1), ean(2), ean(3)
+SERIES = {
+    POINT: SeriesKey("main", 0, "active", "import"),
+    EXPORT: SeriesKey("main", 0, "active", "export"),
+    GAS: SeriesKey("main", 1, "gas", "import"),
+}
+#: what the hub calls them
+ROLE = {POINT: "consumption", EXPORT: "production", GAS: "consumption"}
+
+
+def midnight(day: dt.date, hour: int = 0) -> int:
+    return int(dt.datetime.combine(day, dt.time(hour), PRAGUE).timestamp())
+
+
+def energy_day(point: str, day: dt.date) -> list[int]:
+    hour = 6 if point == GAS else 0
+    return list(range(midnight(day, hour), midnight(day + dt.timedelta(days=1), hour) + 1, 900))
+
+
+class House:
+    """A household in Prague with gas; its clock, which is the hub's too, is turned by hand."""
+
+    def __init__(self, folder: Path, hub: Hub, **changes: Any) -> None:
+        self.folder, self.there = folder, hub
+        self.events: list[Event] = []
+        self.line = Line(lambda low, high: high / 2)
+        self.status: Any = {}
+        cert, key = hub.folder.pair("clients/gridco")
+        given = {
+            "name": "ote", "kind": "cz-ote", "url": f"{hub.url}/ote", "party": PARTY, "points": (POINT, EXPORT, GAS),
+            "legal_basis": "a contract", "since": DAY.isoformat(), "at": "07:00", "jitter_s": 0, "timeout_s": 10,
+            "requests_per_minute": 60_000, "ca_file": str(hub.folder.ca), "cert_file": str(cert), "key_file": str(key),
+        }  # fmt: skip
+        self.hub = HubSettings(**(given | changes))
+        self.session = HttpSession(self.hub)
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(
+            meter=(MeterSettings(name="main", port="/dev/null", timezone="Europe/Prague"),),
+            ledger=LedgerSettings(path=str(self.folder / "l.db")),
+            point=(
+                PointSettings(meter="main", id=POINT, id_export=EXPORT),
+                PointSettings(meter="main", channel=1, id=GAS, gas_day=True, gas_kwh_per_m3="10.55"),
+            ),
+            hub=(self.hub,),
+        )
+
+    @property
+    def now(self) -> float:
+        return self.there.clock
+
+    @contextmanager
+    def file(self) -> Iterator[Any]:
+        found = open_ledger(self.settings.ledger_path).file
+        try:
+            yield found
+        finally:
+            found.close()
+
+    def fill(self, *days: dt.date, points: tuple[str, ...] = (POINT, EXPORT, GAS), **more: Any) -> None:
+        given = {"status": "valid", "wh": 100, "version": 1} | more
+        with self.file() as file:
+            store = IntervalStore(file, lambda: self.now)
+            for point in points:
+                key = SERIES[point]
+                store.add_series(SeriesRow(*key, "Wh", 0, "gas" if key.kind == "gas" else "electricity"))
+                for day in days:
+                    pairs = enumerate(pairwise(energy_day(point, day)))
+                    made = [
+                        interval(start, end, given["status"], given["wh"] + n, given["version"])
+                        for n, (start, end) in pairs
+                    ]
+                    store.add(key, "PT15M", made)
+
+    def run(self, until: float | None = None, *, step_s: float = 300.0) -> None:
+        """Serve until nothing is left to do now; with `until` go on by steps of the clock to that moment."""
+        with self.file() as file:
+            world = World(
+                cz_ote.adapter, lambda *_: self.session, lambda _: PRAGUE, lambda: True, self.events.append,
+                lambda: self.now,
+            )  # fmt: skip
+            serving = Serving(self.settings, self.hub, world, file, self.session, self.line, self)
+            serving.begin()
+            while True:
+                self._steps(serving)
+                if until is None or self.now >= until:
+                    break
+                self.there.clock = min(self.now + step_s, until)
+            serving.end()
+
+    @staticmethod
+    def _steps(serving: Serving) -> None:
+        for name in ("plan", "series", "inbox", "status"):
+            serving._due[name] = 0.0
+        for _ in range(10_000):
+            if serving.step():
+                return
+        raise AssertionError("there is always more to do")
+
+    def live(self, rest_s: float) -> None:
+        pass
+
+    def ends(self) -> bool:
+        return False
+
+    def counts(self) -> dict[str, int]:
+        with self.file() as file:
+            return {state: count for state, count in HubStore(file).counts("ote").items() if count}
+
+    def message(self, number: int) -> Any:
+        with self.file() as file:
+            return HubStore(file).message("ote", number)
+
+    def fault(self, name: str, **switch: Any) -> None:
+        answer = self.there.admin().put("/control/faults", json={name: {"p": 1, **switch}})
+        assert answer.status_code == 200, answer.text
+
+    def held(self) -> dict[tuple[str, int, int, str], list[tuple[int, Decimal]]]:
+        """What took effect: (point, start, version, direction) -> values; the hub reports nothing twice."""
+        found: dict[tuple[str, int, int, str], list[tuple[int, Decimal]]] = {}
+        for effect in self.there.effects(profile="ote"):
+            key = effect["point"], effect["start"], effect["version"], effect["direction"]
+            assert key not in found, "one effect for each content"
+            found[key] = [(start, Decimal(value)) for start, value, _ in effect["values"]]
+        return found
+
+
+def expected(point: str, day: dt.date, wh: int = 100) -> list[tuple[int, Decimal]]:
+    return [(start, Decimal(wh + n) / 1_000) for n, start in enumerate(energy_day(point, day)[:-1])]
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[Callable[..., House]]:
+    made: list[House] = []
+
+    def make(day: dt.date = DAY, **changes: Any) -> House:
+        """Noon of the second day after `day`, so that its gas day is over, too."""
+        folder = Folder(tmp_path / "hub")
+        folder.make()
+        hub = Hub(folder)
+        hub.clock = float(midnight(day + dt.timedelta(days=2), 12))
+        hub.start(lambda: hub.clock)
+        made.append(House(tmp_path, hub, **{"since": day.isoformat(), **changes}))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.session.close()
+        one.there.stop()
+
+
+@pytest.mark.parametrize(
+    "day",
+    [DAY, dt.date(2026, 3, 28), dt.date(2026, 3, 29), dt.date(2026, 10, 24), dt.date(2026, 10, 25)],
+)
+def test_the_previous_day_arrives_exactly_and_is_confirmed_at_once(house: Any, day: dt.date) -> None:
+    one = house(day)
+    one.fill(day)
+    one.run()
+    assert one.held() == {
+        (point, energy_day(point, day)[0], 1, ROLE[point]): expected(point, day) for point in (POINT, EXPORT, GAS)
+    }
+    assert one.counts() == {"confirmed": 3}
+    message = one.message(1)
+    assert [reason.code for reason in message.reasons] == ["0200"]
+    assert message.reference is not None
+    assert message.reference.startswith("6000000000000")
+    assert not one.events
+
+
+def test_days_that_were_missed_come_oldest_first(house: Any) -> None:
+    one = house(DAY + dt.timedelta(days=3), since=DAY.isoformat())
+    days = [DAY + dt.timedelta(days=n) for n in range(4)]
+    one.fill(*days, points=(POINT,))
+    one.run()
+    starts = [start for _, start, *_ in one.held()]
+    assert starts == sorted(starts) == [energy_day(POINT, day)[0] for day in days]
+
+
+def test_a_correction_is_a_new_version(house: Any) -> None:
+    one = house()
+    one.fill(DAY, points=(POINT,))
+    one.run()
+    one.fill(DAY, points=(POINT,), wh=300, version=2, status="estimated")
+    one.run()
+    assert one.held() == {
+        (POINT, energy_day(POINT, DAY)[0], 1, ROLE[POINT]): expected(POINT, DAY),
+        (POINT, energy_day(POINT, DAY)[0], 2, ROLE[POINT]): expected(POINT, DAY, 300),
+    }
+    assert one.counts() == {"confirmed": 2}
+
+
+@pytest.mark.parametrize(
+    ("fault", "switch"),
+    [
+        ("drop_request", {}), ("drop_response", {}), ("duplicate", {}), ("slow", {"value": 1}),
+        ("error", {"value": 500}), ("error", {"value": 502}),
+        ("error_after", {"value": 500}), ("error_after", {"value": 503}), ("overload", {"value": 5}),
+        ("overload_date", {"value": 5}), ("error_in_200", {}), ("garbage", {}), ("encoding", {}),
+        ("huge", {"value": 5_000_000}), ("bomb", {}),
+    ],
+)  # fmt: skip
+def test_whatever_goes_wrong_each_content_takes_effect_once(house: Any, fault: str, switch: dict[str, Any]) -> None:
+    one = house()
+    one.fill(DAY)
+    one.fault(fault, count=2, profile="ote", **switch)
+    one.run(one.now + 3_600)
+    assert set(one.held()) == {(point, energy_day(point, DAY)[0], 1, ROLE[point]) for point in (POINT, EXPORT, GAS)}
+    assert one.counts() == {"confirmed": 3}
+    assert one.there.sandbox.faults.hits[fault] == 2
+
+
+def test_a_refusal_is_parked_with_code_and_text(house: Any) -> None:
+    one = house(party="8591824000984")  # the certificate is that of another party
+    one.fill(DAY, points=(POINT,))
+    one.run()
+    assert one.counts() == {"rejected": 1}
+    (reason,) = one.message(1).reasons
+    assert (reason.code, reason.text) == ("0303", "Odesílatel neodpovídá certifikátu: 8591824000984")
+    assert [event.name for event in one.events] == ["rejected"]
+    one.run(one.now + 7_200)
+    assert one.counts() == {"rejected": 1}, "it is not sent again by itself"
+
+
+@pytest.mark.parametrize("name", ["expired", "foreign", None])
+def test_a_wrong_certificate_stops_the_hub_and_loses_nothing(house: Any, name: str | None) -> None:
+    one = house()
+    pair = one.there.folder.pair(f"clients/{name}") if name else (None, None)
+    files = {"cert_file": str(pair[0]), "key_file": str(pair[1])} if name else {"cert_file": None, "key_file": None}
+    right = one.hub
+    one.hub = HubSettings(**({key: getattr(right, key) for key in right.__struct_fields__} | files))
+    one.session = HttpSession(one.hub)
+    one.fill(DAY, points=(POINT,))
+    one.run()
+    assert one.held() == {}
+    assert set(one.counts()) <= {"new", "unknown"}
+    assert name == "foreign" or "blocked" in [event.name for event in one.events], "some servers just hang up"
+    one.session.close()
+    one.hub, one.session = right, HttpSession(right)
+    one.line = Line(lambda low, high: high / 2)
+    one.run(one.now + 3_600)
+    assert one.counts() == {"confirmed": 1}
+    assert len(one.held()) == 1
+
+
+def test_zeep_sends_what_our_adapter_built_and_reads_what_it_reads(house: Any) -> None:
+    """The same document by zeep from the hub's own description, and the answer of the hub by both."""
+    one = house()
+    hub = one.hub
+    drafts = cz_ote.adapter(hub).build([part(DAY), part(DAY, direction="export")], Build(hub, int(one.now), new_id))
+    sent = stored(drafts[0])
+    with requests.Session() as session:
+        session.trust_env, session.verify = False, str(one.there.folder.ca)
+        session.cert = tuple(map(str, one.there.folder.pair("clients/gridco")))
+        client = zeep.Client(f"{one.there.url}/ote/cdsdata?wsdl", transport=zeep.transports.Transport(session=session))
+        element = client.get_element(f"{{{SANDBOX}}}CDSDATA")
+        parsed = element.parse(etree.fromstring(sent.body), client.wsdl.types)
+        answer = client.service.SendData(**zeep.helpers.serialize_object(parsed))
+    assert (answer.Reference.id, answer.Reason[0].type) == (sent.document, "A01")
+    effects = one.held()
+    assert [value for _, value in effects[POINT, energy_day(POINT, DAY)[0], 1, ROLE[POINT]]][:2] == [
+        Decimal("0.126"),
+        Decimal("0.127"),
+    ]
+    receipt = cz_ote.adapter(hub).send(one.session, sent)
+    assert (receipt.verdict, receipt.reasons[0].code) in (("confirmed", "0200"), ("rejected", "0302"))
+    assert one.held() == effects
+
+
+def test_a_month_by_hand_is_the_same_rows_and_is_not_sent_again(house: Any) -> None:
+    """Files for the portal, their answer as a file, and nothing left for the daily run."""
+    one = house(DAY + dt.timedelta(days=3), since="2026-03-20")
+    days = [DAY + dt.timedelta(days=n) for n in range(4)]
+    adapter = cz_ote.adapter(one.hub)
+    parts = [part(day, GAS, gas=True) for day in days] + [part(day) for day in days]
+    drafts = adapter.build(parts, Build(one.hub, int(one.now), new_id, way="manual"))
+    assert [draft.about["commodity"] for draft in drafts] == ["electricity", "gas"]
+    with one.file() as file:
+        store = HubStore(file, lambda: one.now)
+        store.stage("ote", drafts, int(one.now))
+    one.run()
+    assert (one.counts(), one.held()) == ({"accepted": 2}, {}), "the uploader sends nothing that a person carries"
+    client = one.there.client("gridco", token=False)
+    for number in (1, 2):
+        message = one.message(number)
+        answer = client.post("/ote/cdsdata", content=soap(message.body), headers={"Content-Type": "text/xml"})
+        with one.file() as file:
+            store = HubStore(file, lambda: one.now)
+            inbound = adapter.read_answer(answer.content, Lookup(store))
+            settle = [(message, receipt, "confirmed") for receipt in inbound.receipts.values()]
+            assert store.inbound("ote", inbound, settle, int(one.now))
+            assert not store.inbound("ote", inbound, settle, int(one.now)), "an answer counts once"
+    assert one.counts() == {"confirmed": 2}
+    assert len(one.held()) == 8
+
+
+class Lookup(Outbox):
+    def __init__(self, store: HubStore) -> None:
+        super().__init__()
+        self._store = store
+
+    def document(self, document: str) -> Any:
+        return self._store.document("ote", document)
+
+
+def soap(document: bytes) -> bytes:
+    """An envelope as the portal's own upload might make it."""
+    root = etree.Element("{http://schemas.xmlsoap.org/soap/envelope/}Envelope")
+    etree.SubElement(root, "{http://schemas.xmlsoap.org/soap/envelope/}Body").append(etree.fromstring(document))
+    return etree.tostring(root)
+
+
+# -- PND ---------------------------------------------------------------------------------------------------------------
+
+
+class Beaten:
+    def __call__(self, rest_s: float = 0.0) -> None:
+        pass
+
+
+@pytest.fixture
+def portal(tmp_path: Path) -> Iterator[Any]:  # noqa: C901 - a class that knows its certificates
+    """A worker of PND as the uploader runs it, on a ledger of its own; `start` begins one, `stop` ends it."""
+    authority = Authority(tmp_path / "authority")
+    server, sender = authority.sign("receiver"), authority.sign("pnd")
+
+    class Portal:
+        port = free_port()
+        now = float(midnight(dt.date(2026, 3, 5), 8))
+        settings = Settings(
+            meter=(MeterSettings(name="main", port="/dev/null", timezone="Europe/Prague"),),
+            ledger=LedgerSettings(path=str(tmp_path / "l.db")),
+            point=(PointSettings(meter="main", id=POINT),),
+            hub=(
+                HubSettings(
+                    name="pnd", kind="cz-pnd", points=(POINT,), legal_basis="a contract", timeout_s=20,
+                    listen=f"127.0.0.1:{port}", ca_file=str(authority.ca), cert_file=str(server.cert),
+                    key_file=str(server.key),
+                ),
+            ),
+        )  # fmt: skip
+        worker: Worker | None = None
+
+        def __init__(self) -> None:
+            self.events: list[Event] = []
+
+        def tell(self, event: Event) -> None:
+            """Keep what is told, but not that the certificates of a test end soon."""
+            if not event.name.endswith("_expires"):
+                self.events.append(event)
+
+        def start(self) -> None:
+            world = World(
+                lambda hub: cz_pnd.CzPnd(hub, clock=lambda: self.now), lambda hub, *_: HttpSession(hub),
+                lambda _: PRAGUE, lambda: True, self.tell, lambda: self.now,
+            )  # fmt: skip
+            self.worker = Worker(self.settings, self.settings.hub[0], world, Beaten())  # type: ignore[arg-type]
+            self.worker.start()
+
+        def stop(self) -> None:
+            if self.worker is not None:
+                self.worker.stop.set()
+                self.worker.join(30)
+                assert not self.worker.is_alive()
+                self.worker = None
+
+        def deliver(self, body: bytes) -> tuple[str, str]:
+            context = ssl.create_default_context(cafile=str(authority.ca))
+            context.load_cert_chain(sender.cert, sender.key)
+            until = time.monotonic() + 60
+            while True:
+                try:
+                    with httpx.Client(verify=context, trust_env=False, timeout=60) as client:
+                        url = f"https://localhost:{self.port}/pnd"
+                        answer = client.post(url, content=body, headers={"Content-Type": "text/xml; charset=utf-8"})
+                    break
+                except httpx.ConnectError:
+                    assert time.monotonic() < until
+                    time.sleep(0.05)
+            assert answer.status_code == 200, answer.text
+            found = etree.fromstring(answer.content)[0][0]
+            return found.get("id"), found.get("result")
+
+        def kept(self) -> list[Any]:
+            file = open_ledger(self.settings.ledger_path).file
+            try:
+                return [one for one in HubStore(file).received("pnd") if one.kind == "measured-data"]
+            finally:
+                file.close()
+
+    made = Portal()
+    yield made
+    made.stop()
+
+
+def test_a_delivery_is_in_the_ledger_when_it_is_answered_and_outlives_the_uploader(portal: Any) -> None:
+    body = delivery([DAY], quantities=("+A", "-A"))
+    portal.start()
+    assert portal.deliver(body) == ("2026-03-04-1", "stored")
+    (kept,) = portal.kept()
+    assert kept.body == body
+    portal.stop()
+    portal.start()
+    assert portal.deliver(body) == ("2026-03-04-1", "known")
+    assert len(portal.kept()) == 1
+    assert portal.events == []
+    assert threading.active_count() < 10
+
+
+def test_a_late_day_and_its_end_are_told_once(portal: Any) -> None:
+    portal.start()
+    assert portal.deliver(delivery([dt.date(2026, 3, 4)], name="first"))[1] == "stored"
+    portal.now = float(midnight(dt.date(2026, 3, 13), 8))
+    late = wait(lambda: portal.events)
+    assert [(event.name, event.key, event.recovered) for event in late] == [("late_day", POINT, False)]
+    days = [dt.date(2026, 3, day) for day in range(5, 11)]
+    portal.deliver(delivery(days, name="second"))
+    both = wait(lambda: len(portal.events) > 1 and portal.events)
+    assert [(event.name, event.key, event.recovered) for event in both] == [
+        ("late_day", POINT, False), ("late_day", POINT, True),
+    ]  # fmt: skip
+
+
+def wait(found: Callable[[], Any]) -> Any:
+    until = time.monotonic() + 60
+    while not found():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    return found()
