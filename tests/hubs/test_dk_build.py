@@ -1,6 +1,7 @@
 """RSM-012 from parts: read back by plain json and lxml, which know nothing of how it was written."""
 
 import json
+import tracemalloc
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -301,3 +302,20 @@ def test_two_parts_of_one_transaction_id(make_part, make_build) -> None:
     with pytest.raises(BuildError) as caught:
         adapter(about.settings).build([part, other], about)
     assert caught.value.code == "00102"
+
+
+@pytest.mark.parametrize("form", ["json", "xml"])
+def test_memory_is_that_of_the_octets_and_not_of_the_points(make_part, make_build, form) -> None:
+    """A tree of every point at once would be some thirty times the octets."""
+    parts = [make_part(WINTER + timedelta(days=n)) for n in range(120)]
+    about = make_build(after(parts[-1]), format=form)
+    one = adapter(about.settings)
+    one.build(parts[:1], about)  # the schema is compiled
+    tracemalloc.start()
+    try:
+        (draft,) = one.build(parts, about)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(draft.parts) == 120
+    assert peak < 3 * len(draft.body) + (2 << 20)

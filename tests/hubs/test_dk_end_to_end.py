@@ -1,5 +1,6 @@
 """The whole way over TLS: ledger, engine, this adapter, a session with token, and a test hub that others wrote."""
 
+import asyncio
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -338,6 +339,46 @@ def test_drop_after_commit_is_told_00101_and_counts_as_accepted(house) -> None:
     assert [reason.code for reason in message.reasons] == ["00101"]
     one.judged()
     assert len(held(one)) == 2
+
+
+def test_a_reject_of_a_message_whose_answer_was_lost(house) -> None:
+    """The queue tells first that one part is rejected; the re-send is told 00101, which is about the other one."""
+    one = house(noon(DAY + timedelta(days=1)))
+    one.control("options", "PATCH", points="registered")
+    facts = {"type": "E18", "resolution": "PT15M", "unit": "KWH", "owner": PARTY}
+    one.control("points", profile="dk", points={POINT: facts})
+    one.fill(DAY)
+    one.control("faults", drop_response={"p": 1, "count": 1, "profile": "dk"})
+    one.run(inbox=False)
+    assert one.message(1).state == "unknown"
+    one.judged()
+    one.run(until=one.now + 1_000)
+    one.judged()
+    one.run(until=one.now + SILENCE_S + 600)
+    assert one.message(1).attempts == 2
+    assert {part.slot.direction: part.state for part in one.message(1).parts} == {
+        "import": "rejected",
+        "export": "confirmed",
+    }
+    assert list(held(one)) == [("production", midnight(DAY))]
+
+
+def test_a_reject_that_comes_after_the_silence(house) -> None:
+    """A hub that judges late: what counted as confirmed is rejected all the same, and told."""
+    one = house(noon(DAY + timedelta(days=1)), confirm_after_s=60)
+    one.control("options", "PATCH", points="registered", delay_s=1e6)
+    facts = {"type": "E18", "resolution": "PT15M", "unit": "KWH", "owner": PARTY}
+    one.control("points", profile="dk", points={POINT: facts})
+    one.fill(DAY)
+    one.run(until=one.now + 120, step_s=60)
+    assert one.counts() == {"confirmed": 1}
+    hub = one.there
+    work = hub.sandbox.store.run(lambda db: db.execute("UPDATE pending SET due = 0"))
+    asyncio.run_coroutine_threadsafe(work, hub._loop).result(60)
+    one.judged()
+    one.run()
+    assert one.counts() == {"rejected": 1}
+    assert "rejected" in one.names()
 
 
 def test_a_reminder_is_answered_within_what_may_be_sent(house) -> None:

@@ -128,7 +128,7 @@ def _draft(bundle: Sequence[Part], about: Build, form: Form) -> Draft:
     if len({part.transaction for part in bundle}) != len(bundle):
         faults.append((bundle[0].slot, Reason("00102", "two parts have the same transaction id")))
     _refuse(faults)
-    body = f"{head}\n{form.between.join(texts)}{form.tail}".encode()
+    body = b"".join((f"{head}\n".encode(), form.between.encode().join(texts), form.tail.encode()))
     rows = tuple(_row(part, about) for part in bundle)
     return Draft("readings", "send", document, body, form.media, rows)
 
@@ -146,13 +146,14 @@ def party(settings: HubSettings) -> str:
     return settings.party
 
 
-def _transaction(part: Part, about: Build, form: Form, head: str) -> tuple[str, Reason | None]:
+def _transaction(part: Part, about: Build, form: Form, head: str) -> tuple[bytes, Reason | None]:
     fault = _of_part(part, about.settings)
     if fault is not None:
-        return "", fault
+        return b"", fault
     intervals = [_shown(interval) for interval in part.series.intervals]
-    text = form.transaction(part.series, part.slot.point, part.transaction, intervals, second(about.now))
-    document, fault = check(f"{head}\n{text}{form.tail}".encode(), form, about.now)
+    text = form.transaction(part.series, part.slot.point, part.transaction, intervals, second(about.now)).encode()
+    alone = b"".join((f"{head}\n".encode(), text, form.tail.encode()))
+    document, fault = check(alone, form, about.now)
     return text, fault or _of_document(part, document)
 
 
