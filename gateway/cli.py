@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "intervals": "show intervals, explain how one came about, edit one",
     "reconcile": "compare intervals with what a hub or a portal says",
     "uploader": "run the uploader: hand validated intervals to data hubs",
+    "hub": "see and steer what goes to data hubs: status, messages, files, sums, audit log",
     "forget": "remove everything that is kept of one meter",
     "reset": "remove everything that meterd stored on this machine",
     "events": "print the metrology log, and verify that nobody changed it",
