@@ -29,7 +29,12 @@ def head_faults(document: Any) -> Iterator[Reason]:
             yield Reason("A69", f"the {side} {party} is no GLN: its check digit is wrong")
     if not 0 < len(_text(document, "mRID")) <= MOST_ID:
         yield Reason("A51", f"the id of the document has not 1 to {MOST_ID} characters")
-    ids = [_text(series, "mRID") for series in document.findall(_name("TimeSeries"))]
+    series = document.findall(_name("TimeSeries"))
+    bounds = [_bounds(period) for one in series for period in one.findall(_name("Period"))]
+    whole = _bounds(document, "period.timeInterval")
+    if bounds and whole != (min(start for start, _ in bounds), max(end for _, end in bounds)):
+        yield Reason("A04", "the bounds of the document are not those of its series")
+    ids = [_text(one, "mRID") for one in series]
     if len(set(ids)) != len(ids):
         yield Reason("A55", "two time series of the document have the same id")
 
@@ -82,8 +87,8 @@ def _point_faults(point: Any) -> Iterator[Reason]:
         yield Reason("A59", f"{where}: {quantity} has more than {MOST_DECIMALS} decimals")
 
 
-def _bounds(period: Any) -> tuple[int, int]:
-    interval = period.find(_name("timeInterval"))
+def _bounds(period: Any, name: str = "timeInterval") -> tuple[int, int]:
+    interval = period.find(_name(name))
     return _instant(_text(interval, "start")), _instant(_text(interval, "end"))
 
 

@@ -188,7 +188,7 @@ def _of_send(answer: Answer, session: Session, message: Message) -> Receipt:
         # a refusal that cannot be read is still a refusal: 4xx says that the document was not taken
         return by_status(answer, session) if _is_refusal(answer) else unreadable(answer, session, error)
     made = eu_ack.judge(said, message.parts)
-    if _is_refusal(answer) and made.verdict == "confirmed":
+    if _is_refusal(answer) and made.verdict == "confirmed" and not made.reasons:
         return unreadable(answer, session, AnswerError("the status refuses what the acknowledgement accepts"))
     return _receipt(receipt(answer, session, made.verdict, *made.reasons), made)
 
