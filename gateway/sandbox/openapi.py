@@ -79,6 +79,10 @@ def _responses(operation: Operation) -> dict[str, Any]:
     success: dict[str, Any] = {"description": operation.words}
     if operation.answer is not None:
         success["content"] = _content("application/json", operation.answer)
+    if operation.links:
+        success["links"] = {
+            f"to_{id_}": {"operationId": id_, "parameters": dict(values)} for id_, values in operation.links.items()
+        }
     refusals = _ALWAYS | (_GUARDED if operation.roles else {}) | dict(operation.refusals)
     if operation.body is not None:
         refusals |= {413: "the body is too large", 415: "the body is not application/json"}

@@ -6,12 +6,14 @@ that gateway.sandbox.openapi publishes. Schemas are JSON Schema 2020-12, as Open
 
 import json
 import re
-from collections.abc import Callable, Mapping
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.validators import extend
 
 Schema: TypeAlias = dict[str, Any]
 #: octets of a request body that are read at most
@@ -28,8 +30,12 @@ class Principal(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request that has passed the check: who, path and query parameters by name, body, UTC s."""
+    """A request that has passed the check: who, path and query parameters by name, body, UTC s.
 
+    `db` is inside the transaction that is committed before the answer leaves.
+    """
+
+    db: sqlite3.Connection
     principal: Principal
     path: Mapping[str, str]
     query: Mapping[str, Any]
@@ -45,7 +51,7 @@ class Reply(NamedTuple):
     headers: Mapping[str, str] = {}
 
 
-class ProblemError(Exception):
+class ProblemError(ValueError):
     """A request that is refused (RFC 9457): status, one sentence, header fields."""
 
     def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
@@ -77,6 +83,8 @@ class Operation:
     required: frozenset[str] = frozenset()
     #: name of the schema of the request body
     body: str | None = None
+    #: where the answer leads: id of an operation -> its parameters as runtime expressions (OpenAPI 3.1, 4.8.20)
+    links: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 class Checker:
@@ -118,8 +126,8 @@ class Checker:
             raise ProblemError(400, f"query parameter {name} is missing")
         return {name: schema.get("default") for name, schema in operation.query.items()} | values
 
-    def _make(self, name: str) -> Draft202012Validator:
-        return Draft202012Validator({"$ref": f"#/components/schemas/{name}", "components": {"schemas": self._schemas}})
+    def _make(self, name: str) -> Any:
+        return _Validator({"$ref": f"#/components/schemas/{name}", "components": {"schemas": self._schemas}})
 
 
 def parse(raw: bytes) -> Any:
@@ -147,12 +155,21 @@ def _value(schema: Schema, name: str, text: str) -> Any:
     return value
 
 
+def _pattern(_: Any, pattern: str, value: Any, __: Any) -> Iterator[ValidationError]:
+    """Keyword `pattern` as ECMA-262 means it: `$` is the end, not a place before the last newline."""
+    if isinstance(value, str) and re.search(re.sub(r"\$$", r"\\Z", pattern), value) is None:
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+_Validator: Final[Any] = extend(Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]
+
+
 @lru_cache(maxsize=256)
-def _validator(schema: str) -> Draft202012Validator:
-    return Draft202012Validator(json.loads(schema))
+def _validator(schema: str) -> Any:
+    return _Validator(json.loads(schema))
 
 
-def _hold(validator: Draft202012Validator, value: Any, what: str) -> None:
+def _hold(validator: Any, value: Any, what: str) -> None:
     error = next(validator.iter_errors(value), None)
     if error is not None:
         where = "".join(f"/{part}" for part in error.absolute_path)

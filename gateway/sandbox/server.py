@@ -31,8 +31,6 @@ from gateway.sandbox.tokens import Tokens
 
 #: modules of the profiles, and of the REST API of the procedures
 PROFILES: Final = ("login", "dk", "reminders", "ee", "eu", "mailbox", "ote", "eso", "procedures")
-#: octets of a request at most: a bundle of 2 750 series of a day
-MAX_BODY: Final = 64 * 1024 * 1024
 #: how often work that is due is looked for
 _TICK_S: Final = 0.05
 
@@ -89,7 +87,7 @@ class Sandbox:
 
     def app(self) -> web.Application:
         """Make the application with every route."""
-        app = web.Application(client_max_size=MAX_BODY, middlewares=[guard.middleware(self), mischief.middleware(self)])
+        app = web.Application(client_max_size=guard.MAX_BODY, middlewares=[guard.middleware(self), mischief.middleware(self)])
         self._judge()
         for module in self.modules:
             app.add_routes(module.routes(self))

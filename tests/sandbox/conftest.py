@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.sandbox.effects import Accepted, accept
 from gateway.sandbox.folder import Folder
 from gateway.sandbox.server import Sandbox, serving
 
@@ -33,8 +34,8 @@ class Hub:
         self._failed: BaseException | None = None
         self._stop: asyncio.Event
 
-    def start(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def start(self, clock: Callable[[], float], **settings: Any) -> None:
+        self._clock, self._settings = clock, settings
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve)
@@ -55,7 +56,7 @@ class Hub:
         """Stop, and start anew on the same folder; clients have to be made anew."""
         self.stop()
         self._clients.clear()
-        self.start(self._clock)
+        self.start(self._clock, **self._settings)
 
     def stored(self, query: str) -> list[tuple[Any, ...]]:
         """What a statement of SQL gives, run where the hub runs its own."""
@@ -93,6 +94,19 @@ class Hub:
         answer = self.admin().get("/control/effects", params=wanted)
         return [json.loads(line) for line in answer.text.splitlines()]
 
+    def take(
+        self, point: str, start: int, kwh: list[str | None], *, direction: str = "consumption", **more: Any
+    ) -> None:
+        """Let the hub have a series, as a profile takes it over."""
+        it = {"profile": "dk", "unit": "KWH", "resolution": "PT15M", "quality": "A04", "step": 900} | more
+        values = tuple((start + n * it["step"], q, it["quality"] if q else "A02") for n, q in enumerate(kwh))
+        end, document = start + len(kwh) * it["step"], f"{point}-{start}-{id(kwh)}"
+        series = Accepted(
+            it["profile"], "gridco", point, direction, it["unit"], start, end, it["resolution"], document, "t", values
+        )
+        work = self.sandbox.store.run(lambda db: accept(db, series, int(self.clock)))
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_until_complete(self._run())
@@ -100,7 +114,7 @@ class Hub:
     async def _run(self) -> None:
         self._stop = asyncio.Event()
         try:
-            self.sandbox = Sandbox(self.folder, clock=self._clock)
+            self.sandbox = Sandbox(self.folder, clock=self._clock, **self._settings)
             async with serving(self.sandbox) as port:
                 self.url = f"https://127.0.0.1:{port}"
                 self._ready.set()
@@ -123,18 +137,18 @@ def _more(folder: Folder) -> None:
 
 
 @pytest.fixture
-def hub_at(tmp_path: Path) -> Iterator[Callable[[float], Hub]]:
+def hub_at(tmp_path: Path) -> Iterator[Callable[..., Hub]]:
     """`hub_at(clock)`: a hub whose clock stands at that UTC second and goes on when `hub.clock` is set."""
     running: list[Hub] = []
 
-    def start(clock: float) -> Hub:
+    def start(clock: float, **settings: Any) -> Hub:
         folder = Folder(tmp_path / f"hub{len(running)}")
         folder.make()
         _more(folder)
         hub = Hub(folder)
         hub.clock = clock
         running.append(hub)
-        hub.start(lambda: hub.clock)
+        hub.start(lambda: hub.clock, **settings)
         return hub
 
     yield start
