@@ -8,7 +8,7 @@ from gateway.intervals.model import Bound, Interval, Resolution, SeriesKey
 from gateway.stores.interval_rows import SeriesRow
 from gateway.stores.intervals import IntervalStore
 from gateway.stores.ledger_salvage import open_ledger
-from tests.hubfleet.truth import STEP_S, Fleet
+from tests.hubfleet.truth import Fleet
 
 
 class Filler:
@@ -29,23 +29,24 @@ class Filler:
         for number in range(fleet.points):
             key = _key(fleet, number)
             self._store.add_series(SeriesRow(*key, unit="Wh", exponent=0, medium="electricity"))
-            self._store.add(key, cast("Resolution", fleet.resolution), self._versions(number, range(fleet.days), 1))
+            self._add(number, range(fleet.days), 1)
             fleet.versions.update({(number, day): 1 for day in range(fleet.days)})
 
     def correct(self, number: int, day: int) -> None:
         """The next version of one day of one point, in one transaction."""
         version = self.fleet.versions[number, day] + 1
-        self._store.add(
-            _key(self.fleet, number),
-            cast("Resolution", self.fleet.resolution),
-            self._versions(number, [day], version),
-        )
+        self._add(number, [day], version)
         self.fleet.versions[number, day] = version
+
+    def _add(self, number: int, days: Iterable[int], version: int) -> None:
+        resolution = cast("Resolution", self.fleet.resolution(number))
+        self._store.add(_key(self.fleet, number), resolution, self._versions(number, days, version))
 
     def _versions(self, number: int, days: Iterable[int], version: int) -> Iterator[Interval]:
         for day in days:
-            for start in self.fleet.starts(day):
-                yield _interval(start, STEP_S[self.fleet.resolution], self.fleet.wh(number, start, version), version)
+            starts = self.fleet.starts(number, day)
+            for start in starts:
+                yield _interval(start, starts.step, self.fleet.wh(number, start, version), version)
 
 
 def _key(fleet: Fleet, number: int) -> SeriesKey:

@@ -23,12 +23,12 @@ from tests.bench.report import Figure, page, table
 from tests.chaos.plant import ROOT
 from tests.hubfleet.fill import Filler
 from tests.hubfleet.oracle import judge
-from tests.hubfleet.plant import Plant
+from tests.hubfleet.plant import HUBS, Plant
 from tests.hubfleet.truth import ZONE, Fleet
 from tests.sizes import HUB_KILLS, HUB_MESSAGES
 
 PAGE = ROOT / "docs" / "measured" / "hubs.md"
-DAYS, HUBS = 60, 3
+DAYS = 60
 #: of all slots of a hub, so many are corrected while others are on their way
 CORRECTED = 0.05
 #: the chance of each fault in each request while the run lasts
@@ -76,9 +76,9 @@ class Run:
 def run(folder: Path, messages: int, seconds: float, seed: int) -> Run:
     """One run; `messages` are those that have to arrive in all, without those that are sent again."""
     dice = random.Random(seed)
-    points = -(-messages // (HUBS * DAYS))
+    points = -(-messages // DAYS)
     yesterday = dt.datetime.now(ZONE).date() - dt.timedelta(1)
-    fleet = Fleet(seed, points, yesterday - dt.timedelta(DAYS - 1), DAYS, "PT1H")
+    fleet = Fleet(seed, points, yesterday - dt.timedelta(DAYS - 1), DAYS, "PT1H", tuple(HUBS))
     plant, found = Plant(folder, fleet), Run()
     filler = Filler(plant.ledger, fleet)
     began = time.monotonic()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from tests.hubfleet.truth import STEP_S, Fleet, gsrn
+from tests.hubfleet.truth import Fleet
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Verdict:
 
 def judge(fleet: Fleet, hub: str, effects: Iterable[dict[str, Any]]) -> Verdict:
     """Judge the effects of one hub: `effects` as /control/effects gives them, oldest first."""
-    numbers = {gsrn(number): number for number in range(fleet.points)}
+    numbers = {fleet.name(number): number for number in fleet.of(hub)}
     days = {fleet.bounds(day)[0]: day for day in range(fleet.days)}
     verdict, seen = Verdict(), dict[tuple[int, int], list[int]]()
     for effect in effects:
@@ -44,20 +44,20 @@ def judge(fleet: Fleet, hub: str, effects: Iterable[dict[str, Any]]) -> Verdict:
         verdict.corrections += bool(before)
         before.append(version)
     for slot, newest in fleet.versions.items():
-        if (found := seen.get(slot, [0])[-1]) != newest:
+        if fleet.hub(slot[0]) == hub and (found := seen.get(slot, [0])[-1]) != newest:
             verdict.violations.append(f"{hub}: point {slot[0]} day {slot[1]}: has version {found}, not {newest}")
     return verdict
 
 
 def _version(fleet: Fleet, number: int, day: int, effect: dict[str, Any]) -> int | None:
     """Which version of its day an effect carries, whole; None where it is none."""
-    start, end = fleet.bounds(day)
-    if effect["end"] != end or effect["resolution"] != fleet.resolution:
+    if effect["end"] != fleet.bounds(day)[1] or effect["resolution"] != fleet.resolution(number):
         return None
     values = [(int(when), int(Decimal(kwh) * 1_000), quality) for when, kwh, quality in effect["values"]]
-    if not values or any(quality not in ("measured", "A04") for _, _, quality in values):
+    if not values or any(quality not in ("measured", "A04", "M") for _, _, quality in values):
         return None
     version = values[0][1] // 1_000
     told = [wh for _, wh, _ in values]
-    whens = list(range(start, end, STEP_S[fleet.resolution]))
-    return version if told == fleet.day(number, day, version) and [when for when, _, _ in values] == whens else None
+    whens = [when for when, _, _ in values]
+    right = told == fleet.day(number, day, version) and whens == list(fleet.starts(number, day))
+    return version if right else None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.plant import ROOT, until
-from tests.hubfleet.truth import Fleet, gsrn
+from tests.hubfleet.truth import Fleet
 
 #: how each hub of a fleet is spoken to: keys of its table; the test hub knows these parties (meterd sandbox init)
 HUBS: dict[str, dict[str, str]] = {
@@ -26,8 +26,8 @@ HUBS: dict[str, dict[str, str]] = {
 class Plant:
     """One folder with a test hub and an uploader, each a process of its own."""
 
-    def __init__(self, folder: Path, fleet: Fleet, hubs: tuple[str, ...] = tuple(HUBS)) -> None:
-        self.folder, self._fleet, self.hubs = folder, fleet, hubs
+    def __init__(self, folder: Path, fleet: Fleet) -> None:
+        self.folder, self._fleet, self.hubs = folder, fleet, fleet.hubs
         self.ledger = folder / "ledger.db"
         self.config = folder / "meterd.toml"
         self._hub: subprocess.Popen[bytes] | None = None
@@ -142,21 +142,20 @@ class Plant:
             yield f'[[meter]]\nname = "{meter}"\nport = "/dev/{meter}"\nenabled = false'
         for number, (meter, channel) in enumerate(places):
             zone = 'timezone = "Europe/Copenhagen"'
-            yield f'[[point]]\nmeter = "{meter}"\nchannel = {channel}\nid = "{gsrn(number)}"\n{zone}'
+            yield f'[[point]]\nmeter = "{meter}"\nchannel = {channel}\nid = "{fleet.name(number)}"\n{zone}'
         yield f'[ledger]\npath = "{self.ledger}"\n[journal]\npath = "{self.folder}/journal.db"'
         yield f'[control]\nsocket = "{self.folder}/control"'
-        points = json.dumps([gsrn(number) for number in range(fleet.points)])
         for hub in self.hubs:
-            yield "\n".join(self._hub_table(hub, points, keys))
+            yield "\n".join(self._hub_table(hub, keys))
 
-    def _hub_table(self, hub: str, points: str, keys: dict[str, object]) -> Iterator[str]:
+    def _hub_table(self, hub: str, keys: dict[str, object]) -> Iterator[str]:
         known, files = HUBS[hub], self.folder / "hub"
         said: dict[str, object] = {
             "name": hub,
             **known,
             "url": f"{self.address}/{hub}",
             "legal_basis": "test fleet",
-            "resolution": self._fleet.resolution,
+            "resolution": self._fleet.resolution(self._fleet.of(hub)[0]),
             "since": self._fleet.first.isoformat(),
             "at": "00:00",
             "jitter_s": 0,
@@ -174,7 +173,7 @@ class Plant:
         yield "[[hub]]"
         for key, value in (said | keys).items():
             yield f"{key} = {json.dumps(value)}"
-        yield f"points = {points}"
+        yield f"points = {json.dumps([self._fleet.name(number) for number in self._fleet.of(hub)])}"
 
 
 def settled(status: dict[str, Any]) -> bool:

@@ -23,8 +23,8 @@ PAGE = ROOT / "docs" / "measured" / "hub-points.md"
 def run(folder: Path, points: int, limit_s: float) -> tuple[list[Figure], list[str]]:
     """Send one day of so many points to the Danish hub; figures and violations."""
     yesterday = dt.datetime.now(ZONE).date() - dt.timedelta(1)
-    fleet = Fleet(10, points, yesterday, 1, "PT15M")
-    plant = Plant(folder, fleet, ("dk",))
+    fleet = Fleet(10, points, yesterday, 1, "PT15M", ("dk",))
+    plant = Plant(folder, fleet)
     filler = Filler(plant.ledger, fleet)
     try:
         filler.fill()

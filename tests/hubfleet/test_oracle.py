@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.hubfleet.oracle import judge
-from tests.hubfleet.truth import STEP_S, Fleet, gsrn
+from tests.hubfleet.truth import Fleet
 
 #: the last day has 25 hours
 FIRST = dt.date(2026, 10, 24)
@@ -15,21 +15,20 @@ FIRST = dt.date(2026, 10, 24)
 
 def effect(fleet: Fleet, number: int, day: int, version: int) -> dict[str, Any]:
     start, end = fleet.bounds(day)
-    starts = range(start, end, STEP_S[fleet.resolution])
-    values = zip(starts, fleet.day(number, day, version), strict=True)
+    values = zip(fleet.starts(number, day), fleet.day(number, day, version), strict=True)
     return {
-        "point": gsrn(number),
+        "point": fleet.name(number),
         "direction": "consumption",
         "start": start,
         "end": end,
-        "resolution": fleet.resolution,
+        "resolution": fleet.resolution(number),
         "values": [[when, f"{wh // 1000}.{wh % 1000:03d}", "A04"] for when, wh in values],
     }
 
 
 @pytest.fixture
 def fleet() -> Fleet:
-    fleet = Fleet(1, 2, FIRST, 2, "PT15M")
+    fleet = Fleet(1, 2, FIRST, 2, "PT15M", ("hub",))
     fleet.versions.update({(number, day): 1 for number in range(2) for day in range(2)})
     fleet.versions[1, 1] = 3
     return fleet

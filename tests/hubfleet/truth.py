@@ -18,6 +18,18 @@ def gsrn(number: int) -> str:
     return body + str((10 - total % 10) % 10)
 
 
+def eic(number: int) -> str:
+    """An EIC of a metering point, with its check character (EIC Reference Manual, annex), which is no hyphen."""
+    alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ-"
+    for head in ("38ZAA", "38ZAB", "38ZAC"):
+        body = f"{head}{number:010d}"
+        total = sum(alphabet.index(letter) * (16 - place) for place, letter in enumerate(body))
+        check = alphabet[36 - (total - 1) % 37]
+        if check != "-":
+            return body + check
+    raise ValueError(number)
+
+
 @dataclass(frozen=True)
 class Fleet:
     """So many points, each with whole local days of intervals; every value is a hash of where it belongs."""
@@ -26,9 +38,24 @@ class Fleet:
     points: int
     first: dt.date
     days: int
-    resolution: str
+    #: resolution that each hub gets
+    steps: str
+    #: each hub has its own points, in turn
+    hubs: tuple[str, ...]
     #: (point number, day number) -> how many versions the ledger has of that day
     versions: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    def hub(self, number: int) -> str:
+        """The hub that a point belongs to."""
+        return self.hubs[number % len(self.hubs)]
+
+    def name(self, number: int) -> str:
+        """What a point is called: an EIC in Estonia, a GSRN elsewhere."""
+        return eic(number) if self.hub(number) == "ee" else gsrn(number)
+
+    def of(self, hub: str) -> list[int]:
+        """The points of a hub."""
+        return [number for number in range(self.points) if self.hub(number) == hub]
 
     def place(self, number: int) -> tuple[str, int]:
         """Meter and channel of a point."""
@@ -41,9 +68,13 @@ class Fleet:
         first, last = (int(end.timestamp()) for end in ends)
         return first, last
 
-    def starts(self, day: int) -> range:
-        """Start of each interval of a day."""
-        return range(*self.bounds(day), STEP_S[self.resolution])
+    def resolution(self, number: int) -> str:
+        """Quarter-hours in Estonia, where nothing else is taken."""
+        return "PT15M" if self.hub(number) == "ee" else self.steps
+
+    def starts(self, number: int, day: int) -> range:
+        """Start of each interval of a day of a point."""
+        return range(*self.bounds(day), STEP_S[self.resolution(number)])
 
     def wh(self, number: int, start: int, version: int) -> int:
         """The energy of an interval as a version of its day has it; no two versions agree."""
@@ -52,4 +83,4 @@ class Fleet:
 
     def day(self, number: int, day: int, version: int) -> list[int]:
         """Every value of a day."""
-        return [self.wh(number, start, version) for start in self.starts(day)]
+        return [self.wh(number, start, version) for start in self.starts(number, day)]
