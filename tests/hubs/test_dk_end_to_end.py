@@ -422,12 +422,6 @@ def test_sums_of_a_month_are_asked_answered_and_kept(house) -> None:
     with one.store() as store:
         (said,) = store.received("dk", "rsm-019")
     assert {(fact["point_type"], fact["energy_wh"]) for fact in said.data.facts["sums"]} == {("E17", own), ("E18", own)}
-    accounts = adapter(one.hub).account("rsm-019", said.body, said.data.content_type)
-    month = (midnight(first), midnight(date(2026, 4, 1)), own * 1000, "measured")
-    assert {(account.direction, tuple(account.rows)) for account in accounts} == {
-        ("import", (month,)),
-        ("export", (month,)),
-    }
 
 
 @pytest.mark.parametrize("form", ["json", "xml"])

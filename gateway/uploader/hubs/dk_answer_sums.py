@@ -6,7 +6,7 @@ transaction: that of the request which it answers; series, version: DataHub's id
 process (D05, D32), settlement_version (D01 to D03), start, end (UTC s), resolution (P1M)
 grid_area, supplier, price_owner, price_type, price_id, point_type (E17, E18), settlement_method
 unit (KWH), currency (DKK)
-energy_wh: whole Wh, what the reconciliation compares; None where the document holds no energy of whole Wh
+energy_wh: whole Wh, what `meterd hub reconcile` compares; None where the document holds no energy of whole Wh
 energy_from: the element that it was taken from; amount: the sum of money as a decimal
 quality: of the energy (A02 to A06)
 
@@ -15,16 +15,12 @@ By its name and its unit `energySum_Quantity.quantity` is an energy, and so it i
 DataHub's own writer fill them (opengeh-edi, NotifyWholesaleServices). `sure` is False where only the name says it.
 """
 
-from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-from gateway.exports.rsm012 import POINT_TYPE
-from gateway.imports.record import MILLI, Imported, ImportFileError, Row, Said
-from gateway.intervals.model import Direction
 from gateway.uploader.answers import AnswerError, words
 from gateway.uploader.hubs import dk_reading as cim
-from gateway.uploader.hubs.dk_reading import Document, Node
+from gateway.uploader.hubs.dk_reading import Node
 
 #: sums of one document that are told as facts; the document holds them all
 MOST: Final = 200
@@ -32,9 +28,6 @@ SUM: Final = "energySum_Quantity.quantity"
 ENERGY: Final = "energy_Quantity.quantity"
 #: Wh of a unit
 _WH: Final = {"KWH": 1_000, "MWH": 1_000_000, "GWH": 1_000_000_000}
-_DIRECTIONS: Final[Mapping[str, Direction]] = {POINT_TYPE["import"]: "import", POINT_TYPE["export"]: "export"}
-#: quality -> what it says; A05: some intervals have no value
-_SAID: Final[Mapping[str, Said]] = {"A02": "missing", "A03": "estimated", "A04": "measured", "A05": "suspect"}
 #: what a Series says as one text -> its name in the fact
 _TEXTS: Final = {
     "originalTransactionIDReference_Series.mRID": "transaction",
@@ -57,27 +50,6 @@ def sums(root: Node) -> list[dict[str, Any]]:
     """The facts of a document, one for each Series; raises AnswerError."""
     process = cim.text(root, "process.processType")
     return [{"process": process} | _fact(series) for series in cim.nodes(root, "Series")[:MOST]]
-
-
-def account(body: bytes, media: str) -> list[Imported]:
-    """Each sum of energy as one row of its month, for all points of its direction; raises ImportFileError.
-
-    A point is not named: the sum is of every point that the request meant, so that it is compared with the sum of ours.
-    """
-    try:
-        found = sums(Document(body, media).root)
-    except AnswerError as error:
-        raise ImportFileError(f"RSM-019: {error}") from None
-    return [
-        Imported(None, _DIRECTIONS[one["point_type"]], [_row(one)])
-        for one in found
-        if one["point_type"] in _DIRECTIONS and one["start"] is not None and one["end"] is not None
-    ]
-
-
-def _row(fact: Mapping[str, Any]) -> Row:
-    wh = fact["energy_wh"]
-    return Row(fact["start"], fact["end"], None if wh is None else wh * MILLI, _SAID.get(fact["quality"], "unknown"))
 
 
 def _fact(series: Node) -> dict[str, Any]:

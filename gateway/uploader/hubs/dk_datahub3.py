@@ -10,10 +10,9 @@ from typing import Final
 
 from gateway.hub_model import Draft, Inbound, Message, Part, Receipt
 from gateway.hub_settings import HubSettings
-from gateway.imports.record import Imported, ImportFileError
 from gateway.uploader.answers import no_answer, retry_after_s, verdict, words
 from gateway.uploader.hub import Answer, Build, BuildError, Open, Policy, Session, SessionError
-from gateway.uploader.hubs import dk_answer_sums, dk_build, dk_sums
+from gateway.uploader.hubs import dk_build, dk_sums
 from gateway.uploader.hubs.dk_answers import media, of_send
 from gateway.uploader.hubs.dk_documents import STRANGE, read
 from gateway.uploader.hubs.dk_reading import JSON, XML
@@ -103,12 +102,6 @@ class DataHub3:
     def daily(self, about: Build, open_: Open) -> Sequence[Draft]:
         """Nothing is asked every day."""
         return ()
-
-    def account(self, kind: str, body: bytes, content_type: str) -> Sequence[Imported]:
-        """The sums of an RSM-019 for `meterd hub reconcile`; raises ImportFileError for anything else."""
-        if kind != "rsm-019":
-            raise ImportFileError(f"{words(kind, 40)} of DataHub holds no quantities")
-        return dk_answer_sums.account(body, content_type)
 
     def _queue(self, session: Session, queue: str, open_: Open) -> Iterator[Inbound]:
         last, again = "", 0
