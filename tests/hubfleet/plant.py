@@ -18,7 +18,7 @@ from tests.hubfleet.truth import Fleet
 #: how each hub of a fleet is spoken to: keys of its table; the test hub knows these parties (meterd sandbox init)
 HUBS: dict[str, dict[str, str]] = {
     "dk": {"kind": "dk-datahub3", "role": "MDR", "party": "5799999933318"},
-    "ee": {"kind": "ee-estfeed", "role": "GO", "party": "38X-EIN-ALL----B"},
+    "ee": {"kind": "ee-estfeed", "role": "GRID_OPERATOR", "party": "38X-EIN-ALL----B"},
     "eu": {"kind": "eu-vhd", "role": "A58", "party": "10X1001A1001B54W", "receiver": "99X-SANDBOX-HUBX"},
 }
 
