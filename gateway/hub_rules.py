@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from gateway import listen
 from gateway.settings_rules import BROKER_RULES, check_keys
 from gateway.toml_tables import Problems, near
 
@@ -39,9 +40,15 @@ def _together(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Key, what is wrong and what is allowed."""
     if values.get("environment") == "production":
         for key in _PRODUCTION:
-            if not values.get(key):
+            # PND is sent nothing: it has no address
+            if not values.get(key) and (key, values.get("kind")) != ("url", "cz-pnd"):
                 yield key, "is missing: nothing goes to a production hub without it", "what the hub's operator gave you"
     if values.get("points") and not values.get("legal_basis"):
         yield "legal_basis", "is missing: data of points leave only on a legal basis or a permission", "its words"
     if bool(values.get("cert_file")) != bool(values.get("key_file")):
         yield "cert_file", "a certificate and its key belong together", "cert_file and key_file, or neither"
+    if values.get("listen"):
+        try:
+            listen.parse(values["listen"])
+        except ValueError as error:
+            yield "listen", str(error), listen.FORM

@@ -16,6 +16,7 @@ import requests
 import zeep
 from lxml import etree
 
+from gateway.cli import main
 from gateway.hub_model import Event
 from gateway.hub_settings import HubSettings
 from gateway.intervals.model import SeriesKey
@@ -33,7 +34,7 @@ from gateway.uploader.session import HttpSession
 from gateway.uploader.staging import new_id
 from gateway.uploader.worker import Worker
 from tests.certificates import Authority
-from tests.hubs.cz_parts import PARTY, PRAGUE, SANDBOX, Outbox, delivery, ean, part, stored
+from tests.hubs.cz_parts import PARTY, PRAGUE, SAMPLES, SANDBOX, Outbox, delivery, ean, part, stored
 from tests.ports import free_port
 from tests.sandbox.conftest import Hub
 from tests.uploader.lying import interval
@@ -336,6 +337,54 @@ def test_a_month_by_hand_is_the_same_rows_and_is_not_sent_again(house: Any) -> N
     assert len(one.held()) == 8
 
 
+def test_a_month_by_hand_by_commands(house: Any, tmp_path: Path, capsys: Any) -> None:
+    """What docs/hubs/cz-ote.md says to a person: files out, portal, answers in; then the uploader has nothing to do."""
+    first = dt.datetime.now(PRAGUE).date() - dt.timedelta(days=40)
+    days = [first, first + dt.timedelta(days=1)]
+    one = house(since=first.isoformat())
+    one.there.clock = time.time()
+    one.fill(*days, points=(POINT, GAS))
+    config, files = tmp_path / "meterd.toml", tmp_path / "files"
+    config.write_text(toml(one))
+    files.mkdir()
+    span = ["--from", str(days[0]), "--to", str(days[1]), "--folder", str(files)]
+    assert main(["hub", "export", "ote", "-c", str(config), *span]) == 0
+    names = sorted(path.name.rpartition("-")[0] for path in files.iterdir())
+    assert names == [f"{what}-{days[0]}-{days[1]}" for what in ("electricity", "gas")]
+    one.run()
+    assert one.held() == {}, "the uploader sends nothing that a person carries"
+    client = one.there.client("gridco", token=False)
+    for path in sorted(files.iterdir()):
+        answer = client.post("/ote/cdsdata", content=soap(path.read_bytes()), headers={"Content-Type": "text/xml"})
+        said = tmp_path / f"answer-{path.name}"
+        said.write_bytes(answer.content)
+        assert main(["hub", "import", "ote", str(said), "-c", str(config)]) == 0
+        assert "is confirmed: 0200 Zpráva úspěšně přijata" in capsys.readouterr().out
+    assert main(["hub", "import", "ote", str(said), "-c", str(config)]) == 0
+    assert "it was imported before, and nothing changed" in capsys.readouterr().out
+    one.run(one.now + 600)
+    assert one.counts() == {"confirmed": 2}
+    assert len(one.held()) == 4
+    assert main(["hub", "export", "ote", "-c", str(config), *span]) == 1
+    assert "4 days are left out" in capsys.readouterr().out
+    one.fill(days[1], points=(POINT,), wh=500, version=2)
+    one.run(one.now + 600)
+    assert one.held()[POINT, energy_day(POINT, days[1])[0], 2, "consumption"] == expected(POINT, days[1], 500)
+
+
+def toml(one: House) -> str:
+    hub = one.hub
+    return (
+        '[[meter]]\nname = "main"\nport = "/dev/null"\ntimezone = "Europe/Prague"\n'
+        f'[ledger]\npath = "{one.settings.ledger_path}"\n'
+        f'[[point]]\nmeter = "main"\nid = "{POINT}"\nid_export = "{EXPORT}"\n'
+        f'[[point]]\nmeter = "main"\nchannel = 1\nid = "{GAS}"\ngas_day = true\ngas_kwh_per_m3 = "10.55"\n'
+        f'[[hub]]\nname = "ote"\nkind = "cz-ote"\nurl = "{hub.url}"\nparty = "{hub.party}"\n'
+        f'points = {list(hub.points)}\nlegal_basis = "a contract"\nsince = "{hub.since}"\n'
+        f'ca_file = "{hub.ca_file}"\ncert_file = "{hub.cert_file}"\nkey_file = "{hub.key_file}"\n'
+    )
+
+
 class Lookup(Outbox):
     def __init__(self, store: HubStore) -> None:
         super().__init__()
@@ -469,3 +518,31 @@ def wait(found: Callable[[], Any]) -> Any:
         assert time.monotonic() < until
         time.sleep(0.02)
     return found()
+
+
+def test_an_export_of_the_portal_is_reconciled_by_commands(tmp_path: Path, capsys: Any) -> None:
+    """The sample of an export beside a ledger that holds the same day, and beside one that differs in one interval."""
+    lines = (SAMPLES / "pnd-simplified.csv").read_bytes().decode("cp1250").splitlines()[1:]
+    wh = [int(Decimal(line.split(";")[1].replace(",", ".")) * 250) for line in lines]
+    ledger, config = tmp_path / "l.db", tmp_path / "meterd.toml"
+    config.write_text(
+        f'[[meter]]\nname = "main"\nport = "/dev/null"\ntimezone = "Europe/Prague"\n[ledger]\npath = "{ledger}"\n'
+        f'[[point]]\nmeter = "main"\nid = "{POINT}"\n'
+        f'[[hub]]\nname = "pnd"\nkind = "cz-pnd"\npoints = ["{POINT}"]\nlegal_basis = "our own data"\n'
+    )
+    key, bounds = SERIES[POINT], energy_day(POINT, DAY)
+    file = open_ledger(ledger).file
+    store = IntervalStore(file)
+    store.add_series(SeriesRow(*key, "Wh", 0, "electricity"))
+    store.add(key, "PT15M", [interval(*pair, "valid", one, 1) for pair, one in zip(pairwise(bounds), wh, strict=True)])
+    where = ["-c", str(config)]
+    assert main(["hub", "import", "pnd", str(SAMPLES / "pnd-simplified.csv"), *where]) == 0
+    assert f"import of {POINT}, 96 values" in capsys.readouterr().out
+    assert main(["hub", "reconcile", "pnd", "--month", "2026-03", *where]) == 0
+    assert "96 equal" in capsys.readouterr().out
+    store.add(key, "PT15M", [interval(bounds[0], bounds[1], "edited", wh[0] + 7, 2)])
+    file.close()
+    assert main(["hub", "reconcile", "pnd", "--month", "2026-03", *where]) == 1
+    told = capsys.readouterr().out
+    assert "1 differs" in told
+    assert " 7 " in told

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.imports.record import ImportFileError
 from gateway.reconcile import compare
+from gateway.settings import SettingsError, load
 from gateway.uploader.hub import BuildError
 from gateway.uploader.hubs import cz_pnd, cz_portal
 from gateway.uploader.hubs.cz_delivery import Delivery, RefusedError
@@ -206,3 +207,26 @@ def test_nothing_is_ever_sent_to_it():
         hub.build([part()], build(settings()))
     with pytest.raises(BuildError):
         hub.request("data", {}, build(settings()))
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ('listen = "127.0.0.1:8443"', None),
+        ('listen = "localhost:8443"', "listen"),
+        ('environment = "production"\nparty = "8591824000991"\nrole = "MDR"', None),
+        ('environment = "production"\nparty = "8591824000991"', "role"),
+    ],
+)
+def test_its_table_of_the_configuration(tmp_path, line, word):
+    path = tmp_path / "meterd.toml"
+    path.write_text(
+        f'[[meter]]\nname = "main"\nport = "/dev/null"\n[[point]]\nmeter = "main"\nid = "{ean(1)}"\n'
+        f'[[hub]]\nname = "pnd"\nkind = "cz-pnd"\npoints = ["{ean(1)}"]\nlegal_basis = "x"\n{line}\n'
+    )
+    if word is None:
+        assert load(path).hub[0].kind == "cz-pnd"
+    else:
+        with pytest.raises(SettingsError) as caught:
+            load(path)
+        assert [word in problem for problem in caught.value.problems] == [True]
