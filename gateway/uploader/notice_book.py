@@ -16,11 +16,9 @@ from gateway.hub_model import Event
 from gateway.hub_settings import NoticeSettings
 from gateway.uploader.notice_text import RANK, How, Line, Severity, clean, group_of, subject, text
 
-#: names of events that are told each time their words change, and not again: nobody says that they are over, or they
-#: count down by themselves (30, 14, 7, 1 days)
-ONCE: Final = frozenset(
-    ("certificate_expires", "authority_expires", "secret_expires", "schema_drift", "unknown_answer")
-)
+#: names of events that last until the same name and key is told to be over: these are told again meanwhile. Of others
+#: nobody says so, or they count down by themselves (30, 14, 7, 1 days): they are told whenever their words change
+LASTING: Final = frozenset(("hub_down", "blocked", "rejected", "late_day"))
 #: troubles that are known one by one, in all and of one name at one hub; lines that a digest holds one by one;
 #: notices that wait for one channel
 MOST_TROUBLES: Final = 300
@@ -32,7 +30,8 @@ MOST_OCTETS: Final = 60_000
 _MOST_UNPACKED: Final = 1 << 20
 _MOST_KEY: Final = 64
 _SHORT: Final = 60
-#: what has no end is forgotten so long after it was last heard of (s)
+#: so long after it was last heard of (s), what lasts is told no more, and what has no end is forgotten
+_SILENT_S: Final = 30 * 86_400
 _FORGOTTEN_S: Final = 40 * 86_400
 
 
@@ -135,11 +134,9 @@ class Book:
 
     def next_due(self) -> int | None:
         """When `form` has something to do, at the earliest (UTC s)."""
-        digests = (digest.begun + self._settings.digest_s for digest in self._state.digests.values())
-        again = (
-            one.told + self._again_s for one in self._state.troubles.values() if one.told is not None and _lasts(one)
-        )
-        return min((*digests, *again), default=None)
+        digests = [digest.begun + self._settings.digest_s for digest in self._state.digests.values()]
+        again = [self._again(trouble) for trouble in self._state.troubles.values()]
+        return min((*digests, *(at for at in again if at is not None)), default=None)
 
     def head(self, channel: str) -> Notice | None:
         """The notice that a channel has to send next."""
@@ -189,19 +186,29 @@ class Book:
         self._tidy()
         return True
 
-    @property
-    def _again_s(self) -> int:
-        return self._settings.again_h * 3_600
+    def _again(self, trouble: Trouble) -> int | None:
+        """When a trouble is to be told again (UTC s)."""
+        if trouble.told is None or trouble.over or trouble.name not in LASTING:
+            return None
+        at = trouble.told + self._settings.again_h * 3_600
+        return at if at <= trouble.last + _SILENT_S else None
 
     def _has_room(self, event: Event) -> bool:
-        alike = sum(one.hub == event.hub and one.name == event.name for one in self._state.troubles.values())
-        return alike < MOST_ALIKE and len(self._state.troubles) < MOST_TROUBLES
+        """Whether there is room for one more trouble; what was told, and has no end, gives way."""
+        known = self._state.troubles
+        alike = [one for one in known.values() if one.hub == event.hub and one.name == event.name]
+        if len(alike) < MOST_ALIKE and len(known) < MOST_TROUBLES:
+            return True
+        told = [one for one in (alike or known.values()) if one.told is not None and one.name not in LASTING]
+        if told:
+            del known[min(told, key=lambda one: one.last).id]
+        return bool(told)
 
     def _go_on(self, event: Event, trouble: Trouble, now: int) -> None:
         """A known trouble is heard of again: told anew only when it is worse, or when it is told by its words."""
         said = clean(event.text)
         worse = RANK[event.severity] > RANK[trouble.severity]
-        anew = trouble.told is None or worse or (event.name in ONCE and said != trouble.text)
+        anew = trouble.told is None or worse or (event.name not in LASTING and said != trouble.text)
         trouble.severity, trouble.text, trouble.last = event.severity, said, event.at
         if trouble.over:
             # it came back before anybody was told that it had gone
@@ -263,11 +270,13 @@ class Book:
 
     def _remind(self, now: int) -> None:
         for trouble in list(self._state.troubles.values()):
-            if trouble.told is not None and _lasts(trouble) and not 0 <= now - trouble.told < self._again_s:
+            if trouble.told is not None and trouble.told > now:
+                trouble.told = now  # the clock was set back
+            if (at := self._again(trouble)) is not None and at <= now:
                 trouble.told = now
                 event = Event(trouble.name, trouble.hub, trouble.severity, trouble.text, trouble.since, trouble.key)
                 self._gather("again", event, now)
-            elif trouble.name in ONCE and now - trouble.last > _FORGOTTEN_S:
+            elif trouble.name not in LASTING and now - trouble.last > _FORGOTTEN_S:
                 del self._state.troubles[trouble.id]
 
     def _notice(self, hub: str, digest: Digest, now: int) -> Notice:
@@ -326,10 +335,6 @@ def _sentences(state: _State) -> Iterable[Trouble | Line]:
 def _trouble(event: Event) -> Trouble:
     key = clean(event.key, _MOST_KEY)
     return Trouble(event.hub, event.name, key, event.severity, clean(event.text), event.at, event.at)
-
-
-def _lasts(trouble: Trouble) -> bool:
-    return trouble.name not in ONCE and not trouble.over
 
 
 def _id(hub: str, name: str, key: str) -> str:

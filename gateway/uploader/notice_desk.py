@@ -107,11 +107,11 @@ class Desk:
             self._change.notify_all()
 
     def _form(self) -> None:
-        due = self._book.next_due()
-        if due is not None and due <= self._clock() and not self._stopping:
-            for notice in self._book.form(self._now()):
-                self._made[notice.id] = self._changes + 1
+        if self._stopping or self._early is not None:
+            return
+        if notices := self._book.form(self._now()):
             self._changed()
+            self._made |= {notice.id: self._changes for notice in notices}
 
     def _idle_s(self) -> float:
         due = self._book.next_due()
