@@ -1,18 +1,33 @@
 """What `[[hub]]` and `[notice]` must hold beyond the type of each key: points that there are, files, who and why."""
 
+import os
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
 
-from gateway import listen
-from gateway.settings_rules import BROKER_RULES, check_keys
+from gateway.settings_rules import BROKER_RULES, Verdict, check_keys
 from gateway.toml_tables import Problems, near
 
 #: keys that name files
 PATHS = ("client_secret_file", "token_ca_file", "ca_file", "cert_file", "key_file", "schema_folder")
 NOTICE_PATHS = ("smtp_password_file", "smtp_ca_file", "webhook_token_file", "webhook_ca_file")
 _FILES = ("client_secret_file", "token_ca_file", "ca_file", "cert_file", "key_file")
+#: a path that begins so is in the folder in which systemd puts the secrets of a service (systemd.exec(5))
+CREDENTIALS: Final = "$CREDENTIALS_DIRECTORY/"
 #: what a message to a production hub must be able to say (guarantee 17: the sandbox first)
-_PRODUCTION = ("party", "role", "legal_basis", "url")
+_PRODUCTION = ("party", "role", "legal_basis")
+#: kinds that are spoken to, those that speak to us, and those that may have a person carry files instead
+_CALLED = frozenset(("dk-datahub3", "eu-vhd", "ee-estfeed", "lt-eso"))
+_CALLS = frozenset(("cz-pnd",))
+#: kinds whose parties have a GLN or EIC
+_PARTIES: Final[dict[str, tuple[str, ...]]] = {
+    "dk-datahub3": ("GLN", "EIC"),
+    "ee-estfeed": ("EIC",),
+    "eu-vhd": ("GLN", "EIC"),
+    "cz-ote": ("GLN", "EIC"),
+}
+_LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
+_EIC: Final = {sign: n for n, sign in enumerate("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ-")}
 
 
 def check(hubs: Mapping[str, dict[str, Any]], points: Mapping[str, dict[str, Any]], problems: Problems) -> None:
@@ -26,29 +41,101 @@ def check(hubs: Mapping[str, dict[str, Any]], points: Mapping[str, dict[str, Any
         for point in values.get("points", ()):
             if point not in known:
                 problems.add(f"{where} points", f"no [[point]] has the id {point!r}{near(point, known)}")
-        check_keys(dict.fromkeys(_FILES, BROKER_RULES["ca_file"]), values, where, problems)
-        for key, what, allowed in _together(values):
+        check_keys(dict.fromkeys(_FILES, _file), values, where, problems)
+        for key, what, allowed in (*_addresses(values), *_together(values), *_production(values)):
             problems.add(f"{where} {key}", what, allowed)
 
 
 def check_notice(values: Mapping[str, Any], problems: Problems) -> None:
     """Check `[notice]`."""
-    check_keys(dict.fromkeys(NOTICE_PATHS, BROKER_RULES["ca_file"]), values, "[notice]", problems)
+    check_keys(dict.fromkeys(NOTICE_PATHS, _file), values, "[notice]", problems)
+
+
+def is_gln(text: str) -> bool:
+    """Whether it is a GLN: 13 digits, the last one a check digit (GS1 General Specifications, 7.9.1)."""
+    if len(text) != 13 or not (text.isascii() and text.isdigit()):
+        return False
+    return sum(int(digit) * (3 if place % 2 else 1) for place, digit in enumerate(text)) % 10 == 0
+
+
+def is_eic(text: str) -> bool:
+    """Whether it is an EIC: 16 characters, the last one a check character (ENTSO-E, EIC Reference Manual, annex 1)."""
+    if len(text) != 16 or not set(text) <= set(_EIC):
+        return False
+    total = sum(_EIC[sign] * (16 - place) for place, sign in enumerate(text[:15]))
+    return _EIC[text[15]] == 36 - (total + 36) % 37
+
+
+def expanded(path: str) -> str | None:
+    """A path in the folder of the service's secrets: as it is on disk, or as it is outside the service; else None."""
+    if not path.startswith(CREDENTIALS):
+        return None
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    return f"{folder}/{path.removeprefix(CREDENTIALS)}" if folder else path
+
+
+def _file(path: str) -> Verdict:
+    """A file that can be read; one among the secrets of the service is there only when that runs."""
+    return None if path.startswith(CREDENTIALS) else BROKER_RULES["ca_file"](path)
+
+
+def _addresses(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Key, what is wrong and what is allowed."""
+    kind = values.get("kind")
+    if kind in _CALLED and not values.get("url"):
+        yield "url", "is missing: where the hub is", "https://HOST[:PORT][/PATH]"
+    if kind in _CALLS and not values.get("listen"):
+        yield "listen", "is missing: where PND delivers", "HOST:PORT"
+    for key in ("url", "token_url"):
+        if (url := values.get(key)) is not None and (wrong := _wrong(url, mqtt=kind == "eu-vhd" and key == "url")):
+            yield key, wrong, "https://HOST[:PORT][/PATH]"
+
+
+def _wrong(url: str, *, mqtt: bool) -> str | None:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        return f"is no address: {error}"
+    if parts.username or parts.password:
+        return "holds a name or password: secrets have files of their own"
+    if host and (parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK)):
+        return None
+    if host and mqtt and parts.scheme == "mqtts":
+        return None
+    return f"{url!r} is no address of a hub"
 
 
 def _together(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Key, what is wrong and what is allowed."""
-    if values.get("environment") == "production":
-        for key in _PRODUCTION:
-            # PND is sent nothing: it has no address
-            if not values.get(key) and (key, values.get("kind")) != ("url", "cz-pnd"):
-                yield key, "is missing: nothing goes to a production hub without it", "what the hub's operator gave you"
     if values.get("points") and not values.get("legal_basis"):
         yield "legal_basis", "is missing: data of points leave only on a legal basis or a permission", "its words"
     if bool(values.get("cert_file")) != bool(values.get("key_file")):
         yield "cert_file", "a certificate and its key belong together", "cert_file and key_file, or neither"
-    if values.get("listen"):
-        try:
-            listen.parse(values["listen"])
-        except ValueError as error:
-            yield "listen", str(error), listen.FORM
+    if values.get("token_url"):
+        for key in ("client_id", "client_secret_file"):
+            if not values.get(key):
+                yield key, "is missing: token_url needs it", "what the hub's operator gave you"
+    elif values.get("client_secret_file"):
+        yield "token_url", "is missing: nothing else uses client_secret_file", "where tokens are given"
+
+
+def _production(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """What keeps data from a production hub: key, what is wrong and what is allowed."""
+    if values.get("environment") != "production":
+        return
+    kind = values.get("kind")
+    for key in _PRODUCTION:
+        if not values.get(key):
+            yield key, "is missing: nothing goes to a production hub without it", "what the hub's operator gave you"
+    for key in ("party", "receiver"):
+        party, forms = values.get(key), _PARTIES.get(str(kind), ())
+        if party and forms and not any(_IS[form](party) for form in forms):
+            yield key, f"{party!r} is no {' or '.join(forms)}: its check digit is wrong, or its length", _ALLOWED
+    if kind == "cz-ote" and not values.get("schema_folder"):
+        text = "is missing: without OTE's own schemas the documents are in the namespace of the sandbox"
+        yield "schema_folder", text, "a folder with the official XSD"
+
+
+_IS = {"GLN": is_gln, "EIC": is_eic}
+_ALLOWED = "a GLN of 13 digits or an EIC of 16 characters, as the hub's operator knows you"

@@ -440,5 +440,6 @@ def _list(raw: Any, name: str, struct: type[Strict], problems: Problems) -> dict
 
 def _join(folder: Path, keys: tuple[str, ...], values: dict[str, Any]) -> None:
     for key in keys:
-        if values.get(key) is not None:
-            values[key] = str(folder.joinpath(values[key]))
+        path = values.get(key)
+        if path is not None:
+            values[key] = hub_rules.expanded(path) or str(folder.joinpath(path))

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 #: first and longest pause after failures in a row (s), and the longest one that a hub may ask for
 FIRST_S, LONGEST_S, MOST_ASKED_S = 1, 900, 86_400
+#: failures in a row that hold up their own message only: others may fare better
+SINGLE = 4
 #: failures in a row, and time that they lasted (s), after which people are told that a hub is down
 DOWN_AFTER, DOWN_S = 5, 600
 
@@ -46,7 +48,8 @@ class Line:
         """It did not serve us."""
         self.failures += 1
         self.since = now if self.since is None else self.since
-        self.until = now + max(backoff_s(self.failures - 1, self._draw), asked_s(retry_after_s))
+        rest = backoff_s(self.failures - 1 - SINGLE, self._draw) if self.failures > SINGLE else 0
+        self.until = now + max(rest, asked_s(retry_after_s))
         self.trouble = why
 
     def block(self, why: str, now: float) -> bool:

@@ -1,0 +1,248 @@
+"""The real process against the test hub over TLS: killed, ended, reloaded; what it says of a wrong configuration."""
+
+import json
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.sandbox.folder import Folder
+from gateway.stores.hubs import HubReader
+from gateway.stores.ledger_salvage import open_ledger
+from tests.uploader.lying import POINT, ZONE, Home
+
+pytestmark = pytest.mark.e2e
+
+
+def until(condition: Callable[[], Any], what: str, deadline_s: float = 60.0) -> Any:
+    end = time.monotonic() + deadline_s
+    while not (value := condition()):
+        assert time.monotonic() < end, f"waited {deadline_s:.0f} s for {what}"
+        time.sleep(0.05)
+    return value
+
+
+class Sandbox:
+    """`meterd sandbox` in a process of its own."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder = Folder(folder / "sandbox")
+        self.folder.make()
+        self.place = folder / "sandbox"
+        port_file = folder / "port"
+        command = [sys.executable, "-m", "gateway.cli", "sandbox", "--folder", self.place, "--listen", "127.0.0.1:0"]
+        with (folder / "sandbox.log").open("ab") as log:
+            self.process = subprocess.Popen([*command, "--port-file", port_file, *options], stdout=log, stderr=log)
+        until(lambda: port_file.is_file() or self.process.poll() is not None, "the test hub")
+        assert self.process.poll() is None, (folder / "sandbox.log").read_text()
+        self.port = int(port_file.read_text())
+
+    def effects(self) -> list[dict[str, Any]]:
+        """What the hub accepted, from its own record."""
+        token = (self.place / "admin.token").read_text().strip()
+        context = ssl.create_default_context(cafile=str(self.place / "ca.pem"))
+        request = urllib.request.Request(
+            f"https://127.0.0.1:{self.port}/control/effects", headers={"Authorization": f"Bearer {token}"}
+        )
+        with urllib.request.urlopen(request, context=context, timeout=20) as answer:
+            return [json.loads(line) for line in answer.read().splitlines() if line]
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+
+class Uploader:
+    """`meterd uploader` in a process of its own, with a ledger that has some validated days."""
+
+    def __init__(self, folder: Path, port: int, place: Path, days: int = 3, more: str = "") -> None:
+        self.folder = folder
+        self.config = folder / "meterd.toml"
+        self.ledger = folder / "ledger.db"
+        self.days = days
+        today = datetime.now(ZONE).date()
+        self.dates = [today - timedelta(n) for n in range(days, 0, -1)]
+        self.config.write_text(
+            f'[[meter]]\nname = "main"\nport = "{folder}/none"\ntimezone = "{ZONE.key}"\n'
+            f'[ledger]\npath = "{self.ledger}"\n[[point]]\nmeter = "main"\nid = "{POINT}"\n'
+            f'[[hub]]\nname = "dk"\nkind = "dk-datahub3"\nurl = "https://127.0.0.1:{port}/dk"\n'
+            f'token_url = "https://127.0.0.1:{port}/oauth2/token"\nclient_id = "gridco-client"\n'
+            f'client_secret_file = "{place}/clients/gridco.secret"\nca_file = "{place}/ca.pem"\n'
+            f'points = ["{POINT}"]\nlegal_basis = "a test"\nparty = "5799999933318"\nrole = "MDR"\n'
+            f'since = "{self.dates[0]}"\nat = "00:00"\njitter_s = 0\nconfirm_after_s = 1\ninbox_s = 1\nbundle = 1\n'
+            f"requests_per_minute = 6000\n{more}"
+        )
+        self.fill(1)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def fill(self, version: int) -> None:
+        """Validate every day anew."""
+        file = open_ledger(self.ledger).file
+        try:
+            home = Home(file, time.time)
+            key = home.series()
+            for day in self.dates:
+                home.fill(key, day, version=version, wh=1_000 * version)
+        finally:
+            file.close()
+
+    def start(self) -> None:
+        with (self.folder / "uploader.log").open("ab") as log:
+            command = [sys.executable, "-m", "gateway.cli", "uploader", "-c", self.config]
+            self.process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL)
+
+    def kill(self) -> None:
+        assert self.process
+        self.process.kill()
+        self.process.wait()
+
+    def end(self) -> float:
+        """End it by SIGTERM; how long that took (s)."""
+        assert self.process
+        began = time.monotonic()
+        self.process.terminate()
+        assert self.process.wait(30) == 0, self.log
+        return time.monotonic() - began
+
+    def counts(self) -> dict[str, int]:
+        reader = HubReader(self.ledger)
+        try:
+            return dict(reader.counts("dk"))
+        finally:
+            reader.close()
+
+    def done(self, messages: int) -> bool:
+        try:
+            counts = self.counts()
+        except Exception:
+            return False
+        return counts["confirmed"] == messages == sum(counts.values())
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "uploader.log").read_text()
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[Callable[..., Sandbox]]:
+    made: list[Sandbox] = []
+
+    def make(*options: str) -> Sandbox:
+        made.append(Sandbox(tmp_path, *options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+@pytest.fixture
+def uploader(tmp_path: Path) -> Iterator[Callable[..., Uploader]]:
+    made: list[Uploader] = []
+
+    def make(*arguments: Any, **more: Any) -> Uploader:
+        made.append(Uploader(tmp_path, *arguments, **more))
+        return made[-1]
+
+    yield make
+    for one in made:
+        if one.process is not None and one.process.poll() is None:
+            one.kill()
+
+
+def test_killed_at_any_moment_each_version_takes_effect_once(sandbox: Any, uploader: Any) -> None:
+    """A hub that commits and drops its answer, an uploader that is killed again and again."""
+    hub = sandbox("--fault", "drop_response=0.3", "--fault", "slow=0.2:0.2", "--seed", "4")
+    one = uploader(hub.port, hub.place, days=6)
+    for n in range(8):
+        one.start()
+        time.sleep(0.7 + 0.15 * n)
+        one.kill()
+    one.start()
+    until(lambda: one.done(6), f"six confirmed days: {one.log}", 90)
+    one.fill(2)
+    time.sleep(0.5)
+    one.kill()
+    one.start()
+    until(lambda: one.done(12), f"their corrections: {one.counts()} {one.log}", 40)
+    assert one.end() < 5.0
+    effects = hub.effects()
+    seen = [(effect["start"], effect["values"][0][1]) for effect in effects]
+    assert len(seen) == len(set(seen)) == 12
+    assert len({effect["transaction"] for effect in effects}) == 12
+    newest = {effect["start"]: effect["values"] for effect in effects}
+    assert all(values[0][1].startswith("2") for values in newest.values())
+    reader = HubReader(one.ledger)
+    try:
+        assert not reader.audit.verify()
+    finally:
+        reader.close()
+
+
+def test_it_ends_within_five_seconds_while_the_hub_is_silent(sandbox: Any, uploader: Any) -> None:
+    hub = sandbox("--fault", "slow=1:60")
+    one = uploader(hub.port, hub.place, days=1)
+    one.start()
+    until(lambda: "uploader_started" in one.log, "the start")
+    time.sleep(2)  # it waits for the token now, in drops
+    assert one.end() < 5.0
+    assert not hub.effects()
+
+
+def test_a_reload_takes_over_what_is_right_and_refuses_what_is_wrong(sandbox: Any, uploader: Any) -> None:
+    hub = sandbox()
+    one = uploader(hub.port, hub.place, days=1)
+    right = one.config.read_text()
+    one.config.write_text(right.replace(f'points = ["{POINT}"]', "points = []"))
+    one.start()
+    until(lambda: "uploader_started" in one.log, "the start")
+    time.sleep(1)
+    one.config.write_text(right.replace("bundle = 1", "bundle = 0"))
+    os.kill(one.process.pid, signal.SIGHUP)
+    until(lambda: "reload_refused" in one.log, "the refusal")
+    assert "bundle" in one.log
+    assert not hub.effects()
+    one.config.write_text(right)
+    os.kill(one.process.pid, signal.SIGHUP)
+    until(lambda: one.done(1), f"the day: {one.log}")
+
+
+def test_one_uploader_for_each_ledger(sandbox: Any, uploader: Any) -> None:
+    hub = sandbox()
+    one = uploader(hub.port, hub.place, days=1)
+    one.start()
+    until(lambda: "uploader_started" in one.log, "the start")
+    command = [sys.executable, "-m", "gateway.cli", "uploader", "-c", one.config]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert second.returncode == 1
+    assert second.stderr.splitlines()[-1].endswith(f"another uploader runs with the ledger {one.ledger}: end it first")
+
+
+def test_each_problem_of_a_configuration_is_one_line(tmp_path: Path) -> None:
+    config = tmp_path / "meterd.toml"
+    config.write_text(
+        f'[[meter]]\nname = "main"\nport = "{tmp_path}/none"\n[[point]]\nmeter = "main"\nid = "{POINT}"\n'
+        '[[hub]]\nname = "dk"\nkind = "dk-datahub3"\nenvironment = "production"\n'
+        f'points = ["{POINT}", "571313000000002001"]\nparty = "5799999933319"\n'
+    )
+    for command in ("uploader", "check"):
+        done = subprocess.run(
+            [sys.executable, "-m", "gateway.cli", command, "-c", config],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 1
+        found = [line for line in done.stderr.splitlines() if "[[hub]] no. 1" in line]
+        for key in ("url", "role", "legal_basis", "party", "points"):
+            assert any(f"no. 1 {key}" in line for line in found), (key, done.stderr)
