@@ -31,6 +31,8 @@ GUARDS: Final[dict[str, str]] = {
 }
 #: who speaks; absent where a path needs nobody
 PARTY: Final = web.RequestKey("party", Party)
+#: octets of a body at most: a bundle of 2 750 series of a day
+MAX_BODY: Final = 64 * 1024 * 1024
 #: octets of a body that count as large, how many such are read at once, and seconds for a body to arrive
 _LARGE: Final = 1_000_000
 _LARGE_AT_ONCE: Final = 4
@@ -95,6 +97,8 @@ async def _receive(request: web.Request, large: asyncio.Semaphore) -> None:
     """Read the body, which handlers find again in the request: within a time, and only a few large ones at once."""
     length = request.content_length
     if profile(request) not in GUARDS and not 0 <= (length or 0) <= _OF_ANYBODY:
+        raise RefusedError(413, "the body is too large")
+    if (length or 0) > MAX_BODY:
         raise RefusedError(413, "the body is too large")
     async with asyncio.timeout(_BODY_S):
         if not request.body_exists or (length is not None and length <= _LARGE):

@@ -7,6 +7,7 @@ in `request[guard.PARTY]` (absent where a path needs nobody); how a path is guar
 import asyncio
 import contextlib
 import importlib
+import logging
 import signal
 import time
 from collections import deque
@@ -19,7 +20,7 @@ from typing import Any, Final, NamedTuple
 from aiohttp import web
 
 from gateway.sandbox import control, guard, mischief, tls
-from gateway.sandbox.connections import Connections
+from gateway.sandbox.connections import Connections, OwnFaults
 from gateway.sandbox.faults import Faults
 from gateway.sandbox.faults import parse as parse_fault
 from gateway.sandbox.folder import Folder
@@ -87,7 +88,8 @@ class Sandbox:
 
     def app(self) -> web.Application:
         """Make the application with every route."""
-        app = web.Application(client_max_size=guard.MAX_BODY, middlewares=[guard.middleware(self), mischief.middleware(self)])
+        layers = [guard.middleware(self), mischief.middleware(self)]
+        app = web.Application(client_max_size=guard.MAX_BODY, middlewares=layers)
         self._judge()
         for module in self.modules:
             app.add_routes(module.routes(self))
@@ -110,7 +112,9 @@ async def run(sandbox: Sandbox, host: str, port: int, ready: Callable[[int], Non
 async def serving(sandbox: Sandbox, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[int]:
     """Serve inside the block, which gets the port; everything that was answered is stored when it ends."""
     context = tls.context(sandbox.folder, lambda: sandbox.faults.hit("wrong_certificate") is not None)
-    runner = web.AppRunner(sandbox.app(), access_log=None, auto_decompress=False, shutdown_timeout=1.0)
+    log = logging.getLogger("sandbox.http")
+    log.filters = [OwnFaults()]
+    runner = web.AppRunner(sandbox.app(), access_log=None, logger=log, auto_decompress=False, shutdown_timeout=1.0)
     await runner.setup()
     assert runner.server is not None  # noqa: S101 - since setup
     connections = Connections(runner.server)

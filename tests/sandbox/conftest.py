@@ -31,6 +31,7 @@ class Hub:
         self.clock = 0.0
         self.sandbox: Sandbox
         self._clients: list[httpx.Client] = []
+        self._logins: list[tuple[httpx.Client, str]] = []
         self._failed: BaseException | None = None
         self._stop: asyncio.Event
 
@@ -75,8 +76,15 @@ class Hub:
         )
         self._clients.append(made)
         if party and token:
+            self._logins.append((made, party))
             made.headers["Authorization"] = f"Bearer {self.token(made, party)}"
         return made
+
+    def at(self, clock: float) -> None:
+        """Set the clock; tokens do not outlive it, so everybody logs in again."""
+        self.clock = clock
+        for client, party in self._logins:
+            client.headers["Authorization"] = f"Bearer {self.token(client, party)}"
 
     def token(self, client: httpx.Client, party: str) -> str:
         secret = (self.folder.clients / f"{party}.secret").read_text().strip()
