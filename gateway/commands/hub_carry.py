@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 #: days of one export: metering is kept for 36 months
 MOST_DAYS: Final = 1_110
 #: octets of a file that is imported
-MOST_OCTETS: Final = 16 << 20
+MOST_OCTETS: Final = 64 << 20
 #: parts that are built at once
 MOST_PARTS: Final = 2_000
 
@@ -115,7 +115,7 @@ def _export(
 
 def _carried(args: argparse.Namespace, store: HubStore, hub: HubSettings) -> Iterator[Message]:
     """Messages that a person carries already, of days of this period."""
-    for one in store.in_state(hub.name, "new", "unknown", limit=100_000):
+    for one in reversed(store.in_state(hub.name, "new", "unknown", limit=100_000)):
         if one.head.way == "manual":
             message = store.message(hub.name, one.id)
             if message is not None and message.body and any(_is_within(args, part) for part in message.parts):

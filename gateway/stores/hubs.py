@@ -403,7 +403,8 @@ class HubStore(HubRows):
 
     def _end_attempt(self, one: Listed, answer: Answered) -> None:
         self._keep_answer(one, answer, b"")
-        self._put(one, msgspec.structs.replace(one.head, since=answer.at), "unknown", answer.at)
+        due = answer.at if one.head.way == "auto" else rows.NEVER
+        self._put(one, msgspec.structs.replace(one.head, since=answer.at), "unknown", due)
 
     def _keep_answer(self, one: Listed, answer: Answered, raw: bytes) -> None:
         """Keep an entry of the history; of more than MOST the last one stands for the last ones."""
