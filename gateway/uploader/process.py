@@ -36,7 +36,7 @@ from gateway.uploader import registry
 from gateway.uploader.notices import Notices
 from gateway.uploader.schedule import Notes
 from gateway.uploader.serving import HubSession, World, notes
-from gateway.uploader.session import HttpSession
+from gateway.uploader.session import open_session
 from gateway.uploader.status_topic import StatusTopic
 from gateway.uploader.worker import Worker
 from gateway.watchdog import Watchdog
@@ -258,7 +258,7 @@ class _Place:
 
 
 def _session(hub: HubSettings, wait: Callable[[float], bool], told: Mapping[str, int]) -> HubSession:
-    return HttpSession(hub, wait=wait, told=told)
+    return open_session(hub, wait=wait, told=told)
 
 
 def _same(worker: Worker, settings: Settings, hub: HubSettings | None) -> bool:

@@ -1,6 +1,5 @@
 """The HTTP session of one hub: budget, one connection, who we are, token, and credentials that may change meanwhile."""
 
-import logging
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -8,22 +7,21 @@ from typing import Final
 from urllib.parse import quote, urlencode, urlsplit
 
 from gateway import __version__
-from gateway.hub_model import Event
 from gateway.hub_settings import HubSettings
 from gateway.uploader import oauth, tls
 from gateway.uploader.budget import Budget
-from gateway.uploader.credentials import CredentialError, Credentials, Loaded, Reminder
+from gateway.uploader.credentials import Loaded
 from gateway.uploader.hub import MAX_ANSWER, Answer, SessionError
+from gateway.uploader.identity import Identified
+from gateway.uploader.mqtt_session import MqttSession
 from gateway.uploader.wire import Wire
 
 #: what may stand in a path as it is (RFC 3986, clause 3.3), `%` of what was quoted before
 _PATH: Final = "/%:@!$&'()*+,;=-._~"
 _LOOPBACK: Final = frozenset(("localhost", "127.0.0.1", "::1"))
 
-_log = logging.getLogger(__name__)
 
-
-class HttpSession:
+class HttpSession(Identified):
     """Session of gateway.uploader.hub; used by the thread of its hub alone."""
 
     def __init__(
@@ -35,37 +33,13 @@ class HttpSession:
         monotonic: Callable[[], float] = time.monotonic,
         told: Mapping[str, int] | None = None,
     ) -> None:
-        """Open nothing yet. `wait(s)` gives a true value when the process is to end (Event.wait).
-
-        `told` is `reminder.told` of an earlier run: what was said of ends of certificates is not said again.
-        """
-        self._settings = settings
-        self._clock = clock
+        """Open nothing yet. `wait(s)` gives a true value when the process is to end (Event.wait)."""
+        super().__init__(settings, clock, told)
         self._monotonic = monotonic
         self._budget = Budget(settings.requests_per_minute, settings.budget, wait=wait, monotonic=monotonic)
-        self._files = Credentials(settings)
-        self._loaded: Loaded | None = None
         #: by whether it is for the hub; the token service of another host gets no certificate of ours
         self._wires: dict[bool, Wire] = {}
         self._tokens: oauth.Tokens | None = None
-        self.reminder = Reminder(settings.name, told)
-        #: why files that were changed are not used; None: they are
-        self.trouble: str | None = None
-
-    @property
-    def certificate(self) -> str | None:
-        """Serial number of the client certificate in hexadecimal, or None."""
-        return self._loaded.serial if self._loaded else None
-
-    def generation(self) -> int:
-        """Rises when a file of the credentials holds something else: what was blocked may be tried again."""
-        self._reload()
-        return self._files.generation
-
-    def expiries(self) -> list[Event]:
-        """What is to be told of ends of certificate, authority and secret since the last call."""
-        self._reload()
-        return self.reminder.due(self._loaded.expiries, self._clock()) if self._loaded else []
 
     def close(self) -> None:
         """Close the connections."""
@@ -132,7 +106,7 @@ class HttpSession:
             raise SessionError(text, sent=False, person=True)
         if self._tokens is None:
             self._tokens = oauth.Tokens(settings.client_id, settings.scope, self._ask_token, self._monotonic)
-        return self._tokens.token(loaded.secret)
+        return self._tokens.token(loaded.secret.reveal())
 
     def _ask_token(self, form: bytes) -> Answer:
         url = self._settings.token_url or ""
@@ -150,30 +124,9 @@ class HttpSession:
             method, url, headers, body, timeout_s=self._settings.timeout_s, most=most, shows=shows
         )
 
-    def _ready(self) -> Loaded:
-        """The credentials as they are now; raises SessionError where there are none that can be used."""
-        self._reload()
-        if self._loaded is None:
-            raise SessionError(self.trouble or "no credentials", sent=False, person=True)
-        for expiry in self._loaded.expiries:
-            if expiry.what == "certificate" and expiry.at <= self._clock():
-                text = f"cert_file {expiry.place} has expired: ask the hub's operator for a new one"
-                raise SessionError(text, sent=False, person=True)
-        return self._loaded
-
-    def _reload(self) -> None:
-        """Take files that changed; those that do not serve are said once, and the ones before go on being used."""
-        if not self._files.changed():
-            return
-        try:
-            loaded = self._files.load()
-            hub, other = self._contexts(loaded)
-        except CredentialError as error:
-            self.trouble = str(error)
-            _log.warning("hub %s: %s", self._settings.name, error)
-            return
+    def _renew(self, loaded: Loaded) -> None:
+        hub, other = self._contexts(loaded)
         self.close()
-        self._loaded, self.trouble = loaded, None
         self._wires = {True: Wire(hub, monotonic=self._monotonic), False: Wire(other, monotonic=self._monotonic)}
         if self._tokens is not None:
             self._tokens.forget()
@@ -183,3 +136,12 @@ class HttpSession:
         paths = loaded.paths
         hub = tls.context(paths.get("ca_file"), paths.get("cert_file"), paths.get("key_file"))
         return hub, tls.context(paths.get("token_ca_file"), None, None)
+
+
+def open_session(
+    settings: HubSettings, *, wait: Callable[[float], object] = time.sleep, told: Mapping[str, int] | None = None
+) -> HttpSession | MqttSession:
+    """The session that the url of a hub asks for: HTTPS, or MQTT over TLS. Opens nothing yet."""
+    if (settings.url or "").startswith(("mqtts:", "mqtt:")):
+        return MqttSession(settings, wait=wait, told=told)
+    return HttpSession(settings, wait=wait, told=told)
