@@ -2,7 +2,7 @@
 
     meterd hub status [HUB]                    how far each hub is, and what waits for a person
     meterd hub show HUB [ID]                   messages; of one its parts, its history, its exact bytes
-    meterd hub retry HUB ID                    open: now; rejected or dead: its days in a new message
+    meterd hub retry HUB ID | --parked         open: now; rejected or dead: its days in a new message
     meterd hub cancel HUB ID --reason TEXT     give a message up
     meterd hub request HUB [WHAT] [KEY=VALUE]  ask something of the hub; without WHAT: what can be asked
     meterd hub reconcile HUB [--month M]       compare the hub's own sums with ours
@@ -53,8 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in ("show", "retry", "cancel", "request", "reconcile", "export", "import"):
         made[name].add_argument("hub", metavar="HUB", help="name of the hub")
     _add_show(made["show"])
-    for name in ("retry", "cancel"):
-        made[name].add_argument("id", type=int, metavar="ID", help="number of the message")
+    made["retry"].add_argument("id", nargs="?", type=int, metavar="ID", help="number of the message")
+    made["retry"].add_argument("--parked", action="store_true", help="instead of ID: every refused one that waits")
+    made["cancel"].add_argument("id", type=int, metavar="ID", help="number of the message")
     made["cancel"].add_argument("--reason", required=True, metavar="TEXT", help="why, for the audit log")
     made["request"].add_argument("what", nargs="?", metavar="WHAT", help="what is asked; absent: a list")
     made["request"].add_argument("arguments", nargs="*", type=_pair, metavar="KEY=VALUE", help="what it takes")

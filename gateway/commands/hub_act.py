@@ -11,7 +11,11 @@ from gateway.stores.hub_reading import LOST_NOTE
 
 
 def retry_(args: argparse.Namespace) -> int:
-    """Have a message tried again."""
+    """Have a message tried again, or every one that was refused and waits for a person."""
+    if (args.id is None) != args.parked:
+        raise RefusedError("name one message by its ID, or all that were refused by --parked")
+    if args.parked:
+        return _retry_parked(args)
     with writing(args) as store:
         before = message_of(store, args.hub, args.id)
         after = store.retry(before, who(), int(time.time()))
@@ -23,6 +27,21 @@ def retry_(args: argparse.Namespace) -> int:
     else:
         told = "it is due now"
     _tell(after, told, args, wanted=wanted)
+    return 0
+
+
+def _retry_parked(args: argparse.Namespace) -> int:
+    now, actor = int(time.time()), who()
+    with writing(args) as store:
+        numbers = store.parked(args.hub)
+        for number in numbers:
+            message = store.message(args.hub, number)
+            if message is not None and message.parts:
+                store.retry(message, actor, now)
+    if args.json:
+        print(json.dumps({"retried": numbers}))
+    else:
+        print(f"{len(numbers)} refused messages of {args.hub}: their days go in new messages")
     return 0
 
 

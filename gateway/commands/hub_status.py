@@ -66,7 +66,6 @@ def _hub(rows: HubRows, name: str) -> dict[str, Any]:
         said = {}
     counts = rows.counts(name)
     waiting = [one for one in rows.in_state(name, "unknown", limit=1_000) if one.due is not None and one.due > _far()]
-    rejected = [one for one in rows.in_state(name, "rejected", limit=20) if _is_parked(rows, name, one.id)]
     state, trouble = _state(said)
     return {
         "hub": name,
@@ -79,7 +78,7 @@ def _hub(rows: HubRows, name: str) -> dict[str, Any]:
         "open": sum(n for word, n in counts.items() if word not in FINAL),
         "oldest_open": at(rows.oldest(name)),
         "waiting_for_a_person": sorted(one.id for one in waiting),
-        "parked": sorted(one.id for one in rejected),
+        "parked": rows.parked(name),
         "wanted": len(rows.wanted(name)),
         "trouble": trouble,
     }
@@ -87,16 +86,6 @@ def _hub(rows: HubRows, name: str) -> dict[str, Any]:
 
 def _far() -> int:
     return int(time.time()) + 10 * 366 * 86_400
-
-
-def _is_parked(rows: HubRows, hub: str, number: int) -> bool:
-    """Whether a rejected message has something that no newer message took over."""
-    message = rows.message(hub, number)
-    if message is None or not message.parts:
-        return message is not None
-    rejected = (part for part in message.parts if part.state == "rejected")
-    rows_of = (rows.slot(hub, part.slot) for part in rejected)
-    return any(row is not None and row.last == number and row.content for row in rows_of)
 
 
 def _state(said: Mapping[str, Any]) -> tuple[str, str | None]:

@@ -90,6 +90,17 @@ class HubRows:
         ]
         return sorted(found, key=lambda one: -one.id)[:limit]
 
+    def parked(self, hub: str, limit: int = 10_000) -> list[int]:
+        """Refused messages with something that no newer message took over, and that is not wanted anew, rising."""
+        found = self.in_state(hub, "rejected", limit=limit)
+        return [one.id for one in reversed(found) if self._is_parked(one)]
+
+    def _is_parked(self, one: Listed) -> bool:
+        """Whether a rejected message has something that waits for a person."""
+        rejected = [data.slot for _, _, data in self._part_rows(one.id) if (data.state or one.state) == "rejected"]
+        known = (self.slot(one.hub, slot) for slot in rejected)
+        return not one.head.parts or any(row is not None and row.last == one.id and row.content for row in known)
+
     def awaiting(self, hub: str, operation: str | None = None, limit: int = 1_000) -> list[Message]:
         """Messages that wait for the word of the hub (accepted, unknown), oldest first."""
         found = self.in_state(hub, "accepted", "unknown", limit=limit)

@@ -224,6 +224,20 @@ def test_retry_and_cancel_are_audited_with_who_did_it(hub: Place, capsys: pytest
     assert pwd.getpwuid(os.geteuid()).pw_name in who.pop()
 
 
+def test_everything_that_was_refused_goes_again_and_what_is_wanted_already_does_not(
+    hub: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = rejected(hub)
+    assert hub("retry", "ote", "--parked", "--json") == 0
+    assert objects(capsys)[0] == {"retried": [made.id]}
+    assert [slot.point for slot in hub.hubs.wanted("ote")] == [POINT]
+    assert hub("retry", "ote", "--parked") == 0
+    assert "0 refused messages" in capsys.readouterr().out
+    for wrong in ((), (str(made.id), "--parked")):
+        assert hub("retry", "ote", *wrong) == 1
+        assert "or all that were refused by --parked" in capsys.readouterr().err
+
+
 def test_an_actor_behind_sudo_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_ledger.os, "geteuid", lambda: 0)
     monkeypatch.setenv("SUDO_USER", "anna")

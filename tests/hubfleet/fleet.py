@@ -136,7 +136,7 @@ def _operate(plant: Plant, stop: threading.Event) -> None:
     """What a person does: send again what a hub refused without reason, and go on where it locked us out."""
     while not stop.wait(LOOK_S):
         for hub in plant.hubs:
-            plant.meterd("hub", "retry", hub, "--all", "-c", str(plant.config))
+            plant.meterd("hub", "retry", hub, "--parked", "-c", str(plant.config))
 
 
 def _calm(plant: Plant, found: Run) -> None:
@@ -145,7 +145,7 @@ def _calm(plant: Plant, found: Run) -> None:
     deadline = time.monotonic() + END_S
     while time.monotonic() < deadline:
         for hub in plant.hubs:
-            plant.meterd("hub", "retry", hub, "--all", "-c", str(plant.config))
+            plant.meterd("hub", "retry", hub, "--parked", "-c", str(plant.config))
         if _quiet(plant):
             break
         time.sleep(2)
@@ -156,7 +156,7 @@ def _calm(plant: Plant, found: Run) -> None:
 def _quiet(plant: Plant) -> bool:
     """Nothing is open, parked or still to be made, twice in a row."""
     for _ in range(2):
-        if any(hub["open"] or hub["rejected"] or hub["waiting"] for hub in plant.status()["hubs"]):
+        if any(hub["open"] or hub["parked"] or hub["wanted"] for hub in plant.status()["hubs"]):
             return False
         time.sleep(2)
     return True

@@ -6,7 +6,6 @@ import signal
 import ssl
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -174,13 +173,3 @@ class Plant:
         for key, value in (said | keys).items():
             yield f"{key} = {json.dumps(value)}"
         yield f"points = {json.dumps([self._fleet.name(number) for number in self._fleet.of(hub)])}"
-
-
-def settled(status: dict[str, Any]) -> bool:
-    """Whether nothing is on its way any more."""
-    return all(not hub["open"] for hub in status["hubs"])
-
-
-def wait(seconds: float) -> None:
-    """Let time pass."""
-    time.sleep(seconds)
