@@ -340,6 +340,14 @@ def test_sums_that_nobody_asked_for_are_kept_and_told(known, request_of) -> None
     assert found.facts["sums"][0]["energy_wh"] == 18_427_310
 
 
+def test_more_sums_than_are_kept_as_facts_are_told(known) -> None:
+    value = json.loads(sample("rsm019-notify-wholesale-monthly.json"))
+    value["NotifyWholesaleServices_MarketDocument"]["Series"] *= 201
+    found = read("b", json.dumps(value).encode(), "application/json", SETTINGS, known())
+    assert (len(found.facts["sums"]), found.facts["count"]) == (200, 201)
+    assert "201 sums of DataHub, of which the first 200" in found.text
+
+
 def test_a_reject_of_the_request(known, request_of) -> None:
     asking = request_of("2c1a0e12-85c2-4e0e-8f2a-7e5f0c281001")
     found = read("b", sample("brs028-reject.json"), "application/json", SETTINGS, known(asking))

@@ -131,8 +131,10 @@ def _sums(document: Document, _settings: HubSettings, open_: Open) -> Said:
         for request in (request_of(one["transaction"], open_) for one in found)
         if request is not None
     }
-    text = f"RSM-019: {len(found)} sums of DataHub" + ("" if receipts else ", for which nobody asked")
-    facts = {"requests": list(receipts), "sums": found}
+    count = len(cim.nodes(document.root, "Series"))
+    more = f", of which the first {len(found)} are looked at" if count > len(found) else ""
+    text = f"RSM-019: {count} sums of DataHub{more}" + ("" if receipts else ", for which nobody asked")
+    facts = {"requests": list(receipts), "sums": found, "count": count}
     return Said("rsm-019", text, facts, "info" if receipts else "warning", receipts)
 
 
