@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from gateway import listen
 from gateway.settings_rules import BROKER_RULES, Verdict, check_keys
 from gateway.toml_tables import Problems, near
 
@@ -16,9 +17,8 @@ _FILES = ("client_secret_file", "token_ca_file", "ca_file", "cert_file", "key_fi
 CREDENTIALS: Final = "$CREDENTIALS_DIRECTORY/"
 #: what a message to a production hub must be able to say (guarantee 17: the sandbox first)
 _PRODUCTION = ("party", "role", "legal_basis")
-#: kinds that are spoken to, those that speak to us, and those that may have a person carry files instead
+#: kinds that are spoken to; of the others a person may carry files instead
 _CALLED = frozenset(("dk-datahub3", "eu-vhd", "ee-estfeed", "lt-eso"))
-_CALLS = frozenset(("cz-pnd",))
 #: kinds whose parties have a GLN or EIC
 _PARTIES: Final[dict[str, tuple[str, ...]]] = {
     "dk-datahub3": ("GLN", "EIC"),
@@ -84,8 +84,11 @@ def _addresses(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     kind = values.get("kind")
     if kind in _CALLED and not values.get("url"):
         yield "url", "is missing: where the hub is", "https://HOST[:PORT][/PATH]"
-    if kind in _CALLS and not values.get("listen"):
-        yield "listen", "is missing: where PND delivers", "HOST:PORT"
+    if values.get("listen"):
+        try:
+            listen.parse(values["listen"])
+        except ValueError as error:
+            yield "listen", str(error), listen.FORM
     for key in ("url", "token_url"):
         if (url := values.get(key)) is not None and (wrong := _wrong(url, mqtt=kind == "eu-vhd" and key == "url")):
             yield key, wrong, "https://HOST[:PORT][/PATH]"
