@@ -84,7 +84,7 @@ class MailChannel:
         # the same for every attempt: a mailbox shows a message once that came twice
         message["Message-ID"] = f"<{notice.id}@{sender.rpartition('@')[2].strip('> ')}>"
         message["Auto-Submitted"] = "auto-generated"
-        message.set_content(notice.text)
+        message.set_content(notice.text, cte="quoted-printable")
         return message
 
 

@@ -5,6 +5,7 @@ token goes as a Bearer header (RFC 6750, 2.1) and nowhere else.
 """
 
 import json
+import logging
 import re
 import socket
 import threading
@@ -21,6 +22,8 @@ from gateway.uploader.notice_book import Notice
 from gateway.uploader.notice_channel import DEADLINE_S, NEEDS_PERSON_S, NoticeError
 from gateway.uploader.notice_secret import context, secret, told
 
+# it logs each address that it calls, and an address can hold a secret
+logging.getLogger("httpx").setLevel(logging.WARNING)
 #: what is sent where `[notice]` has no `webhook_template`
 TEMPLATE: Final = '{"subject":"{subject}","text":"{text}"}'
 _PLACE: Final = re.compile(r"\{(subject|text)\}")
