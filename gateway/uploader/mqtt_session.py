@@ -43,6 +43,17 @@ _NOBODY: Final = 0x10
 _PERSON: Final = frozenset((0x82, 0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C, 0x90, 0x95, 0x99, 0x9A, 0x9B, 0x9D, 0xA2))
 
 
+class _ClosingSocket(ssl.SSLSocket):
+    """Closes itself when the handshake fails: paho leaves that to the garbage collector."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except (OSError, ValueError):
+            self.close()
+            raise
+
+
 class _Client(Client):
     """Keeps what TLS said when a read failed: paho does not hand it on."""
 
@@ -318,5 +329,6 @@ class MqttSession(Identified):
     def _renew(self, loaded: Loaded) -> None:
         paths = loaded.paths
         context = tls.context(paths.get("ca_file"), paths.get("cert_file"), paths.get("key_file"))
+        context.sslsocket_class = _ClosingSocket
         self.close()
         self._context = context

@@ -9,6 +9,7 @@ from gateway.uploader.credentials import CredentialError
 _UNKNOWN = "its certificate is of no authority that is believed here: check ca_file with its operator"
 #: OpenSSL's X509_V_ERR_* -> what to do
 _VERIFY: dict[int, str] = {
+    7: _UNKNOWN,
     9: "its certificate is not valid yet: check the clock of this machine",
     10: "its certificate has expired: tell its operator, or check the clock of this machine",
     18: "its certificate is self-signed and not known here: set ca_file to the authority that its operator names",

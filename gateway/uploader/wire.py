@@ -34,12 +34,25 @@ class _Attempt:
         self._monotonic = monotonic
         #: an octet of the request was handed to the kernel, of the answer came from it; the connection is new
         self.sent = self.answered = self.fresh = False
+        #: what the kernel or TLS said when it broke off: httpcore does not hand it on
+        self.cause: BaseException | None = None
 
     def left_s(self) -> float:
         left = self._until - self._monotonic()
         if left <= 0:
             raise TimeoutError
         return left
+
+    @contextmanager
+    def mapped(self, late: type[Exception], broken: type[Exception]) -> Iterator[None]:
+        """Errors of a socket as those of httpcore."""
+        try:
+            yield
+        except TimeoutError as error:
+            raise late from error
+        except (OSError, ValueError) as error:
+            self.cause = error
+            raise broken from error
 
 
 class Wire:
@@ -77,7 +90,9 @@ class Wire:
         self.attempt = attempt = _Attempt(self._monotonic() + timeout_s, self._monotonic)
         where = urlsplit(url).netloc
         try:
-            return self._exchange(httpcore.Request(method, url, headers=list(headers.items()), content=body), most)
+            return self._exchange(
+                httpcore.Request(method, url, headers=_framed(headers, where, method, body), content=body), most
+            )
         except _AnswerRefusedError as error:
             raise SessionError(f"{where}: {error}", sent=True) from None
         except (httpcore.TimeoutException, TimeoutError):
@@ -95,6 +110,12 @@ class Wire:
             return Answer(response.status, headers, _body(response, headers, most))
         finally:
             response.close()
+
+
+def _framed(headers: Mapping[str, str], where: str, method: str, body: bytes) -> list[tuple[str, str]]:
+    """Headers with those that HTTP itself needs."""
+    length = [("Content-Length", str(len(body)))] if body or method in ("POST", "PUT") else []
+    return [("Host", where), *headers.items(), *length]
 
 
 class _AnswerRefusedError(Exception):
@@ -124,10 +145,10 @@ def _late(attempt: _Attempt, timeout_s: float) -> str:
 
 def _failure(error: Exception, where: str, attempt: _Attempt, *, shows: bool) -> SessionError:
     """What an exchange that broke off means, and whether the hub may have got the request."""
-    cause = error.__cause__
-    if tls.is_certificate_alert(cause) and attempt.fresh and not attempt.answered:
+    cause = attempt.cause
+    if isinstance(cause, ssl.SSLError) and tls.is_certificate_alert(cause) and attempt.fresh and not attempt.answered:
         # with TLS 1.3 the server judges our certificate after we sent: it reads no request before it has done so
-        fault = tls.explain(cause, where, shows=shows)  # type: ignore[arg-type]
+        fault = tls.explain(cause, where, shows=shows)
         return SessionError(fault.text, sent=False, person=fault.person)
     if isinstance(cause, ssl.SSLError) and not attempt.sent:
         fault = tls.explain(cause, where, shows=shows)
@@ -147,16 +168,6 @@ def _why(cause: BaseException | None) -> str:
     return str(getattr(cause, "strerror", None) or type(cause).__name__)
 
 
-@contextmanager
-def _mapped(late: type[Exception], broken: type[Exception]) -> Iterator[None]:
-    try:
-        yield
-    except TimeoutError as error:
-        raise late from error
-    except (OSError, ValueError) as error:
-        raise broken from error
-
-
 class _Backend(httpcore.NetworkBackend):
     """Opens connections by the deadline of the exchange that needs them."""
 
@@ -173,7 +184,7 @@ class _Backend(httpcore.NetworkBackend):
     ) -> httpcore.NetworkStream:
         attempt = self._wire.attempt
         attempt.fresh = True
-        with _mapped(httpcore.ConnectTimeout, httpcore.ConnectError):
+        with self._wire.attempt.mapped(httpcore.ConnectTimeout, httpcore.ConnectError):
             sock = socket.create_connection((host, port), attempt.left_s())
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return _Stream(sock, self._wire)
@@ -187,7 +198,7 @@ class _Stream(httpcore.NetworkStream):
         self._wire = wire
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        with _mapped(httpcore.ReadTimeout, httpcore.ReadError):
+        with self._wire.attempt.mapped(httpcore.ReadTimeout, httpcore.ReadError):
             self._sock.settimeout(self._wire.attempt.left_s())
             data = self._sock.recv(max_bytes)
         self._wire.attempt.answered |= bool(data)
@@ -195,7 +206,7 @@ class _Stream(httpcore.NetworkStream):
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         view = memoryview(buffer)
-        with _mapped(httpcore.WriteTimeout, httpcore.WriteError):
+        with self._wire.attempt.mapped(httpcore.WriteTimeout, httpcore.WriteError):
             while view:
                 self._sock.settimeout(self._wire.attempt.left_s())
                 self._wire.attempt.sent = True
@@ -210,14 +221,16 @@ class _Stream(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
+        sock = self._sock
         try:
-            with _mapped(httpcore.ConnectTimeout, httpcore.ConnectError):
-                self._sock.settimeout(self._wire.attempt.left_s())
-                sock = ssl_context.wrap_socket(self._sock, server_hostname=server_hostname)
+            with self._wire.attempt.mapped(httpcore.ConnectTimeout, httpcore.ConnectError):
+                sock.settimeout(self._wire.attempt.left_s())
+                sock = ssl_context.wrap_socket(sock, server_hostname=server_hostname, do_handshake_on_connect=False)
+                sock.do_handshake()
                 _settle(sock)
                 return _Stream(sock, self._wire)
         except (httpcore.ConnectTimeout, httpcore.ConnectError):
-            self._sock.close()
+            sock.close()
             raise
 
     def get_extra_info(self, info: str) -> Any:
