@@ -49,6 +49,13 @@ def check(hubs: Mapping[str, dict[str, Any]], points: Mapping[str, dict[str, Any
 def check_notice(values: Mapping[str, Any], problems: Problems) -> None:
     """Check `[notice]`."""
     check_keys(dict.fromkeys(NOTICE_PATHS, _file), values, "[notice]", problems)
+    for key in ("mail_from", "mail_to") if values.get("smtp_host") else ():
+        if not values.get(key):
+            problems.add(f"[notice] {key}", "is missing: smtp_host needs it", "an address, such as ops@example.net")
+    if bool(values.get("smtp_username")) != bool(values.get("smtp_password_file")):
+        problems.add("[notice] smtp_username", "a user and the file of the password belong together")
+    if (url := values.get("webhook_url")) is not None and (wrong := _wrong(url, mqtt=False)):
+        problems.add("[notice] webhook_url", wrong, "https://HOST[:PORT][/PATH]")
 
 
 def is_gln(text: str) -> bool:
@@ -106,7 +113,7 @@ def _wrong(url: str, *, mqtt: bool) -> str | None:
         return None
     if host and mqtt and parts.scheme == "mqtts":
         return None
-    return f"{url!r} is no address of a hub"
+    return f"{url!r} is no https address"
 
 
 def _together(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -6,8 +6,10 @@ import msgspec
 import pytest
 
 from gateway import line_state
-from gateway.settings import LISTENING, TABLES, CompatSettings, MeterSettings, PointSettings
+from gateway.settings import LISTENING, TABLES, CompatSettings, HubSettings, MeterSettings, PointSettings
 from gateway.telemetry import COUNTERS, EVENTS
+
+BIG = [TABLES[name] for name in ("mqtt", "influx", "notice")]
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +19,7 @@ def named(checkout) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "struct", [MeterSettings, CompatSettings, PointSettings, TABLES["mqtt"], TABLES["influx"], *LISTENING.values()]
+    "struct", [MeterSettings, CompatSettings, PointSettings, HubSettings, *BIG, *LISTENING.values()]
 )
 def test_keys(named, struct):
     assert {field.name for field in msgspec.structs.fields(struct)} <= named

@@ -12,6 +12,7 @@ from gateway.settings import (
     LISTENING,
     TABLES,
     CompatSettings,
+    HubSettings,
     Known,
     MeterSettings,
     MqttSettings,
@@ -202,8 +203,8 @@ def test_the_example_holds_every_key_and_is_valid(checkout, tmp_path):
     path.write_text(re.sub(r"^\[influx\].*?(?=^\[)", "", switched_on, flags=re.MULTILINE | re.DOTALL))
     load(path, KNOWN)
     raw = tomllib.loads(switched_on)
-    single = {name: TABLES[name] for name in ("mqtt", "influx", "metrics")}
-    for name, struct in {"meter": MeterSettings, "compat": CompatSettings, **single}.items():
+    single = {name: TABLES[name] for name in ("mqtt", "influx", "metrics", "notice")}
+    for name, struct in {"meter": MeterSettings, "compat": CompatSettings, "hub": HubSettings, **single}.items():
         table = set().union(*raw[name]) if isinstance(raw[name], list) else set(raw[name])
         assert table == {field.name for field in msgspec.structs.fields(struct)}
     for table, known in (("journal", 4), ("ledger", 1), ("log", 2), ("control", 1)):
@@ -216,7 +217,12 @@ def test_defaults_of_the_example_are_those_of_the_program(checkout):
     structs = {field.name: field.type for field in msgspec.structs.fields(Settings)}
     assert {"meter", "mqtt", "compat", "journal", "ledger", "log", "control"} <= structs.keys()
     for table, key, value in _stated(text):
-        lists = {"meter": MeterSettings, "compat": CompatSettings, "point": PointSettings} | LISTENING
+        lists = {
+            "meter": MeterSettings,
+            "compat": CompatSettings,
+            "point": PointSettings,
+            "hub": HubSettings,
+        } | LISTENING
         struct = (lists | TABLES)[table]
         default = {field.name: field.default for field in msgspec.structs.fields(struct)}[key]
         if default not in (None, (), msgspec.NODEFAULT):
