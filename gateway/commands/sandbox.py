@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-NEEDED = "meterd sandbox needs aiohttp, lxml and jsonschema: pip install 'meterd[sandbox]'"
+NEEDED = "a test hub needs aiohttp, lxml and jsonschema: pip install 'meterd[sandbox]'"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,28 +33,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the folder, or serve: 0 done, 1 it cannot be, 2 usage."""
-    try:
-        from gateway.sandbox import server
-        from gateway.sandbox.folder import Folder, FolderError
-        from gateway.sandbox.store import StoreError
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] not in ("aiohttp", "lxml", "jsonschema"):
-            raise
-        return _complain(NEEDED, 1)
+    from gateway.sandbox.folder import Folder, FolderError
+
     folder = Folder(args.folder)
     try:
         if args.action == "init":
             folder.make()
             print(f"{args.folder}: ready; serve with `meterd sandbox --folder {args.folder}`")
             return 0
-        return asyncio.run(_serve(args, folder, server))
-    except (FolderError, StoreError) as error:
+        return asyncio.run(_serve(args, folder))
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in ("aiohttp", "lxml", "jsonschema"):
+            raise
+        return _complain(NEEDED, 1)
+    except FolderError as error:
         return _complain(str(error), 1)
     except ValueError as error:
         return _complain(str(error), 2)
 
 
-async def _serve(args: argparse.Namespace, folder: Any, server: Any) -> int:
+async def _serve(args: argparse.Namespace, folder: Any) -> int:
+    from gateway.sandbox import server
+
     sandbox = server.Sandbox(folder, server.Faults(args.seed), mailbox=args.mailbox)
     for text in args.fault:
         sandbox.faults.set(*server.parse_fault(text))

@@ -23,7 +23,7 @@ from gateway.sandbox import control, guard, mischief, tls
 from gateway.sandbox.connections import Connections, OwnFaults
 from gateway.sandbox.faults import Faults
 from gateway.sandbox.faults import parse as parse_fault
-from gateway.sandbox.folder import Folder
+from gateway.sandbox.folder import Folder, FolderError
 from gateway.sandbox.judging import judge_for_ever
 from gateway.sandbox.options import Options
 from gateway.sandbox.parties import Party
@@ -57,11 +57,13 @@ class Sandbox:
     options: Options = field(default_factory=Options)
 
     def __post_init__(self) -> None:
-        """Read who is who, and open the store; raises FolderError, StoreError."""
+        """Read who is who, and open the store; raises FolderError."""
+        self.modules = [importlib.import_module(f"gateway.sandbox.{name}") for name in PROFILES]
+        if self.mailbox is not None and not self.mailbox.is_dir():
+            raise FolderError(f"{self.mailbox} is no folder: make it, or name another one with --mailbox")
         self.parties = self.folder.parties()
         self.admin_token = self.folder.admin_token()
         self.tokens = Tokens(self.parties, self.clock)
-        self.modules = [importlib.import_module(f"gateway.sandbox.{name}") for name in PROFILES]
         self.store = Store(self.folder.database, "".join(getattr(module, "TABLES", "") for module in self.modules))
         #: what arrived lately, newest last
         self.arrivals: deque[Arrival] = deque(maxlen=500)

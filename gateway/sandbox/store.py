@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from gateway.sandbox.folder import FolderError
+
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 #: works that one transaction takes at most
@@ -54,7 +56,7 @@ CREATE TABLE IF NOT EXISTS notes(
 _OF_A_WORK: Final = (RuntimeError, ValueError, LookupError, ArithmeticError, TypeError, sqlite3.Error)
 
 
-class StoreError(Exception):
+class StoreError(FolderError):
     """The store cannot be used; one sentence that says why."""
 
 
