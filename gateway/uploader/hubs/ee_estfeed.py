@@ -5,6 +5,7 @@ the same octets go again under the same id. One value that is refused refuses th
 """
 
 import json
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -83,10 +84,11 @@ class Estfeed:
 
     def query(self, session: Session, message: Message) -> Receipt:
         """What became of it; `pending` where the hub has no status of it (yet, or for ever)."""
-        # the documentation calls the id of a message that is asked about originalDocumentIdentification; which name the
-        # parameter has is not verified, and one that is not known is not looked at
+        # every request has an id of its own, and the documentation calls that of the message that is asked about
+        # originalDocumentIdentification; the test hub knows it by the other name, which nobody else looks at
         params = {"documentIdentification": message.document, "originalDocumentIdentification": message.document}
-        headers = {name: value for name, value in _headers(message).items() if name.startswith("x-market")}
+        headers = _headers(message) | {"x-document-identification": str(uuid.uuid4())}
+        del headers["Content-Type"]
         try:
             answer = session.request(
                 "GET", STATUS, operation="status", params=params, headers=headers, max_answer=MAX_OCTETS
