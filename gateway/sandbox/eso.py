@@ -248,13 +248,15 @@ class _Gateway:
 
 def _seeds(given: Mapping[str, Any]) -> Any:
     number, category = given["objectNumber"], given["category"]
-    meter = next(it for it in eso_objects.FIXED[number] if it.type == given["meterType"] and category in it.categories)
+    meters = [it for it in eso_objects.FIXED[number] if it.type == given["meterType"] and category in it.categories]
+    if not meters:
+        raise ValueError("no meter of this object has this type and category")
     for start, amount, flag in given["values"]:
         if not isinstance(start, int) or start % 900 or flag not in ("VALIDATED", "ESTIMATED"):
             raise ValueError(f"{start} {flag}: start on a quarter-hour, VALIDATED or ESTIMATED")
         if amount is not None and (not isinstance(amount, str) or not amount.replace(".", "", 1).isdecimal()):
             raise ValueError(f"{amount}: kWh as decimal text, or null")
-        yield number, meter, eso_objects.Reading(start, start + 900, category, amount, flag)
+        yield number, meters[0], eso_objects.Reading(start, start + 900, category, amount, flag)
 
 
 async def _value(request: web.Request) -> Any:
