@@ -5,6 +5,7 @@ hub beside it: `NAME.answer` (status and body). Which profile a file is for is s
 
     NotifyValidatedMeasureData, RequestWholesaleSettlement (JSON or XML)    dk
     VHD_Envelope v1.04                                                      eu
+    CDSDATA, CDSGASDATA                                                     ote
     {"meteringData": ...} named UUID.json                                   ee, the name is the id of the message
 
 The party is the one whose id the document has as sender; of `ee` it is the folder's owner, the first party that has an
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiohttp import web
 
-from gateway.sandbox import dk, ee, eu
+from gateway.sandbox import dk, ee, eu, ote
 from gateway.sandbox.dk_read import NOTIFY, WHOLESALE
 from gateway.sandbox.guard import RefusedError
 from gateway.sandbox.parties import Party
@@ -103,6 +104,8 @@ async def _ingest(sandbox: "Sandbox", folder: Path, path: Path, content: bytes) 
     head = content[:20_000]
     if b"VHD_Envelope" in head:
         return await eu.ingest(sandbox, _party(sandbox, folder, path, "eu", head), content)
+    if b"<CDSDATA" in head or b"<CDSGASDATA" in head:
+        return await ote.ingest(sandbox, _party(sandbox, folder, path, "ote", head), content)
     if b"meteringData" in head:
         document = path.stem.lower()
         return await ee.ingest(sandbox, _party(sandbox, folder, path, "ee", head), ee.identified(document), content)

@@ -8,6 +8,7 @@ and `?xsd` describe the service; docs/hubs/sandbox.md says what of it is public 
 import asyncio
 import datetime as dt
 import sqlite3
+from collections.abc import Callable
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +31,8 @@ CREATE TABLE IF NOT EXISTS ote_messages(
   accepted INTEGER NOT NULL, answer BLOB NOT NULL);
 CREATE UNIQUE INDEX IF NOT EXISTS ote_accepted ON ote_messages(party, id) WHERE accepted;
 """
+#: what the page says of a message that is taken
+_TAKEN, _KNOWN = "accepted", "received before, answered as before"
 #: answers are numbered from here
 _FIRST_ID: Final = 60_000_000_000_000
 
@@ -41,6 +44,19 @@ def routes(sandbox: "Sandbox") -> list[web.RouteDef]:
         web.post(PATH, service.take),
         web.get(PATH, service.describe, allow_head=False),
     ]
+
+
+async def ingest(sandbox: "Sandbox", party: Party, raw: bytes) -> web.Response:
+    """Take a document that a person brought as a file: the answer that the service would give, 400 where it refuses."""
+    try:
+        message = await asyncio.to_thread(_read, raw, ote_xml.document)
+    except ote_xml.FaultError as error:
+        sandbox.arrived("ote", party, "file", f"fault {error.code}: {error}")
+        return web.Response(status=400, body=ote_xml.fault(error))
+    now = sandbox.now()
+    body, outcome = await sandbox.store.run(lambda connection: _judge(connection, message, party, now))
+    sandbox.arrived("ote", party, f"{message.name} {message.id} (file)", outcome)
+    return web.Response(status=200 if outcome in (_TAKEN, _KNOWN) else 400, body=body)
 
 
 class _Service:
@@ -96,10 +112,10 @@ class _Message:
         return profiles, reasons if sender == party.id("ote") else [ote_rules.refusal("0303", sender), *reasons]
 
 
-def _read(raw: bytes) -> _Message:
+def _read(raw: bytes, parse: Callable[[bytes], Any] = ote_xml.message) -> _Message:
     """Raises FaultError: also for a message whose id is none, since no answer can refer to it."""
     try:
-        return _Message(ote_xml.message(raw), None)
+        return _Message(parse(raw), None)
     except ote_xml.SchemaError as error:
         id_ = error.root.get("id", "")
         if not (id_.isascii() and id_.isdigit() and len(id_) <= 20):
@@ -113,7 +129,7 @@ def _judge(connection: sqlite3.Connection, message: _Message, party: Party, now:
         "SELECT digest, answer FROM ote_messages WHERE party = ? AND id = ? AND accepted", (party.name, message.id)
     ).fetchone()
     if known is not None and known[0] == message.digest:
-        return known[1], "received before, answered as before"
+        return known[1], _KNOWN
     profiles, reasons = message.judged(party, now)
     if known is not None:
         reasons = [ote_rules.refusal("0302", message.id)]
@@ -156,7 +172,7 @@ def _answer(
         "INSERT INTO ote_messages VALUES (?, ?, ?, ?, ?, ?, ?)",
         (last + 1, now, party.name, message.id, message.digest, not reasons, body),
     )
-    return body, "; ".join(f"{reason.code} {reason.text}" for reason in reasons) or "accepted"
+    return body, "; ".join(f"{reason.code} {reason.text}" for reason in reasons) or _TAKEN
 
 
 def _receiver(party: Party) -> ote_xml.Party:

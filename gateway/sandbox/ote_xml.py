@@ -67,6 +67,11 @@ def message(raw: bytes) -> Any:
     return _valid(entries[0])
 
 
+def document(raw: bytes) -> Any:
+    """Return a message that comes as a file, without an envelope. Raises FaultError, SchemaError."""
+    return _valid(_parse(raw))
+
+
 def envelope(entry: Any) -> bytes:
     """Return an envelope around an element."""
     root = etree.Element(f"{{{SOAP}}}Envelope", nsmap={"soap": SOAP})

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.sandbox import mailbox
+from tests.sandbox.test_ote import EAN, data
 
 SAMPLES = Path(__file__).parent / "samples"
 #: 2026-03-04T08:00:00Z
@@ -64,6 +65,18 @@ def test_files_of_every_kind_are_taken(hub: Any, folder: Path) -> None:
     assert put(folder, "no id.json", json.dumps(message).encode())[0] == "refused"
     until(lambda: len(hub.effects()) == 4)
     assert {effect["profile"] for effect in hub.effects()} == {"dk", "eu", "ee"}
+
+
+def test_a_file_for_the_czech_portal_is_judged_as_its_service_does(hub: Any, folder: Path) -> None:
+    day, accepted = data("2026-03-03").encode(), 'code="0200" type="A01"'
+    where, answer = put(folder, "month.xml", day)
+    assert (where, accepted in answer) == ("done", True)
+    assert put(folder, "again.xml", day)[1] == answer, "the same id with the same content is answered as before"
+    where, answer = put(folder, "other.xml", day.replace(b'value="0.001"', b'value="0.002"'))
+    assert (where, 'code="0302" type="A02"' in answer) == ("refused", True)
+    where, answer = put(folder, "broken.xml", day[:-20])
+    assert (where, "<faultcode>soap:Client</faultcode>" in answer) == ("refused", True)
+    assert [effect["point"] for effect in hub.effects(profile="ote")] == [EAN]
 
 
 def test_what_is_nothing_is_refused_and_a_name_is_never_overwritten(hub: Any, folder: Path) -> None:
