@@ -1,6 +1,7 @@
 """Deliveries and exports of PND: values in mWh at the right moments, and everything else refused."""
 
 import datetime as dt
+import random
 
 import pytest
 from lxml import etree
@@ -148,3 +149,27 @@ def test_36_months_are_read():
     _, (found,) = cz_portal.export("\r\n".join(lines).encode("cp1250"))
     assert len(found.rows) == len(lines) - 1 == 96 * 1_096
     assert len(cz_portal.whole_days(found.rows)) == 1_096
+
+
+def test_damage_is_refused_in_one_line_or_read():
+    """Octets changed, removed and doubled at random: ImportFileError or quantities, never anything else."""
+    draw = random.Random(28)
+    sources = [
+        (delivery(days=[DAY]), cz_portal.delivery),
+        ((SAMPLES / "pnd-simplified.csv").read_bytes(), cz_portal.export),
+        ((SAMPLES / "pnd-table.json").read_bytes(), cz_portal.export),
+    ]
+    refused = []
+    for number in range(1_500):
+        good, read = sources[number % 3]
+        octets = bytearray(good)
+        for _ in range(draw.randint(1, 5)):
+            at = draw.randrange(len(octets))
+            more = (b"", octets[at : at + 40], bytes(draw.randrange(256) for _ in range(3)), b"&a;", b"\x00", b"9" * 40)
+            octets[at : at + draw.choice((0, 1, 20))] = draw.choice(more)
+        try:
+            read(bytes(octets))
+        except ImportFileError as error:
+            refused.append(str(error))
+    assert 700 < len(refused) < 1_500
+    assert [text for text in refused if len(text) > 700 or "\n" in text] == []
