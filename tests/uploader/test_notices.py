@@ -633,8 +633,8 @@ def test_what_was_not_told_is_told_once_after_a_restart(hook: Any, posting: Any,
 
 
 def test_ten_thousand_events_from_many_threads_are_one_notice(hook: Any, posting: Any, telling: Any) -> None:
-    server = hook()
-    notices = telling(posting(server.port, digest_s=3), Store())
+    server, now = hook(), [T]
+    notices = telling(posting(server.port, digest_s=900), Store(), None, lambda: now[0])
     began = threading.Barrier(10)
 
     def flood(number: int) -> None:
@@ -647,6 +647,7 @@ def test_ten_thousand_events_from_many_threads_are_one_notice(hook: Any, posting
         thread.start()
     for thread in threads:
         thread.join(60)
+    now[0] += 900
     until(lambda: server.got)
     counts = [json.loads(body)["subject"] for _, body in server.got]
     assert counts == ["meterd dk: 10000 errors"]

@@ -89,37 +89,42 @@ class _Reading:
     def stable(self) -> Read:
         """The list as it was when it did not change while it was read."""
         entries: dict[Any, Mapping[str, Any]] = {}
-        for _ in range(MOST_READINGS):
+        for reading in range(MOST_READINGS):
             found: dict[Any, Mapping[str, Any]] = {}
-            if self._once(found):
+            if self._once(found, to_the_end=reading == MOST_READINGS - 1):
                 return Read(tuple(found.values()), self._path, self._reader.drifts)
             entries |= found
         self._reader.strange(self._listing.entries, "changed each time while it was read: entries may be missing")
         return Read(tuple(entries.values()), self._path, self._reader.drifts, whole=False)
 
-    def _once(self, found: dict[Any, Mapping[str, Any]]) -> bool:
-        """Read from the beginning to the end; False when the list changed meanwhile."""
-        first, last, key = 0, None, self._listing.key
+    def _once(self, found: dict[Any, Mapping[str, Any]], *, to_the_end: bool) -> bool:
+        """Read from the beginning; False when the list changed meanwhile: then at once, or at its end."""
+        first, last, sound = 0, None, True
         while first < MOST_ENTRIES:
             page = self._page(first)
-            keys = [entry.get(key) if isinstance(entry, dict) else None for _, entry in page]
-            if last is not None and keys[:1] != [last]:
+            keys = [entry.get(self._listing.key) if isinstance(entry, dict) else None for _, entry in page]
+            before = len(found)
+            sound = self._take(page, found) and sound and (last is None or keys[:1] == [last])
+            if not sound and (not to_the_end or len(found) == before):
                 return False
-            for where, entry in page:
-                known = self._entry(entry, where)
-                # one that is there twice changed meanwhile, or its key is none
-                if known is not None and found.setdefault(known[key], known) != known:
-                    return False
             if len(page) != self._count:
-                return True
+                return sound
             first, last = first + len(page) - 1, keys[-1]
             if last is None or len(page) < 2:
-                self._reader.strange(
-                    f"{self._listing.entries}[{len(page) - 1}].{key}", "does not serve to turn the page"
-                )
+                where = f"{self._listing.entries}[{len(page) - 1}].{self._listing.key}"
+                self._reader.strange(where, "does not serve to turn the page")
                 return False
         self._reader.strange(self._listing.entries, f"has more than {MOST_ENTRIES} entries: the rest is not read")
-        return True
+        return sound
+
+    def _take(self, page: list[tuple[str, Any]], found: dict[Any, Mapping[str, Any]]) -> bool:
+        """Put the entries of a page to the others; False when one was there already, and was another."""
+        sound = True
+        for where, entry in page:
+            known = self._entry(entry, where)
+            if known is not None:
+                sound = found.setdefault(known[self._listing.key], known) == known and sound
+        return sound
 
     def _entry(self, entry: Any, where: str) -> dict[str, Any] | None:
         """The known fields of an entry, and of what it holds a list of."""
