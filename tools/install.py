@@ -21,10 +21,11 @@ DEFAULT_PREFIX = "/opt/meterd"
 #: what systemd reads, from systemd/ to its place; what a person changes there goes into /etc, and wins
 SYSTEM_FILES: dict[str, str] = {
     "meterd.service": "usr/lib/systemd/system/meterd.service",
+    "meterd-uploader.service": "usr/lib/systemd/system/meterd-uploader.service",
     "sysusers.d/meterd.conf": "usr/lib/sysusers.d/meterd.conf",
     "tmpfiles.d/meterd.conf": "usr/lib/tmpfiles.d/meterd.conf",
 }
-DOCUMENTS = ("service.md", "operations.md", "configuration.md")
+DOCUMENTS = ("service.md", "operations.md", "configuration.md", "hubs/README.md")
 EXAMPLE = "etc/meterd/meterd.example.toml"
 LINK = "usr/local/bin/meterd"
 #: what ProtectHome= hides
@@ -33,6 +34,7 @@ HOMES = tuple(f"/{name}" for name in ("home", "root", "run/user"))
 LEFT: dict[str, str] = {
     "etc/meterd": "configuration and keys",
     "etc/credstore.encrypted/meterd": "encrypted keys",
+    "etc/credstore.encrypted/meterd-uploader": "encrypted secrets for hubs",
     "var/lib/meterd": "readings: journal and ledger",
 }
 #: an environment that is moved keeps its scripts: this one finds its interpreter beside itself
@@ -120,7 +122,7 @@ def rollback(place: Place) -> None:
 def uninstall(place: Place) -> None:
     """Remove the program; configuration, keys and data stay, and it is said where."""
     if place.live:
-        subprocess.run(["systemctl", "disable", "--now", "meterd.service"], check=False)
+        subprocess.run(["systemctl", "disable", "--now", "meterd.service", "meterd-uploader.service"], check=False)
     for path in (*SYSTEM_FILES.values(), LINK, EXAMPLE):
         (place.root / path).unlink(missing_ok=True)
     shutil.rmtree(place.folder, ignore_errors=True)
@@ -235,10 +237,11 @@ def next_steps(place: Place, name: str, before: str | None) -> Iterator[str]:
     yield f"meterd {name} is installed in {place.folder}"
     if before not in (None, name):
         yield f"before: {before}; back to it: make rollback"
-        yield "the service takes the new version at its next start: systemctl restart meterd"
+        yield "the services take the new version at their next start: systemctl restart meterd meterd-uploader"
     elif not (place.root / "etc/meterd/meterd.toml").is_file():
         yield "set it up:  meterd setup -c /etc/meterd/meterd.toml"
         yield "start it:   systemctl enable --now meterd"
+        yield "with [[hub]]: systemctl enable --now meterd-uploader"
 
 
 def run(*command: str, cwd: Path | None = None) -> None:

@@ -14,11 +14,12 @@ UV = Path(sys.executable).with_name("uv")
 OPTIONS = "--quiet --universal --python-version 3.11 --generate-hashes --annotation-style line --no-header"
 NO_ADDRESSES = "--no-emit-index-url --no-emit-find-links"
 
-#: lock: what it holds, in the words of `uv pip compile`; dev rules, the next three are parts of it
+#: lock: what it holds, in the words of `uv pip compile`; dev rules, the next three are parts of it; runtime is what
+#: `make install` installs, daemon and uploader
 LOCKS: dict[str, str] = {
     "dev": "pyproject.toml --extra demo --extra dev --group build",
     "demo": "pyproject.toml --extra demo -c requirements/dev.txt",
-    "runtime": "pyproject.toml -c requirements/dev.txt",
+    "runtime": "pyproject.toml --extra hubs -c requirements/dev.txt",
     "build": "--group build -c requirements/dev.txt",
     "lock": "--group lock",
 }

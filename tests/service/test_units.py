@@ -132,6 +132,7 @@ def test_folders_are_as_promised(units: Path) -> None:
     assert made["/var/lib/meterd"] == ("2770", "meterd", "meterd-data")
     assert made["/run/meterd"] == ("2750", "meterd", "meterd-admin")
     assert made["/etc/meterd/keys"] == ("0700", "root", "root")
+    assert made["/etc/meterd/hubs"] == ("0750", "root", "meterd-uploader")
 
 
 def test_tmpfiles_reads_them(root: Path, units: Path) -> None:
@@ -140,7 +141,7 @@ def test_tmpfiles_reads_them(root: Path, units: Path) -> None:
     (root / "etc").mkdir(exist_ok=True)
     (root / "etc/passwd").write_text(f"{user}:x:0:0::/:/bin/sh\n")
     (root / "etc/group").write_text(f"{group}:x:0:\n")
-    for kept in ("meterd-data", "meterd-admin", "meterd"):
+    for kept in ("meterd-data", "meterd-admin", "meterd", "meterd-uploader"):
         with (root / "etc/group").open("a") as file:
             file.write(f"{kept}:x:{run('id', '-g').stdout.strip()}:\n")
     with (root / "etc/passwd").open("a") as file:
