@@ -1,6 +1,7 @@
 """The whole way over TLS: ledger, engine, this adapter, a session with token, and a test hub that others wrote."""
 
 import asyncio
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from gateway.cli import main
 from gateway.hub_model import Event
 from gateway.hub_settings import HubSettings
 from gateway.settings import PointSettings
@@ -422,6 +424,51 @@ def test_sums_of_a_month_are_asked_answered_and_kept(house) -> None:
     with one.store() as store:
         (said,) = store.received("dk", "rsm-019")
     assert {(fact["point_type"], fact["energy_wh"]) for fact in said.data.facts["sums"]} == {("E17", own), ("E18", own)}
+
+
+def test_the_sums_agree_with_ours_until_ours_change(house, capsys) -> None:
+    """Read and reconciled: `meterd hub reconcile` names a difference of the very Wh that differ."""
+    first = date(2026, 3, 1)
+    one = house(noon(date(2026, 4, 2)), since=first.isoformat())
+    one.fill(first, 31)
+    one.run()
+    one.judged()
+    one.ask(month="2026-03", role="DDQ")
+    one.run()
+    one.judged()
+    one.run()
+    place = one.folder / "meterd.toml"
+    place.write_text(
+        f'''[[meter]]
+name = "main"
+port = "/dev/null"
+timezone = "{ZONE.key}"
+[[point]]
+meter = "main"
+id = "{POINT}"
+[ledger]
+path = "{one.settings.ledger_path}"
+[[hub]]
+name = "dk"
+kind = "dk-datahub3"
+url = "{one.hub.url}"
+party = "{PARTY}"
+points = ["{POINT}"]
+legal_basis = "a contract"
+'''
+    )
+    asked = ["hub", "reconcile", "dk", "--month", "2026-03", "--json", "-c", str(place)]
+
+    def differences() -> dict[str, int]:
+        return {sum_["point_type"]: sum_["difference_wh"] for sum_ in json.loads(capsys.readouterr().out)["sums"]}
+
+    assert main(asked) == 0
+    assert differences() == {"E17": 0, "E18": 0}
+    with one.file() as file:
+        home = Home(file, lambda: one.now)
+        home.fill(home.series(), DAY, wh=101, version=2)
+    assert main(asked) == 1
+    assert differences() == {"E17": 96, "E18": 0}
 
 
 @pytest.mark.parametrize("form", ["json", "xml"])

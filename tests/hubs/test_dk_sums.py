@@ -12,6 +12,7 @@ from gateway.uploader.hub import BuildError
 from gateway.uploader.hubs.dk_answer_sums import sums
 from gateway.uploader.hubs.dk_datahub3 import adapter
 from gateway.uploader.hubs.dk_reading import JSON, Document
+from gateway.uploader.hubs.dk_sums_rules import check
 
 HERE = Path(__file__).parent / "samples" / "dk-datahub3" / "built"
 XSD = (
@@ -225,3 +226,41 @@ def test_no_float_is_on_the_way() -> None:
     octets = (HERE / "rsm019-notify-wholesale-monthly.json").read_bytes()
     exact = octets.replace(b"18427.31", b"123456789012345.678")
     assert fact(exact)["energy_wh"] == int(Decimal("123456789012345.678") * 1000)
+
+
+HEAD = "RequestWholesaleSettlement_MarketDocument"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "code"),
+    [
+        (("mRID",), "", "00201"),
+        (("mRID",), "x" * 37, "00205"),
+        (("Series", 0, "mRID"), "", "00202"),
+        (("Series", 0, "mRID"), "x" * 37, "00305"),
+        (("type", "value"), "E73", "00401"),
+        (("process.processType", "value"), "E23", "00402"),
+        (("businessSector.type", "value"), "Z99", "00302"),
+        (("receiver_MarketParticipant.marketRole.type", "value"), "DDZ", "00304"),
+        (("receiver_MarketParticipant.mRID", "value"), "5790001330551", "00303"),
+        (("sender_MarketParticipant.marketRole.type", "value"), "DDK", "00003"),
+        (("sender_MarketParticipant.mRID", "value"), "5799999933310", "gln"),
+        (("Series", 0, "aggregationSeries_Period.resolution"), "P1D", "D23"),
+        (("Series", 0, "energySupplier_MarketParticipant.mRID", "value"), OWNER, "E16"),
+        (("Series", 0, "start_DateAndOrTime.dateTime"), "2026-02-28T22:00:00Z", "D66"),
+        (("Series", 0, "end_DateAndOrTime.dateTime"), "2026-04-01T22:00:00Z", "E17"),
+        (("Series", 0, "ChargeType", 0, "mRID"), "12345678901", "D14"),
+        (("Series", 0, "meteringGridArea_Domain.mRID", "value"), "24", "E86"),
+        (("Series",), [], "00302"),
+    ],
+)
+def test_a_changed_field_of_a_request_is_refused_by_its_rule(path, value, code) -> None:
+    right = json.loads((HERE / "brs028-request-wholesale.json").read_bytes())
+    assert check(json.dumps(right).encode(), JSON, NOW) is None
+    place = right[HEAD]
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    reason = check(json.dumps(right).encode(), JSON, NOW)
+    assert reason is not None
+    assert reason.code == code
