@@ -31,7 +31,7 @@ from gateway.sandbox.store import Store
 from gateway.sandbox.tokens import Tokens
 
 #: modules of the profiles, and of the REST API of the procedures
-PROFILES: Final = ("login", "dk", "reminders", "ee", "eu", "mailbox", "ote", "eso", "procedures")
+PROFILES: Final = ("login", "dk", "reminders", "ee", "eu", "mailbox", "ote", "eso", "procedures", "page")
 #: how often work that is due is looked for
 _TICK_S: Final = 0.05
 
