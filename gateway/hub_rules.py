@@ -1,5 +1,6 @@
 """What `[[hub]]` and `[notice]` must hold beyond the type of each key: points that there are, files, who and why."""
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -56,6 +57,8 @@ def check_notice(values: Mapping[str, Any], problems: Problems) -> None:
         problems.add("[notice] smtp_username", "a user and the file of the password belong together")
     if (url := values.get("webhook_url")) is not None and (wrong := _wrong(url, mqtt=False)):
         problems.add("[notice] webhook_url", wrong, "https://HOST[:PORT][/PATH]")
+    if wrong := _wrong_template(values):
+        problems.add("[notice] webhook_template", wrong, 'such as \'{"to":["+370..."],"message":"{subject}: {text}"}\'')
 
 
 def is_gln(text: str) -> bool:
@@ -114,6 +117,22 @@ def _wrong(url: str, *, mqtt: bool) -> str | None:
     if host and mqtt and parts.scheme == "mqtts":
         return None
     return f"{url!r} is no https address"
+
+
+def _wrong_template(values: Mapping[str, Any]) -> str | None:
+    """What is wrong with a template, as it is sent: places filled, in the form that the content type says."""
+    template, kind = values.get("webhook_template"), str(values.get("webhook_content_type", "application/json"))
+    if not isinstance(template, str):
+        return None
+    if "{subject}" not in template and "{text}" not in template:
+        return "has neither {subject} nor {text}: every notice would be the same"
+    if "json" not in kind:
+        return None
+    try:
+        json.loads(template.replace("{subject}", "x").replace("{text}", "x"))
+    except ValueError as error:
+        return f"is no JSON: {error}; quote the places, or set webhook_content_type"
+    return None
 
 
 def _together(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -1,4 +1,4 @@
-"""Notices by webhook: one POST of a template, such as an SMS gateway takes; only over TLS that is checked.
+"""Notices by webhook: one POST of a template, such as an SMS gateway takes; by TLS that is checked, or to this machine.
 
 `{subject}` and `{text}` of the template become the words of the notice, written as the content type wants them. The
 token goes as a Bearer header (RFC 6750, 2.1) and nowhere else.
@@ -29,6 +29,7 @@ TEMPLATE: Final = '{"subject":"{subject}","text":"{text}"}'
 _PLACE: Final = re.compile(r"\{(subject|text)\}")
 _TIMEOUT_S: Final = 20.0
 _LONGEST_S: Final = 3_600.0
+_LOOPBACK: Final = frozenset(("localhost", "127.0.0.1", "::1"))
 #: statuses after which the same request may be taken (RFC 9110, RFC 6585)
 _LATER: Final = frozenset((408, 425, 429))
 
@@ -50,12 +51,16 @@ class WebhookChannel:
         parts = urlsplit(settings.webhook_url or "")
         # path and query can hold what is nobody's business
         self._where = f"webhook {parts.hostname}"
-        self._secure = parts.scheme == "https" and "@" not in parts.netloc
+        local = parts.scheme == "http" and parts.hostname in _LOOPBACK
+        self._secure = (parts.scheme == "https" or local) and "@" not in parts.netloc
 
     def send(self, notice: Notice) -> None:
         """Post it; raises NoticeError. Nothing of the answer but its status is read."""
         if not self._secure:
-            raise NoticeError("webhook_url must begin with https:// and hold no password", NEEDS_PERSON_S)
+            raise NoticeError(
+                "webhook_url must begin with https:// (http:// on this machine only) and hold no password",
+                NEEDS_PERSON_S,
+            )
         tls = context(self._settings.webhook_ca_file, "webhook_ca_file")
         headers = self._headers(notice)
         values = {"subject": notice.subject, "text": notice.text}

@@ -115,6 +115,8 @@ def test_secrets_of_the_service_are_found_where_systemd_puts_them(
         ('smtp_host = "m.example"\nmail_from = "a@example.net"\n', "mail_to: is missing"),
         ('smtp_username = "u"\n', "smtp_username: a user and the file of the password belong together"),
         ('webhook_url = "ftp://x"\n', "webhook_url: 'ftp://x' is no https address"),
+        ("webhook_template = '{\"m\":{text}}'\n", "webhook_template: is no JSON"),
+        ('webhook_template = \'{"m":"text"}\'\n', "webhook_template: has neither {subject} nor {text}"),
     ],
 )
 def test_notices_need_what_they_need(tmp_path: Path, text: str, said: str) -> None:

@@ -463,7 +463,13 @@ def test_a_webhook_with_a_wrong_certificate_gets_nothing(hook: Any, posting: Any
     assert server.got == plain.got == []
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:{port}/", "https://user:pw@127.0.0.1:{port}/"])
+def test_a_gateway_on_this_machine_needs_no_tls(hook: Any, posting: Any) -> None:
+    server = hook(None)
+    WebhookChannel(posting(server.port, webhook_url=f"http://127.0.0.1:{server.port}/sms")).send(NOTICE)
+    assert len(server.got) == 1
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.2:{port}/", "https://user:pw@127.0.0.1:{port}/", "ftp://localhost/"])
 def test_a_webhook_without_tls_or_with_a_password_is_not_called(hook: Any, posting: Any, url: str) -> None:
     server = hook(None)
     with pytest.raises(NoticeError, match="https://"):
