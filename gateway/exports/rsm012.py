@@ -56,9 +56,9 @@ def head_json(document: str, sender: str, receiver: str, created: str) -> str:
         "businessSector.type": {"value": "23"},
         "createdDateTime": created,
         "process.processType": {"value": "E23"},
-        "receiver_MarketParticipant.mRID": {"codingScheme": "A10", "value": receiver},
+        "receiver_MarketParticipant.mRID": {"codingScheme": _scheme(receiver), "value": receiver},
         "receiver_MarketParticipant.marketRole.type": {"value": "DGL"},
-        "sender_MarketParticipant.mRID": {"codingScheme": "A10", "value": sender},
+        "sender_MarketParticipant.mRID": {"codingScheme": _scheme(sender), "value": sender},
         "sender_MarketParticipant.marketRole.type": {"value": "MDR"},
         "type": {"value": "E66"},
     }
@@ -72,9 +72,10 @@ def head_xml(document: str, sender: str, receiver: str, created: str) -> str:
         f'<cim:NotifyValidatedMeasureData_MarketDocument xmlns:cim="{NAMESPACE}">\n'
         f"<cim:mRID>{escape(document)}</cim:mRID><cim:type>E66</cim:type>\n"
         "<cim:process.processType>E23</cim:process.processType><cim:businessSector.type>23</cim:businessSector.type>\n"
-        f'<cim:sender_MarketParticipant.mRID codingScheme="A10">{escape(sender)}</cim:sender_MarketParticipant.mRID>\n'
+        f'<cim:sender_MarketParticipant.mRID codingScheme="{_scheme(sender)}">{escape(sender)}'
+        "</cim:sender_MarketParticipant.mRID>\n"
         "<cim:sender_MarketParticipant.marketRole.type>MDR</cim:sender_MarketParticipant.marketRole.type>\n"
-        f'<cim:receiver_MarketParticipant.mRID codingScheme="A10">{escape(receiver)}'
+        f'<cim:receiver_MarketParticipant.mRID codingScheme="{_scheme(receiver)}">{escape(receiver)}'
         "</cim:receiver_MarketParticipant.mRID>\n"
         "<cim:receiver_MarketParticipant.marketRole.type>DGL</cim:receiver_MarketParticipant.marketRole.type>\n"
         f"<cim:createdDateTime>{created}</cim:createdDateTime>\n"
@@ -87,6 +88,11 @@ def is_gs1(number: str, digits: int) -> bool:
         return False
     weighed = sum(int(digit) * (3, 1)[place % 2] for place, digit in enumerate(reversed(number[:-1])))
     return (weighed + int(number[-1])) % 10 == 0
+
+
+def _scheme(party: str) -> str:
+    """Coding scheme of a party: A10 of a GLN, A01 of an EIC."""
+    return "A10" if party.isdecimal() else "A01"
 
 
 def _parties(about: About) -> tuple[str, str]:

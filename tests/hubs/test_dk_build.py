@@ -319,3 +319,18 @@ def test_memory_is_that_of_the_octets_and_not_of_the_points(make_part, make_buil
         tracemalloc.stop()
     assert len(draft.parts) == 120
     assert peak < 3 * len(draft.body) + (2 << 20)
+
+
+@pytest.mark.parametrize("form", ["json", "xml"])
+def test_a_party_with_an_eic_says_so(make_part, make_build, form) -> None:
+    part = make_part(WINTER)
+    about = make_build(after(part), format=form, party="45X000000000001A")
+    (draft,) = adapter(about.settings).build([part], about)
+    if form == "json":
+        head, _ = read_json(draft.body)
+        assert head["sender_MarketParticipant.mRID"] == {"codingScheme": "A01", "value": "45X000000000001A"}
+        assert head["receiver_MarketParticipant.mRID"] == {"codingScheme": "A10", "value": "5790001330552"}
+    else:
+        found = {etree.QName(one).localname: one.get("codingScheme") for one in etree.fromstring(draft.body)}
+        assert found["sender_MarketParticipant.mRID"] == "A01"
+        assert found["receiver_MarketParticipant.mRID"] == "A10"
