@@ -227,6 +227,7 @@ def test_nothing_of_the_sandbox_goes_to_production():
 
 
 XS = '<x:schema xmlns:x="http://www.w3.org/2001/XMLSchema"'
+OTHER = "urn:example:ote"
 EARLIER = "urn:sandbox:ote-like:cdsdata:0"
 
 
@@ -241,17 +242,24 @@ def official(place, namespace=EARLIER, *, name="cdsdata.xsd", pattern="[0-9]{18}
 
 def test_a_schema_in_the_folder_gives_namespace_and_judges(tmp_path, caplog):
     caplog.set_level("INFO")
-    place = official(tmp_path)
+    place = official(tmp_path, OTHER)
     one = draft(part(), schema_folder=place, environment="production")
-    assert etree.fromstring(one.body).tag == f"{{{EARLIER}}}CDSDATA"
-    assert one.about["schema"] == f"cdsdata.xsd of schema_folder (namespace {EARLIER})"
-    assert f"CDSDATA is validated by cdsdata.xsd of schema_folder (namespace {EARLIER})" in caplog.text
+    assert etree.fromstring(one.body).tag == f"{{{OTHER}}}CDSDATA"
+    assert one.about["schema"] == f"cdsdata.xsd of schema_folder (namespace {OTHER})"
+    assert f"CDSDATA is validated by cdsdata.xsd of schema_folder (namespace {OTHER})" in caplog.text
     sent = stored(one)
     adapter = cz_ote.adapter(settings(schema_folder=place))
-    wired = Wired(answered(envelope(response(sent, namespace=EARLIER))), answered(envelope(response(sent))))
+    wired = Wired(answered(envelope(response(sent, namespace=OTHER))), answered(envelope(response(sent))))
     assert adapter.send(wired, sent).verdict == "confirmed"
-    assert (wired.asked[0]["path"], wired.asked[0]["headers"]["SOAPAction"]) == ("", f'"{EARLIER}/SendData"')
+    assert (wired.asked[0]["path"], wired.asked[0]["headers"]["SOAPAction"]) == ("", f'"{OTHER}/SendData"')
     assert adapter.send(wired, sent).verdict == "unknown", "an answer in our own namespace is none of the official one"
+
+
+def test_a_sandbox_namespace_in_the_folder_is_no_way_to_production(tmp_path):
+    place = official(tmp_path)
+    assert draft(part(), schema_folder=place).about["schema"].startswith("cdsdata.xsd of schema_folder")
+    with pytest.raises(BuildError, match="nothing of the sandbox"):
+        draft(part(), schema_folder=place, environment="production")
 
 
 def test_a_schema_in_the_folder_refuses(tmp_path):

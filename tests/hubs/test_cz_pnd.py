@@ -58,7 +58,7 @@ def test_a_delivery_is_answered_when_it_is_stored(portal):
     inbox = portal.hub.inbox(Wired(), portal.outbox)
     inbound = next(inbox)
     assert not one.known.done(), "nothing is answered before the inbound is stored"
-    assert (inbound.id, inbound.kind, inbound.body) == ("delivery-m-1", "measured-data", one.body)
+    assert (inbound.id[:13], inbound.kind, inbound.body) == ("delivery-m-1-", "measured-data", one.body)
     assert inbound.facts == {
         "message": "m-1", "created": "2026-03-04T06:00:00+01:00", "certificate": "1f", "series": 1,
     }  # fmt: skip
@@ -182,6 +182,22 @@ def test_a_delivery_that_was_kept_is_read_again(portal):
     assert [(one.direction, len(one.rows)) for one in found] == [("import", 96), ("export", 96)]
     with pytest.raises(ImportFileError):
         portal.hub.account("late_day", b"{}", "application/json")
+
+
+def test_points_of_others_in_a_delivery_do_not_hide_ours(portal):
+    portal.at("2026-02-05T08:00").deliver("2026-02-04", points=[ean(7), ean(1)])
+    (inbound,) = portal.poll()
+    found = portal.hub.account(inbound.kind, inbound.body, inbound.content_type)
+    assert [one.point for one in found] == [ean(7), ean(1)]
+    assert [key for key in portal.outbox.notes if key.startswith("days:")] == [f"days:{ean(1)}"]
+
+
+def test_an_id_that_was_forgotten_hides_no_other_content(portal):
+    portal.at("2026-02-06T08:00").deliver("2026-02-04")
+    first = portal.poll()
+    portal.outbox.notes["deliveries"] = b"{}"
+    portal.deliver("2026-02-05")
+    assert [one.id != first[0].id for one in portal.poll()] == [True]
 
 
 def test_an_export_of_a_meter_needs_one_point_to_belong_to():

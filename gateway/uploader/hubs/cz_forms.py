@@ -43,6 +43,11 @@ class Form:
     official: str | None = None
 
     @property
+    def is_sandbox(self) -> bool:
+        """Whether it is a stand-in: ours, or anybody's in a namespace of a sandbox."""
+        return self.official is None or self.namespace.startswith("urn:sandbox:")
+
+    @property
     def source(self) -> str:
         """One line that says whose schema it is."""
         if self.official is None:

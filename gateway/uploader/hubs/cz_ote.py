@@ -81,6 +81,9 @@ class CzOte:
             return Receipt("accepted", (Reason("carried", "a person takes it to the portal: import its answer"),))
         try:
             form = self._forms[str(message.about.get("root"))]
+        except (SchemaError, KeyError) as error:
+            return Receipt("blocked", (Reason("schema_folder", answers.words(str(error))),))
+        try:
             answer = session.request(
                 "POST",
                 form.path,
@@ -92,8 +95,6 @@ class CzOte:
             )
         except SessionError as error:
             return answers.no_answer(error, session)
-        except (SchemaError, KeyError) as error:
-            return Receipt("blocked", (Reason("schema_folder", answers.words(str(error))),))
         return self._judge(answer, session, message)
 
     def query(self, session: Session, message: Message) -> Receipt:
@@ -195,7 +196,7 @@ class CzOte:
             form = self._forms[root]
         except SchemaError as error:
             raise BuildError(str(error), slots, "schema_folder") from None
-        if self.settings.environment == "production" and form.official is None:
+        if self.settings.environment == "production" and form.is_sandbox:
             reason = f"no official XSD of {root} is in schema_folder: nothing of the sandbox goes to production"
             raise BuildError(reason, slots, "no_official_schema")
         return form

@@ -91,6 +91,9 @@ class CzPnd:
         """An export of the portal (CSV, table JSON), to be compared with what is stored; raises ImportFileError."""
         content_type, found = cz_portal.export(data)
         mine = [self._at_our_point(one) for one in found]
+        strange = next((one.point for one in mine if one.point not in self.settings.points), None)
+        if strange is not None:
+            raise ImportFileError(f"the column of {strange} is of none of the points of hub {self.settings.name}")
         self._believable(mine)
         self._note_days(mine, open_)
         digest = sha256(data).hexdigest()
@@ -120,7 +123,7 @@ class CzPnd:
         open_.remember("deliveries", json.dumps(dict(latest), separators=(",", ":")).encode())
         self._note_days(delivery.said.accounts, open_)
         facts = {"message": name, "created": delivery.said.created, "certificate": delivery.certificate}
-        yield _inbound(f"delivery-{name}", delivery.body, cz_portal.XML, delivery.said.accounts, facts)
+        yield _inbound(f"delivery-{name}-{digest[:8]}", delivery.body, cz_portal.XML, delivery.said.accounts, facts)
         delivery.stored()
 
     def _activate(self, open_: Open) -> Inbound:
@@ -175,7 +178,7 @@ class CzPnd:
             return one
         if len(self.settings.points) == 1 and (one.point is None or len(one.point) != 18):
             return Imported(self.settings.points[0], one.direction, one.rows)
-        raise ImportFileError(f"the column of {one.point} is of none of the points of hub {self.settings.name}")
+        return one
 
     def _believable(self, accounts: Sequence[Imported]) -> None:
         """Nothing is measured before it happens."""
