@@ -90,7 +90,8 @@ class Folder:
 
 
 def _random() -> bytes:
-    return secrets.token_urlsafe(32).encode() + b"\n"
+    """Return a secret, without the end of a line, which some clients would send along."""
+    return secrets.token_urlsafe(32).encode()
 
 
 def _line(path: Path) -> str:

@@ -37,6 +37,8 @@ def middleware(sandbox: "Sandbox") -> Middleware:
             await handler(request)
         answer = await handler(request)
         answer = await _after(sandbox, request, name, answer)
+        if sandbox.faults.value("skew") and not answer.prepared:
+            answer.headers["Date"] = email.utils.formatdate(sandbox.now(), usegmt=True)
         slow = sandbox.faults.hit("slow", name)
         return await _drip(request, answer, slow.value or 0) if slow else answer
 
@@ -106,7 +108,7 @@ async def _drip(request: web.Request, answer: web.StreamResponse, seconds: float
     """Send an answer octet by octet, spread over some seconds; as a chunked body, so that its length is unknown."""
     body = answer.body if isinstance(answer, web.Response) else None
     content = bytes(body) if isinstance(body, bytes | bytearray) else b""
-    headers = {k: v for k, v in answer.headers.items() if k.lower() not in ("content-length", "date", "server")}
+    headers = {k: v for k, v in answer.headers.items() if k.lower() not in ("content-length", "server")}
     slow = web.StreamResponse(status=answer.status, headers=headers)
     try:
         if not content:

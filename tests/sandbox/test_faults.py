@@ -148,6 +148,7 @@ def test_a_certificate_of_a_foreign_authority(hub: Any, client: httpx.Client) ->
 def test_the_clock_of_the_hub_is_wrong(hub: Any, client: httpx.Client) -> None:
     on(hub, "skew", value=-86_400 * 60)
     assert hub.admin().get("/control").json()["now"] == "2026-02-01T08:00:00Z"
+    assert send(client).headers["Date"] == "Sun, 01 Feb 2026 08:00:00 GMT"
 
 
 @pytest.mark.parametrize("name", ["error_in_200", "garbage", "encoding", "bomb", "huge"])
