@@ -14,7 +14,7 @@ from gateway.hub_model import Event, Message, PartRow, Reason, Receipt, State, V
 from gateway.hub_settings import HubSettings
 from gateway.stores.hubs import GoneError, HubStore
 from gateway.uploader.hub import HubAdapter, Policy, Session, SessionError
-from gateway.uploader.line import Line, asked_s, backoff_s
+from gateway.uploader.line import Line
 from gateway.uploader.permissions import NO_BASIS, Grounds
 
 #: a hub that can be asked is believed to be still at work on an unknown message for so long (s)
@@ -174,9 +174,9 @@ class Delivery:
         if receipt.verdict in DECIDED:
             self._decide(message, receipt, now)
             return
-        wait = max(backoff_s(message.attempts - 1 if message.attempts else 0), asked_s(receipt.retry_after_s))
+        wait = self._line.pause_s(max(1, message.attempts), receipt.retry_after_s)
         state: State = "unknown" if receipt.verdict == "unknown" and before in ("new", "unknown", "sending") else before
-        self._settle(message, receipt, state, now + int(wait))
+        self._settle(message, receipt, state, now + wait)
         self._rest(receipt, now)
 
     def _rest(self, receipt: Receipt, now: int) -> None:

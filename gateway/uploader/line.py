@@ -38,6 +38,10 @@ class Line:
         """Whether something may be sent. A clock that was set back does not lengthen a pause beyond its most."""
         return not self.blocked and not now < self.until <= now + MOST_ASKED_S
 
+    def pause_s(self, attempts: int, retry_after_s: int | None = None) -> int:
+        """How long one message rests after so many vain attempts (whole s, 1 at least)."""
+        return max(1, round(backoff_s(attempts - 1, self._draw)), asked_s(retry_after_s))
+
     def good(self) -> bool:
         """The hub answered; whether it had been down, or blocked."""
         was_down = self.blocked or self.is_down
