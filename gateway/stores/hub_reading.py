@@ -114,11 +114,13 @@ class HubRows:
 
     def document(self, hub: str, document: str) -> Message | None:
         """The message of a document id."""
-        found = self._query(f"{_MESSAGE} hub = ? AND document = ?", (hub, document))
+        found = self._query(f"{_MESSAGE} hub = ? AND document = ?", (hub, document)) if rows.is_name(document) else []
         return self._whole(found[0]) if found else None
 
     def transaction(self, hub: str, transaction: str) -> tuple[Message, PartRow] | None:
         """The message and the part of a transaction id."""
+        if not rows.is_name(transaction):
+            return None
         found = self._query("SELECT id FROM hub_part WHERE hub = ? AND name = ?", (hub, transaction))
         message = self.message(hub, found[0][0] >> rows.SHIFT) if found else None
         part = next((one for one in message.parts if one.transaction == transaction), None) if message else None

@@ -8,7 +8,8 @@ of its own only where the hub judged it apart from its message.
 import re
 import sqlite3
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
@@ -23,7 +24,7 @@ MOST: Final = 1 << SHIFT
 #: an open message that waits for a person: beyond every clock
 NEVER: Final = 1 << 40
 #: what is kept of reasons
-MOST_REASONS, MOST_TEXT = 64, 500
+MOST_REASONS, MOST_TEXT, MOST_DEPTH = 64, 500, 8
 #: octets of a body that are unpacked at most
 MOST_OCTETS: Final = 256 << 20
 
@@ -232,7 +233,7 @@ def head_of(draft: Draft, digest: str, now: int) -> Head:
         operation=draft.operation,
         digest=digest,
         content_type=draft.content_type,
-        about=dict(draft.about),
+        about=plain(draft.about),
         way=draft.way,
         parts=len(draft.parts),
         split=False,
@@ -266,6 +267,38 @@ def printable(said: str, most: int = MOST_TEXT) -> str:
     return _UNPRINTABLE.sub(" ", said[: most * 2]).strip()[:most]
 
 
+def plain(value: object, depth: int = 0) -> Any:
+    """Facts as they are kept, whatever a hub put into them: JSON values, texts without what cannot be encoded."""
+    if value is None or isinstance(value, bool | float):
+        return value
+    if isinstance(value, int):
+        return value if value.bit_length() < 64 else str(value)[:MOST_TEXT]
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if depth < MOST_DEPTH and isinstance(value, Mapping):
+        return {plain(str(name)): plain(one, depth + 1) for name, one in value.items()}
+    if depth < MOST_DEPTH and isinstance(value, list | tuple):
+        return [plain(one, depth + 1) for one in value]
+    return str(value).encode(errors="replace").decode()[:MOST_TEXT]
+
+
+def name_of(said: str) -> str:
+    """An id that a hub gave, as it is kept: as it stands where it is short and printable, else with its SHA-256."""
+    clean = printable(said, 120)
+    if clean == said and clean:
+        return clean
+    return f"{clean} {sha256(said.encode(errors='surrogatepass')).hexdigest()}"
+
+
+def is_name(said: str) -> bool:
+    """Whether a text of others can be looked up: what cannot be encoded names nothing of ours."""
+    try:
+        said.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def answered(receipt: Receipt, at: int, who: str, state: State, digest: str | None) -> Answered:
     """An answer for the history."""
     return Answered(
@@ -278,7 +311,7 @@ def answered(receipt: Receipt, at: int, who: str, state: State, digest: str | No
         status=receipt.status,
         digest=digest,
         certificate=receipt.certificate,
-        reference=receipt.reference,
+        reference=None if receipt.reference is None else printable(receipt.reference, 200),
         transactions=len(receipt.transactions),
     )
 

@@ -137,7 +137,7 @@ class HubStore(HubRows):
         Then nothing changes. `notes` are kept with it. Slots in `wanted` are free to be staged anew when they are not
         open. A message of `settle` that is not there is left out.
         """
-        name = rows.printable(inbound.id, 200)
+        name = rows.name_of(inbound.id)
         with self._file.writing():
             if self._query("SELECT 1 FROM hub_inbound WHERE hub = ? AND name = ?", (hub, name)):
                 return False
@@ -323,7 +323,7 @@ class HubStore(HubRows):
             split=split,
             since=now if changed else one.head.since,
             reasons=answer.reasons if answer.reasons or changed else one.head.reasons,
-            reference=receipt.reference or one.head.reference,
+            reference=answer.reference or one.head.reference,
         )
         return self._put(one, head, new, None if new in FINAL else due)
 
@@ -465,9 +465,9 @@ class HubStore(HubRows):
             content_type=rows.printable(inbound.content_type, 200),
             digest=digest,
             text=rows.printable(inbound.text),
-            facts=dict(inbound.facts),
+            facts=rows.plain(inbound.facts),
             severity=inbound.severity,
-            documents=tuple(inbound.receipts)[: rows.MOST_REASONS],
+            documents=tuple(rows.printable(one, 64) for one in list(inbound.receipts)[: rows.MOST_REASONS]),
         )
         packed = rows.pack(data, "hub_inbound", number, hub, kind, name)
         self._db.execute("INSERT INTO hub_inbound VALUES (?, ?, ?, ?, ?)", (number, hub, kind, name, packed))
@@ -483,6 +483,8 @@ class HubStore(HubRows):
         self.audit.append(what, None, who, now, facts | {"since": row.at, "reason": row.reason})
 
     def _want(self, hub: str, slot: Slot) -> None:
+        if not slot.point.isprintable():
+            return  # no point of ours is called so
         name = rows.slot_name(hub, slot)
         found = self._query("SELECT name, wanted, data FROM hub_slot WHERE name = ?", (name,))
         if found:

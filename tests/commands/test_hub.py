@@ -4,6 +4,7 @@ import json
 import os
 import pwd
 import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -553,3 +554,39 @@ def test_a_command_works_beside_a_running_process(hub: Place, checkout: Path) ->
     assert found is not None
     assert found.state == "dead"
     assert hub.hubs.audit.verify() == []
+
+
+def test_an_export_that_a_death_cut_short_is_finished_by_the_next(
+    hub: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as cut:
+        cut.setattr("gateway.commands.hub_carry._write", dies)
+        assert export(hub) == 130
+    assert hub.hubs.counts("ote")["new"] == 2
+    assert hub.hubs.open("ote", 1 << 39) == [], "the uploader leaves them alone"
+    assert export(hub, "--json") == 0
+    (said,) = objects(capsys)
+    assert [one["id"] for one in said["files"]] == [1, 2]
+    assert hub.hubs.counts("ote")["unknown"] == 2
+
+
+def test_lost_messages_are_shown_and_retried(hub: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    rejected(hub)
+    hub.file.close()
+    with sqlite3.connect(hub.ledger) as db:
+        for name in ("hub_part", "hub_slot", "hub_message", "hub_body"):
+            db.execute(f"DELETE FROM {name}")
+    db.close()
+    hub.file = open_ledger(hub.ledger, open_ledger(hub.ledger).file.identity, "the test says so").file
+    hub.hubs = HubStore(hub.file, lambda: NOW)
+    hub.hubs.recover("ote", NOW)
+    assert hub("status", "ote", "--json") == 1
+    (number,) = objects(capsys)[0]["hubs"][0]["waiting_for_a_person"]
+    assert hub("cancel", "ote", str(number), "--reason", "x") == 1
+    assert "retry it, or leave it" in capsys.readouterr().err
+    assert hub("retry", "ote", str(number)) == 0
+    assert "restart meterd-uploader" in capsys.readouterr().out
+    assert hub("log", "verify") == 0

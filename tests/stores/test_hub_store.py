@@ -475,3 +475,36 @@ def test_what_a_person_carries_the_uploader_leaves_alone(hubs: HubStore) -> None
     row = hubs.slot(HUB, slot())
     assert row is not None
     assert row.confirmed == 1
+
+
+def test_what_a_hub_says_never_stops_the_store(hubs: HubStore) -> None:
+    """Texts that cannot be encoded, numbers that no row holds, points with a line break: told by a hub that lies."""
+    bad = "\ud800\n\x00"
+    assert hubs.document(HUB, bad) is None
+    assert hubs.transaction(HUB, bad) is None
+    made = hubs.begin(hubs.stage(HUB, [draft("a", slot())], NOW)[0], NOW)
+    said = Receipt("rejected", (Reason(bad, bad * 1_000),), reference=bad, transactions=frozenset(("t-a-0", bad)))
+    made = hubs.settle(made, said, "rejected", NOW, NOW)
+    assert made.state == "rejected"
+    nested: list[object] = []
+    for _ in range(100):
+        nested = [nested]
+    facts = {bad: bad, "n": 1 << 80, "deep": nested, "set": {1}, "list": [1.5, None, True]}
+    lie = Inbound(bad, bad, b"\xff", bad, {bad: said}, bad, facts, None, (slot(1, bad), slot(2)))
+    assert hubs.inbound(HUB, lie, [], NOW)
+    assert not hubs.inbound(HUB, lie, [], NOW)
+    (kept,) = hubs.received(HUB)
+    assert kept.data.facts["n"] == str(1 << 80)
+    assert kept.data.facts["list"] == [1.5, None, True]
+    assert hubs.wanted(HUB) == [slot(2)]
+    assert hubs.audit.verify() == []
+
+
+def test_a_hand_over_that_a_death_cut_short_is_not_sent_by_itself(hubs: HubStore) -> None:
+    made = hubs.stage(HUB, [replace(draft("a", slot()), way="manual")], hub_rows.NEVER)[0]
+    hubs.begin(made, NOW)
+    hubs.recover(HUB, NOW)
+    assert hubs.open(HUB, NOW + 10**8) == []
+    found = hubs.message(HUB, made.id)
+    assert found is not None
+    assert found.state == "unknown"
