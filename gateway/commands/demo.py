@@ -1,10 +1,12 @@
-"""Show everything at work, without root and without any hardware: simulated meter, daemon, broker, live readings.
+"""Show everything at work, without root and without any hardware: simulated meter, daemon, broker, hub, live readings.
 
 A simulated house with solar panels stands on a pseudo-terminal. Its meter is one of Luxembourg, which encrypts and
 signs each telegram; its keys are test keys, made for this run. `meterd run` has them in a file, reads the meter,
 publishes to a broker of its own and keeps a journal; what arrives over MQTT is printed and compared with what the
-simulator says is true. All files are in a temporary folder. Ctrl-C ends it; exit code 0 means that readings arrived and
-that all of them were right, in their proof of authenticity too.
+simulator says is true. The meter's day before is in the journal: the daemon makes intervals of it and validates them,
+and `meterd uploader` brings them to a test hub, which refuses them once. All files are in a temporary folder. Ctrl-C
+ends it; exit code 0 means that readings arrived, that all of them were right, in their proof of authenticity too, and
+that nothing wrong came to the hub.
 """
 
 import argparse
@@ -17,19 +19,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import gateway
-from gateway.commands import demo_broker
+from gateway.commands import demo_broker, demo_day, demo_hub
 
 #: seconds for a part to come up, and to end
 UP_S, DOWN_S = 20.0, 6.0
 #: the simulated meter; the real ones send every 10 s
-SIMULATED = ("--variant", "lu-smarty", "--interval", "1")
+SIMULATED = ("--variant", "lu-smarty")
 CONFIG = """\
 [[meter]]
 name = "main"
@@ -45,6 +48,9 @@ version = "{version}"
 
 [journal]
 path = "{folder}/journal.db"
+
+[ledger]
+path = "{folder}/ledger.db"
 
 [control]
 socket = "{folder}/control"
@@ -87,6 +93,8 @@ class Demo:
     arrived: "queue.SimpleQueue[bytes]" = field(default_factory=queue.SimpleQueue)
     right: int = 0
     wrong: int = 0
+    upload: demo_hub.Upload | None = None
+    hub_address: str = ""
 
     def start(self, kind: str, port: int) -> None:
         """Start broker, simulator, daemon and subscriber."""
@@ -97,19 +105,25 @@ class Demo:
             )
         name, command = found
         self._child("broker", command, lambda: _answers(port))
-        places = {"--link": "meter", "--key-out": "keys", "--truth": "truth.jsonl"}
+        since = self._day_before()
+        places = {"--link": "meter", "--key-file": "keys", "--truth": "truth.jsonl"}
         files = [part for option, name in places.items() for part in (option, f"{self.folder}/{name}")]
-        self._child("simulator", _meterd("simulate", *SIMULATED, *files), (self.folder / "meter").exists)
+        self._child("simulator", _meterd("simulate", *SIMULATED, "--interval", "1", *files), self._has("meter"))
         config = self.folder / "meterd.toml"
-        config.write_text(CONFIG.format(folder=self.folder, port=port, version=demo_broker.VERSION[name]))
+        tables = CONFIG.format(folder=self.folder, port=port, version=demo_broker.VERSION[name])
+        missing = demo_hub.missing()
+        config.write_text(tables + ("" if missing else self._start_hub(since)))
         self._subscribe(port)
-        self._child("daemon", _meterd("run", "-c", str(config)), (self.folder / "control").exists)
+        self._child("daemon", _meterd("run", "-c", str(config)), self._has("control"))
+        if not missing:
+            self._child("uploader", _meterd("uploader", "-c", str(config)), lambda: True)
         print(
             f"A simulated house, its encrypted meter on {self.folder}/meter, read by `meterd run`.\n"
             f"broker   {name} on 127.0.0.1:{port}; listen: mosquitto_sub -h 127.0.0.1 -p {port} -v -t 'meterd/#'\n"
             f"status   {_shown()} status --socket {self.folder}/control\n"
             f"keys     {self.folder}/keys: test keys, made for this run\n"
-            f"journal  {self.folder}/journal.db; config, logs and truth are beside it\n",
+            f"journal  {self.folder}/journal.db; config, logs and truth are beside it\n"
+            f"hub      {missing or self.hub_address}\n",
             flush=True,
         )
 
@@ -123,11 +137,48 @@ class Demo:
                 silent_since = now
             if now - silent_since > UP_S:
                 raise DemoError(f"no reading for {UP_S:.0f} s\n{self._log('daemon')}")
+        if self.upload is not None and not self.upload.wait(UP_S):
+            raise DemoError(f"the day before did not reach the hub\n{self._log('uploader')}")
 
     def verdict(self) -> int:
         """Say how it went, as an exit code."""
         print(f"\n{self.right} readings arrived over MQTT and were right, {self.wrong} were not", flush=True)
-        return 0 if self.right and not self.wrong else 1
+        if self.upload is not None:
+            said = {True: "is at the hub, to the Wh", False: "is not right at the hub", None: "was still on its way"}
+            print(f"the day before {said[self.upload.right]}", flush=True)
+        return 0 if self.right and not self.wrong and (self.upload is None or self.upload.right is not False) else 1
+
+    def _day_before(self) -> datetime:
+        """Put the meter's day before into the journal; its first moment."""
+        start, count = demo_day.last_day(datetime.now(UTC))
+        places = {"--out": "day", "--key-out": "keys", "--truth": "day.jsonl"}
+        files = [part for option, name in places.items() for part in (option, f"{self.folder}/{name}")]
+        span = ("--interval", str(demo_day.STEP_S), "--start", start.isoformat(), "--count", str(count))
+        self._done("simulator", _meterd("simulate", *SIMULATED, *span, *files))
+        demo_day.keep(self.folder / "day", self.folder / "keys", self.folder / "journal.db", "main")
+        return start
+
+    def _start_hub(self, since: datetime) -> str:
+        """Start the test hub; the tables of the configuration that name it."""
+        files, port = self.folder / "hub", self.folder / "hub.port"
+        self._done("hub", _meterd("sandbox", "init", "--folder", str(files)))
+        command = _meterd("sandbox", "--folder", str(files), "--listen", "127.0.0.1:0", "--port-file", str(port))
+        self._child("hub", [*command, "--set", "points=registered"], lambda: port.exists() and bool(port.read_text()))
+        self.hub_address = f"https://127.0.0.1:{port.read_text().strip()}"
+        hub = demo_hub.Hub(files, self.hub_address)
+        truth = demo_day.energy(self.folder / "day.jsonl", since)
+        self.upload = demo_hub.Upload(hub, self.folder, _meterd(), lambda line: print(line, flush=True), truth)
+        self.stack.callback(self.upload.stop)
+        return demo_hub.config(self.folder, self.hub_address, since.astimezone(demo_day.ZONE))
+
+    def _has(self, name: str) -> Callable[[], bool]:
+        return (self.folder / name).exists
+
+    def _done(self, name: str, command: list[str]) -> None:
+        """Run a part that ends by itself; raises DemoError."""
+        done = subprocess.run(command, check=False, capture_output=True, text=True, env=_environment())  # noqa: S603
+        if done.returncode:
+            raise DemoError(f"the {name} did not start: {done.stderr[-2_000:].strip()}")
 
     def _take(self, item: dict[str, Any]) -> None:
         truth = self._truth(item["t"])
@@ -173,7 +224,7 @@ class Demo:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env=os.environ | {"PYTHONPATH": str(Path(gateway.__file__).parents[1])},
+                env=_environment(),
             )
         self.stack.callback(_end, child)
         deadline = time.monotonic() + UP_S
@@ -197,6 +248,10 @@ def _line(item: dict[str, Any]) -> str:
 
 def _kwh(wh: int | None) -> str:
     return f"{'-':>10}" if wh is None else f"{wh // 1000:>6}.{wh % 1000:03d}"
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(Path(gateway.__file__).parents[1])}
 
 
 def _meterd(*arguments: str) -> list[str]:

@@ -42,6 +42,10 @@ def test_ends_by_itself_and_was_right(tmp_path, broker):
     assert len(readings) >= 2
     assert f"broker   {broker} on 127.0.0.1:" in out
     assert f"{len(readings)} readings arrived over MQTT and were right, 0 were not" in out
+    way = [line.split()[1] for line in out.splitlines() if line.startswith("hub ")]
+    assert [way[0][:8], *way[1:]] == ["https://", "refused", "its", "confirmed"]
+    assert re.search(r"confirmed message 2: (92|96|100) quarter-hours, .* Wh: what the meter counted", out)
+    assert "the day before is at the hub, to the Wh" in out
     nothing_is_left(tmp_path)
 
 
