@@ -34,7 +34,8 @@ from gateway.stores.rows import Corrupt, seal, unseal
 SLOT_BITS, VERSION_BITS = 27, 16
 CHAIN_SHIFT: Final = SLOT_BITS + VERSION_BITS
 MAX_VERSION: Final = (1 << VERSION_BITS) - 1
-MAX_SERIES: Final = 1 << 14
+#: 10,000 points have some series each
+MAX_SERIES: Final = 1 << 16
 
 _STATUSES: Final = get_args(Status)
 _BOUNDS: Final = get_args(BoundMethod)

@@ -49,7 +49,7 @@ INTERVALS = (
     "interval_peak",
     "interval_demand",
 )
-LAST_INTERVAL = 1 << 60
+LAST_INTERVAL = 1 << 61
 
 
 class Opened(NamedTuple):

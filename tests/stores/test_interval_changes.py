@@ -9,7 +9,7 @@ import pytest
 
 from gateway.intervals.edit import edit
 from gateway.intervals.model import Bound, Interval, SeriesKey, revised
-from gateway.stores import interval_changes
+from gateway.stores import interval_changes, interval_rows
 from gateway.stores.hubs import Change, HubStore
 from gateway.stores.interval_rows import SeriesRow
 from gateway.stores.intervals import Batch, IntervalReader, IntervalStore, StaleError
@@ -168,3 +168,22 @@ def test_a_reader_of_many_series_asks_for_one_row_each(stores: Stores, ledger: P
     assert len(asked) == 400
     assert not [one for one in asked if one.endswith("FROM interval_series")]
     reader.close()
+
+
+def test_the_last_series_that_there_may_be_is_kept_and_salvaged(ledger: Path) -> None:
+    file = open_ledger(ledger).file
+    file.db.execute(
+        "INSERT INTO interval_series VALUES (?, ?)", interval_rows.pack_series(interval_rows.MAX_SERIES - 2, ROW)
+    )
+    store = IntervalStore(file)
+    last = SeriesRow("last", 0, "active", "import", "Wh", 0, "electricity")
+    store.add_series(last)
+    with pytest.raises(ValueError, match="too many"):
+        store.add_series(SeriesRow("more", 0, "active", "import", "Wh", 0, "electricity"))
+    store.write(Batch(versions={(last.key, "P1D"): [replace(raw(START), end=START + DAY)]}))
+    before = store.history(last.key, "P1D", START)
+    identity = file.identity
+    file.close()
+    file = open_ledger(ledger, identity, "the test says so").file
+    assert IntervalStore(file).history(last.key, "P1D", START) == before != []
+    file.close()
