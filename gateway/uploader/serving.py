@@ -33,8 +33,8 @@ TICK_S, PLAN_S, PLAN_DUTY = 1.0, 5.0, 20
 SERIES_S: Final = 30.0
 #: how often old bytes are removed, the status is written, and ends of certificates are looked at (s)
 PRUNE_S, STATUS_S, EXPIRY_S = 3_600.0, 60.0, 60.0
-#: notes: the day of the last daily run, ends of certificates that were told, the status
-RUN, TOLD, STATUS = "uploader.run", "uploader.told", "status"
+#: notes: the day of the last daily run, and of the last that was done; ends of certificates that were told; the status
+RUN, DONE, TOLD, STATUS = "uploader.run", "uploader.done", "uploader.told", "status"
 
 _log = logging.getLogger(__name__)
 
@@ -227,6 +227,7 @@ class Serving:
             plan.save()
             self._due["plan"] = time.monotonic() + max(PLAN_S, PLAN_DUTY * (time.monotonic() - self._round))
             self._tell_empty(plan, now)
+            self._tell_done(now)
             return False
         self._staging.stage(dues, plan, now)
         plan.save()
@@ -297,6 +298,18 @@ class Serving:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             text = f"the day from {day:%Y-%m-%dT%H:%MZ} has no validated interval: {', '.join(names[:3])}{more}"
             self._world.tell(Event("late_day", self._hub.name, "warning", text, now, f"{start}"))
+
+    def _tell_done(self, now: int) -> None:
+        """Once for each daily run: everything that was due has reached the hub."""
+        run, counts = self._store.note(self._hub.name, RUN), self._store.counts(self._hub.name)
+        if run is None or run == self._store.note(self._hub.name, DONE):
+            return
+        if counts["new"] + counts["sending"] + counts["unknown"] == 0:
+            self._store.remember(self._hub.name, DONE, run)
+            waiting, refused = counts["accepted"], counts["rejected"]
+            said = f"{waiting} messages wait for the hub's word, {refused} are parked as refused"
+            text = f"the daily run of {run.decode()} is done: {said}"
+            self._world.tell(Event("run_done", self._hub.name, "info", text, now, run.decode()))
 
     def _tell_status(self, *, force: bool = False) -> None:
         if not (self._is_due("status", TICK_S) or force):
