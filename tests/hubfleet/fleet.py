@@ -32,24 +32,24 @@ DAYS = 60
 #: of all slots of a hub, so many are corrected while others are on their way
 CORRECTED = 0.05
 #: the chance of each fault in each request while the run lasts
-FAULTS = {
-    "drop_request": 0.02,
-    "drop_response": 0.02,
+FAULTS: dict[str, float | str] = {
+    "drop_request": 0.003,
+    "drop_response": 0.003,
     # a hub that confirms and then loses cannot be found out; the one that says more later can
-    "lost": "0.01@ee",
-    "duplicate": 0.02,
-    "slow": 0.002,
-    "error": 0.02,
-    "error_after": 0.01,
-    "overload": 0.01,
-    "overload_date": 0.005,
-    "expired_token": 0.005,
-    "error_in_200": 0.005,
-    "garbage": 0.005,
-    "encoding": 0.002,
-    "huge": 0.0005,
-    "bomb": 0.002,
-    "stranger": 0.002,
+    "lost": "0.003@ee",
+    "duplicate": 0.005,
+    "slow": 0.0003,
+    "error": 0.003,
+    "error_after": 0.002,
+    "overload": 0.001,
+    "overload_date": 0.001,
+    "expired_token": 0.001,
+    "error_in_200": 0.001,
+    "garbage": 0.001,
+    "encoding": 0.0005,
+    "huge": 0.0002,
+    "bomb": 0.0005,
+    "stranger": 0.001,
 }
 #: what the fault `error` answers, another one after each kill
 STATUSES = (400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504)
@@ -112,7 +112,7 @@ def _storm(plant: Plant, filler: Filler, dice: random.Random, seconds: float, fo
         while time.monotonic() < end:
             _pass(dice.uniform(*KILL_S), to_correct, filler, seconds / max(1, len(to_correct)), found)
             plant.kill_uploader()
-            plant.ask("/control/faults", {"error": {"p": 0.02, "value": dice.choice(STATUSES)}})
+            plant.ask("/control/faults", {"error": {"p": FAULTS["error"], "value": dice.choice(STATUSES)}})
             plant.start_uploader()
             if plant.kills >= HUB_KILLS[0] and not to_correct and _quiet(plant):
                 break
