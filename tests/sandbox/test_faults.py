@@ -2,6 +2,7 @@
 
 import email.utils
 import json
+import logging
 import ssl
 import time
 from collections.abc import Callable
@@ -26,6 +27,14 @@ def hub(hub_at: Callable[[float], Any]) -> Any:
     found = hub_at(NOW)
     found.sandbox.options.delay_s = 0.0
     return found
+
+
+@pytest.fixture(autouse=True)
+def _no_traceback(caplog: pytest.LogCaptureFixture) -> Any:
+    """What goes wrong on purpose is no error of ours in the log."""
+    with caplog.at_level(logging.WARNING):
+        yield
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 @pytest.fixture
