@@ -84,9 +84,9 @@ class Plan:
         for target in targets:
             self._by_key[target.key].append(target)
             self._by_slot[target.point, target.direction, target.kind].append(target)
-        self._feed = self._position(now)
         #: slots that changed and cannot be judged yet: position in the feed, first seen (UTC s), target
         self._watched: dict[Slot, tuple[int, int, Target]] = {}
+        self._feed = self._position(now)
         self._begin(now)
 
     def due(self, now: int) -> Iterator[Due]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as tuned
 from hypothesis import strategies as st
 
 from gateway.hub_model import Inbound, PartRow, Permission, Slot
@@ -82,6 +83,7 @@ def test_what_is_no_item_is_one_sentence(body: bytes) -> None:
         read(body)
 
 
+@tuned(max_examples=30, deadline=None)
 @given(st.binary(max_size=200))
 def test_whatever_comes_is_an_item_or_refused(body: bytes) -> None:
     try:
