@@ -247,9 +247,11 @@ def _restore(target: sqlite3.Connection, found: _Found, now: int) -> bool:
 
 def _restore_message(target: sqlite3.Connection, number: int, found: _Found, now: int) -> None:
     state = found.states.get(number, "unknown")
-    state = state if state in FINAL else "unknown"
+    if state not in FINAL:
+        # of what held nothing that is known, the one message that stands for all that was lost says `unknown`
+        state = "unknown" if found.there.get(number) else "dead"
     draft = Draft("readings", LOST_NOTE, found.documents.get(number) or f"{LOST_NOTE}-{number}", b"", "")
-    said = (("damaged", "the ledger was damaged: of this message only its parts are known"),)
+    said = (("damaged", "the ledger was damaged: of this message only what stands here is known"),)
     head = msgspec.structs.replace(
         rows.head_of(draft, sha256(b"").hexdigest(), now), parts=found.there.get(number, 0), split=True, reasons=said
     )
