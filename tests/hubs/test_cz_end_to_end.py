@@ -1,5 +1,6 @@
 """The whole way over mutual TLS: ledger, engine, Czech adapters, a test hub that others wrote; PND to the ledger."""
 
+import dataclasses
 import datetime as dt
 import ssl
 import time
@@ -76,6 +77,11 @@ class House:
         self.hub = HubSettings(**(given | changes))
         self.session = HttpSession(self.hub)
 
+    def tell(self, event: Event) -> None:
+        """Keep what went wrong, and that it is over; not that a run went well."""
+        if event.severity != "info" or event.recovered:
+            self.events.append(event)
+
     @property
     def settings(self) -> Settings:
         return Settings(
@@ -119,7 +125,7 @@ class House:
         """Serve until nothing is left to do now; with `until` go on by steps of the clock to that moment."""
         with self.file() as file:
             world = World(
-                cz_ote.adapter, lambda *_: self.session, lambda _: PRAGUE, lambda: True, self.events.append,
+                cz_ote.adapter, lambda *_: self.session, lambda _: PRAGUE, lambda: True, self.tell,
                 lambda: self.now,
             )  # fmt: skip
             serving = Serving(self.settings, self.hub, world, file, self.session, self.line, self)
@@ -263,6 +269,30 @@ def test_a_refusal_is_parked_with_code_and_text(house: Any) -> None:
     assert [event.name for event in one.events] == ["rejected"]
     one.run(one.now + 7_200)
     assert one.counts() == {"rejected": 1}, "it is not sent again by itself"
+
+
+def test_an_answer_to_another_message_is_told_and_changes_nothing(house: Any, monkeypatch: Any) -> None:
+    """A hub that mixes up its answers, once: the real one with another number in it."""
+    one = house()
+    one.fill(DAY, points=(POINT,))
+    asked, mixed = one.session.request, []
+
+    def request(*args: Any, **given: Any) -> Any:
+        answer = asked(*args, **given)
+        if mixed:
+            return answer
+        mixed.append(answer.body)
+        number = etree.fromstring(answer.body).find(".//{*}Reference").get("id")
+        return dataclasses.replace(answer, body=answer.body.replace(number.encode(), b"10000000000000"))
+
+    monkeypatch.setattr(one.session, "request", request)
+    one.run()
+    (event,) = [event for event in one.events if event.name == "unknown_answer"]
+    assert "the answer is to message 10000000000000, not to" in event.text
+    assert one.counts() in ({"unknown": 1}, {"confirmed": 1})
+    one.run(one.now + 3_600)
+    assert one.counts() == {"confirmed": 1}
+    assert len(one.held()) == 1
 
 
 @pytest.mark.parametrize("name", ["expired", "foreign", None])

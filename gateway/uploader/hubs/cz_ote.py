@@ -17,7 +17,7 @@ from gateway.hub_model import FINAL, Draft, Inbound, Message, Part, PartRow, Rea
 from gateway.hub_settings import HubSettings
 from gateway.imports.record import ImportFileError
 from gateway.uploader import answers
-from gateway.uploader.hub import Answer, Build, BuildError, Open, Policy, Session, SessionError
+from gateway.uploader.hub import FOREIGN_ANSWER, Answer, Build, BuildError, Open, Policy, Session, SessionError
 from gateway.uploader.hubs import cz_document as document
 from gateway.uploader.hubs import cz_response as response
 from gateway.uploader.hubs import cz_soap as soap
@@ -223,7 +223,7 @@ class CzOte:
                 said = response.read(entry, self._forms)
                 why = response.answers(said, message)
                 if why:
-                    return answers.receipt(answer, session, "unknown", Reason("foreign_answer", why))
+                    return answers.receipt(answer, session, "unknown", Reason(FOREIGN_ANSWER, why))
                 return answers.receipt(answer, session, said.verdict, *said.told(), reference=said.number)
         except (answers.AnswerError, SchemaError) as error:
             if 200 <= answer.status < 300:
