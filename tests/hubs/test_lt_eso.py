@@ -32,7 +32,8 @@ from gateway.uploader.session import HttpSession
 VILNIUS = ZoneInfo("Europe/Vilnius")
 DAY = date(2026, 3, 3)
 POINTS = ("99999917", "99999919")
-POLICY = dataclasses.replace(lt_eso.POLICY, inbox_s=0.1)
+#: the tests say when the inbox is looked into
+POLICY = dataclasses.replace(lt_eso.POLICY, inbox_s=86_400)
 
 
 def at(day: date, hour: int, minute: int = 0) -> int:
@@ -100,14 +101,13 @@ class Uploader:
         self.serving = Serving(everything, settings, world, self.file, self.session, Line(), thread)
         self.serving.begin()
 
-    def run(self, steps: int = 8) -> None:
-        """So many steps of the engine, and more as long as it has something to do."""
-        for _ in range(10 * steps):
-            rest = self.serving.step()
-            steps -= rest > 0
-            if steps <= 0:
-                return
-            threading.Event().wait(0.03)
+    def run(self, rounds: int = 4) -> None:
+        """So many looks into the inbox, each with what there is to do behind it."""
+        for _ in range(rounds):
+            self.serving._due["inbox"] = 0.0
+            for _ in range(200):
+                if self.serving.step():
+                    break
 
     def kill(self) -> None:
         self.session.close()
@@ -270,8 +270,9 @@ def test_an_outage_a_late_day_and_its_back_fill(hub: Hub, start: Callable[..., U
     assert book.days() == []
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before the answer", "behind the answer"])
-@pytest.mark.parametrize("number", [1, 2, 3, 5, 7])
+@pytest.mark.parametrize(
+    ("number", "after"), [(2, False), (2, True), (4, True), (6, True), (7, False), (7, True)], ids=str
+)
 def test_a_kill_at_any_request_loses_nothing(
     hub: Hub, start: Callable[..., Uploader], number: int, after: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -332,7 +333,7 @@ def test_a_right_is_asked_for_and_a_rule_that_is_broken_keeps_its_number(
         adapter.request("list contract", {}, about),
     ]
     uploader.store.stage("lt", drafts, hub.now)
-    uploader.run(20)
+    uploader.run()
     found = [uploader.store.document("lt", draft.document) for draft in drafts]
     assert [one.state for one in found] == ["confirmed", "rejected", "confirmed", "confirmed", "confirmed", "confirmed"]
     assert found[1].reasons == (("608", "there is no object 12345678"),)
@@ -351,24 +352,119 @@ def test_notifications_are_kept_once(hub: Hub, start: Callable[..., Uploader]) -
             body = {"objectNumber": "99999917", "date": f"2026-03-{day:02d}"}
             assert client.post(f"{hub.url}/lt/gateway/notification/contract", json=body).status_code == 200
         uploader = start()
-        uploader.run(20)
+        uploader.run()
         assert len(uploader.inbounds("notification")) == 28
         cancelled = client.post(f"{hub.url}/lt/gateway/notification/cancellation", json={"notificationId": 3})
         assert cancelled.status_code == 200
     hub.now += 3_700
-    uploader.run(20)
+    uploader.run()
     assert len(uploader.inbounds("notification")) == 29
     assert any("contract 3 of object 99999917: CANCELLED" in event.text for event in uploader.events)
 
 
+def answering(monkeypatch: pytest.MonkeyPatch, change: Callable[[str, Answer], Answer]) -> list[str]:
+    """Change what the hub answers, by the path of the request; the paths."""
+    real, paths = HttpSession.request, []
+
+    def request(self: HttpSession, method: str, path: str, **more: Any) -> Answer:
+        paths.append(path)
+        return change(path, real(self, method, path, **more))
+
+    monkeypatch.setattr(HttpSession, "request", request)
+    return paths
+
+
+def test_the_older_version_of_a_report_is_read_when_the_newer_is_gone(
+    hub: Hub, start: Callable[..., Uploader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering(monkeypatch, lambda path, answer: Answer(410, {}, b"") if "/order/v2/" in path else answer)
+    uploader = start()
+    uploader.run()
+    report = uploader.inbounds("report")[0].data
+    assert (report.facts["values"], report.facts["unknown"], report.facts["flagged"]) == (4 * 96, 4 * 96, False)
+    assert ["an older one" in event.text for event in named(uploader.events, "older_version")] == [True]
+    assert not named(uploader.events, "schema_drift")
+    found = uploader.serving._adapter.account("report", uploader.inbounds("report")[0].body, "application/json")
+    assert {row.said for one in found for row in one.rows} == {"unknown"}
+
+
+def test_a_hub_that_lies_about_an_order_is_not_believed(
+    hub: Hub, start: Callable[..., Uploader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lie(path: str, answer: Answer) -> Answer:
+        body = answer.body.replace(b'"orderId":4711001', b'"orderId":4711002') if "report-obj" in path else answer.body
+        return Answer(answer.status, answer.headers, body)
+
+    answering(monkeypatch, lambda path, answer: lie(path, answer) if "/v2/" in path else answer)
+    uploader = start()
+    uploader.run()
+    assert uploader.inbounds("report") == []
+    assert uploader.orders()[0].state == "rejected"
+    assert "orderId is 4711002, and 4711001 was asked" in named(uploader.events, "schema_drift")[0].text
+
+
+@pytest.mark.parametrize(("status", "name"), [(403, "blocked"), (429, None), (500, None)])
+def test_an_answer_that_serves_nothing_leaves_the_order_open(
+    hub: Hub, start: Callable[..., Uploader], monkeypatch: pytest.MonkeyPatch, status: int, name: str | None
+) -> None:
+    answering(monkeypatch, lambda path, answer: Answer(status, {}, b"") if "/v2/4" in path else answer)
+    uploader = start()
+    uploader.run(4)
+    assert uploader.orders()[0].state == "accepted"
+    assert uploader.inbounds("report") == []
+    if name:
+        assert named(uploader.events, name)
+
+
+def test_a_list_that_is_not_there_costs_no_order(
+    hub: Hub, start: Callable[..., Uploader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering(monkeypatch, lambda path, answer: Answer(404, {}, b"") if path.endswith("/list") else answer)
+    uploader = start()
+    uploader.run()
+    assert uploader.orders()[0].state == "confirmed"
+    assert {event.name for event in uploader.events} == {"schema_drift"}
+
+
 @pytest.mark.parametrize(
-    "fault", ["garbage", "huge", "bomb", "encoding", "error_in_200", "error_after", "drop_response"]
+    ("status", "body", "verdict", "code"),
+    [
+        (200, b'{"orderId":7}', "accepted", None),
+        (200, b"{}", "rejected", "schema_drift"),
+        (200, b'{"orderId":"x"}', "rejected", "schema_drift"),
+        (200, b'{"orderId":true}', "rejected", "schema_drift"),
+        (200, b'{"orderId":-1}', "rejected", "schema_drift"),
+        (200, b'{"orderId":1.5}', "rejected", "schema_drift"),
+        (200, b"[]", "unknown", "bad_answer"),
+        (200, b"\xff", "unknown", "bad_answer"),
+        (200, b'{"errors":[{"code":1010,"message":"too many"}]}', "rejected", "1010"),
+        (400, b'{"errors":[{"code":608,"message":"no object"}]}', "rejected", "608"),
+        (400, b"", "rejected", "http_400"),
+        (401, b"", "blocked", "http_401"),
+        (404, b"", "blocked", "http_404"),
+        (429, b"", "busy", "http_429"),
+        (500, b'{"errors":[{"code":8,"message":"x"}]}', "unknown", "http_500"),
+        (503, b"", "busy", "http_503"),
+        (302, b"", "blocked", "http_302"),
+    ],
 )
+def test_what_an_answer_to_an_order_means(
+    configured: Callable[..., HubSettings], status: int, body: bytes, verdict: str, code: str | None
+) -> None:
+    adapter = lt_eso.adapter(configured())
+    message = SimpleNamespace(operation="order", body=b"{}", about={"report": "report-obj"})
+    session = SimpleNamespace(certificate=None, request=lambda *_, **__: Answer(status, {}, body))
+    receipt = adapter.send(session, message)
+    assert (receipt.verdict, receipt.reference) == (verdict, "7" if verdict == "accepted" else None)
+    assert [one.code for one in receipt.reasons] == ([code] if code else [])
+
+
+@pytest.mark.parametrize("fault", ["garbage", "huge", "error_in_200", "drop_response"])
 def test_a_hub_that_answers_badly_costs_time_and_no_value(hub: Hub, start: Callable[..., Uploader], fault: str) -> None:
     hub.control("PUT", "/faults", **{fault: {"p": 1, "profile": "lt", "count": 6}})
     uploader = start()
     for _ in range(6):
-        uploader.run(3)
+        uploader.run(2)
         hub.now += 7_200
     hub.now = at(DAY + timedelta(2), 5, 30)
     uploader.run()

@@ -37,7 +37,7 @@ _HEADERS: Final = {"Content-Type": _JSON, "Accept": _JSON}
 _REQUESTS: Final = {
     "order": "from=DAY [to=DAY] [objects=NUMBER,..] [report=" + "|".join(names.REPORTS) + "]: a report of past days",
     "access-right": "object=NUMBER: ask for the right to the data of an object",
-    **{f"list {name}": f"read the list of {name} now" for name in ("objects", "statistics")},
+    **{f"list {name}": f"read the list of {name} now" for name in names.LISTS if name not in names.KINDS},
     **{f"list {name}": f"read the notifications of {name} now" for name in names.KINDS},
 }
 

@@ -44,9 +44,9 @@ class Look:
         for message in self._open.awaiting("order"):
             if message.state == "accepted" and message.reference is not None:
                 yield from self._report(message)
-        for name, listing in names.LISTS.items():
+        for name in EVERY_S:
             if self._is_due(name):
-                yield from self._list(name, listing)
+                yield from self._list(name, names.LISTS[name])
 
     # -- reports -------------------------------------------------------------------------------------------------------
 

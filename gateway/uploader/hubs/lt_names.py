@@ -90,6 +90,15 @@ LISTS: Final[dict[str, Listing]] = {
         _OBJECT,
         {"meters": _METER},
     ),
+    #: those of everybody, as far as the hub shows them: on demand only
+    "all objects": Listing(
+        "POST",
+        ("/gateway/object/v2/all/active/list", "/gateway/object/all/active/list"),
+        "objects",
+        "objectNumber",
+        _OBJECT,
+        {"meters": _METER},
+    ),
     "statistics": Listing("GET", ("/gateway/statistic/list",), "statistics", "date", _STATISTIC),
     **{
         kind: Listing(
