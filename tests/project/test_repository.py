@@ -92,7 +92,9 @@ def found(pattern: re.Pattern[str], texts: dict[str, str]) -> Iterator[str]:
 
 
 def test_nothing_is_unfinished(texts: dict[str, str]) -> None:
-    assert list(found(UNFINISHED, texts)) == []
+    """But for what others left open in schemas that are copied as they were published."""
+    ours = {path: text for path, text in texts.items() if not path.startswith("docs/schemas/hubs/")}
+    assert list(found(UNFINISHED, ours)) == []
 
 
 def test_no_address_of_a_package_registry(texts: dict[str, str]) -> None:
