@@ -257,7 +257,7 @@ class Delivery:
 
     def _heard(self, message: Message, silence: int) -> bool:
         """Whether a refusal would have been seen: the inbox was emptied after the time was over."""
-        return True
+        return not self._policy.inbox_s or self.heard >= message.since + silence
 
     def _remind(self, message: Message, age: int) -> None:
         """A request that is not answered in time is told once."""
