@@ -36,8 +36,12 @@ __all__ = [
 
 #: octets of a note (an adapter's cursor) at most
 MOST_NOTE: Final = 64 << 10
-#: bodies that one transaction removes
+#: bodies of a hub that one transaction removes
 PRUNED_AT_ONCE: Final = 500
+#: and bodies that it looks at
+LOOKED_AT: Final = 5_000
+#: notes: how far bodies were looked at
+PRUNED, PRUNED_INBOUND = "pruned", "pruned.inbound"
 UPLOADER: Final = "uploader"
 #: what notes begin with that say how far the uploader came
 PROGRESS: Final = "uploader."
@@ -546,23 +550,29 @@ class HubStore(HubRows):
         )
 
     def _prune_messages(self, hub: str, before: int) -> int:
-        removed = 0
-        last = 0
-        while removed < PRUNED_AT_ONCE and (page := self._bodies(last)):
-            last = page[-1]
-            for number in page:
-                found = self._query(
-                    "SELECT id, hub, document, state, due, data FROM hub_message WHERE id = ?", (number,)
-                )
-                one = self._listed(found[0]) if found else None
-                if one is not None and one.head.created >= before:
-                    return removed
-                if one is not None and one.hub == hub and one.state in FINAL:
-                    removed += self._remove_raw(number)
+        """Look at the next bodies, all round; those of other hubs and of open messages stay."""
+        removed, last = 0, self._cursor(hub, PRUNED)
+        page = self._query("SELECT id FROM hub_body WHERE id > ? ORDER BY id LIMIT ?", (last, LOOKED_AT))
+        for (number,) in page:
+            found = self._query("SELECT id, hub, document, state, due, data FROM hub_message WHERE id = ?", (number,))
+            one = self._listed(found[0]) if found else None
+            if one is not None and one.head.created >= before:
+                page = []
+                break
+            if one is not None and one.hub == hub and one.state in FINAL:
+                removed += self._remove_raw(number)
+            if removed == PRUNED_AT_ONCE:
+                self._put_cursor(hub, PRUNED, number)
+                return removed
+        self._put_cursor(hub, PRUNED, page[-1][0] if len(page) == LOOKED_AT else 0)
         return removed
 
-    def _bodies(self, last: int) -> list[int]:
-        return [n for (n,) in self._query("SELECT id FROM hub_body WHERE id > ? ORDER BY id LIMIT 100", (last,))]
+    def _cursor(self, hub: str, key: str) -> int:
+        return int(self.note(hub, key) or b"0")
+
+    def _put_cursor(self, hub: str, key: str, position: int) -> None:
+        if position != self._cursor(hub, key):
+            self._note(hub, key, b"%d" % position)
 
     def _remove_raw(self, number: int) -> int:
         ends = number << rows.SHIFT, number + 1 << rows.SHIFT
@@ -570,14 +580,15 @@ class HubStore(HubRows):
         return self._db.execute("DELETE FROM hub_body WHERE id = ?", (number,)).rowcount
 
     def _prune_inbound(self, hub: str, before: int) -> int:
-        removed = 0
-        statement = "SELECT b.id, i.hub, i.kind, i.name, i.data FROM hub_inbound_body b JOIN hub_inbound i USING (id)"
-        for number, of, kind, name, data in self._query(f"{statement} ORDER BY b.id LIMIT ?", (PRUNED_AT_ONCE,)):
-            columns = rows.text(of), rows.text(kind), rows.text(name)
+        removed, last = 0, self._cursor(hub, PRUNED_INBOUND)
+        statement = "SELECT id, kind, name, data FROM hub_inbound WHERE hub = ? AND id > ? ORDER BY id LIMIT ?"
+        for number, kind, name, data in self._query(statement, (hub, last, PRUNED_AT_ONCE)):
+            columns = hub, rows.text(kind), rows.text(name)
             if rows.unpack(InboundData, data, "hub_inbound", number, *columns).at >= before:
                 break
-            if columns[0] == hub:
-                removed += self._db.execute("DELETE FROM hub_inbound_body WHERE id = ?", (number,)).rowcount
+            removed += self._db.execute("DELETE FROM hub_inbound_body WHERE id = ?", (number,)).rowcount
+            last = number
+        self._put_cursor(hub, PRUNED_INBOUND, last)
         return removed
 
     def _next(self, table: str) -> int:

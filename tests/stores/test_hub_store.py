@@ -300,6 +300,24 @@ def test_raw_bytes_go_and_hashes_stay(hubs: HubStore) -> None:
     assert hubs.audit.verify() == []
 
 
+def test_bytes_of_one_hub_go_though_another_one_keeps_many(hubs: HubStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.stores.hubs.PRUNED_AT_ONCE", 2)
+    monkeypatch.setattr("gateway.stores.hubs.LOOKED_AT", 3)
+    for n in range(7):
+        hubs.stage("other", [draft(f"o{n}", slot(n))], NOW)
+        hubs.inbound("other", Inbound(f"m{n}", "report", b"body", "text/plain"), [], NOW)
+    waits = hubs.stage(HUB, [draft("waits", slot(8))], NOW)[0]
+    for n in range(4):
+        made = hubs.stage(HUB, [draft(f"a{n}", slot(n))], NOW)[0]
+        hubs.settle(made, Receipt("confirmed"), "confirmed", NOW, NOW)
+        hubs.inbound(HUB, Inbound(f"m{n}", "report", b"body", "text/plain"), [], NOW)
+    assert sum(hubs.prune(HUB, NOW + 1) for _ in range(20)) == 8
+    hubs.settle(waits, Receipt("confirmed"), "confirmed", NOW, NOW)
+    assert sum(hubs.prune(HUB, NOW + 1) for _ in range(20)) == 1
+    assert all(one.body for one in hubs.received("other"))
+    assert len(hubs.open("other")) == 7
+
+
 def test_notes_are_small_and_last(hubs: HubStore) -> None:
     hubs.remember(HUB, "watermark", b"1")
     hubs.remember(HUB, "watermark", b"2")
