@@ -71,7 +71,7 @@ class House:
         cert, key = hub.folder.pair("clients/gridco")
         given = {
             "name": "ote", "kind": "cz-ote", "url": f"{hub.url}/ote", "party": PARTY, "points": (POINT, EXPORT, GAS),
-            "legal_basis": "a contract", "since": DAY.isoformat(), "at": "07:00", "jitter_s": 0, "timeout_s": 10,
+            "legal_basis": "a contract", "since": DAY.isoformat(), "at": "07:00", "jitter_s": 0, "timeout_s": 30,
             "requests_per_minute": 60_000, "ca_file": str(hub.folder.ca), "cert_file": str(cert), "key_file": str(key),
         }  # fmt: skip
         self.hub = HubSettings(**(given | changes))
@@ -454,7 +454,7 @@ def portal(tmp_path: Path) -> Iterator[Any]:  # noqa: C901 - a class that knows 
             point=(PointSettings(meter="main", id=POINT),),
             hub=(
                 HubSettings(
-                    name="pnd", kind="cz-pnd", points=(POINT,), legal_basis="a contract", timeout_s=20,
+                    name="pnd", kind="cz-pnd", points=(POINT,), legal_basis="a contract", timeout_s=60,
                     listen=f"127.0.0.1:{port}", ca_file=str(authority.ca), cert_file=str(server.cert),
                     key_file=str(server.key),
                 ),
@@ -491,7 +491,7 @@ def portal(tmp_path: Path) -> Iterator[Any]:  # noqa: C901 - a class that knows 
             until = time.monotonic() + 60
             while True:
                 try:
-                    with httpx.Client(verify=context, trust_env=False, timeout=60) as client:
+                    with httpx.Client(verify=context, trust_env=False, timeout=120) as client:
                         url = f"https://localhost:{self.port}/pnd"
                         answer = client.post(url, content=body, headers={"Content-Type": "text/xml; charset=utf-8"})
                     break
