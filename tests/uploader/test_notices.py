@@ -638,6 +638,25 @@ def test_what_was_not_told_is_told_once_after_a_restart(hook: Any, posting: Any,
     assert len(server.got) == tried + 3
 
 
+def test_a_notice_leaves_only_after_it_was_written(hook: Any, posting: Any, telling: Any) -> None:
+    server, store, sent_before = hook(), Store(), []
+    remember = store.remember
+
+    def slowly(key: str, value: bytes) -> None:
+        time.sleep(0.3)
+        sent_before.append(len(server.got))
+        remember(key, value)
+
+    store.remember = slowly
+    notices = telling(posting(server.port), store)
+    notices.tell(event())
+    until(lambda: server.got)
+    notices.stop()
+    # only the last one, that it was taken, came behind it
+    assert len(sent_before) > 1
+    assert not any(sent_before[:-1])
+
+
 def test_ten_thousand_events_from_many_threads_are_one_notice(hook: Any, posting: Any, telling: Any) -> None:
     server, now = hook(), [T]
     notices = telling(posting(server.port, digest_s=900), Store(), None, lambda: now[0])
