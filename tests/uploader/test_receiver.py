@@ -99,7 +99,7 @@ def hub(authority, server):
 
 
 def stored(hub, pair, body):
-    """Deliver until it is taken, as a sender does: where the receiver waits a short time, a busy machine needs tries."""
+    """Deliver until it is taken, as a sender does: where the receiver waits but shortly, a busy machine needs tries."""
     until = time.monotonic() + 90
     while True:
         try:
