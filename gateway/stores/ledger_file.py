@@ -240,7 +240,7 @@ class LedgerFile:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        with held(self.path, fcntl.LOCK_SH):
+        with held(self.path, fcntl.LOCK_SH, again=True):
             if not files.in_place(self.path, self.identity):
                 raise StorageFault(f"ledger {self.path}: the file was removed or replaced")
             yield

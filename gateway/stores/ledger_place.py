@@ -42,14 +42,24 @@ def alone(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def held(path: Path, how: int) -> Iterator[None]:
-    """Hold the lock, shared (fcntl.LOCK_SH) or alone (LOCK_EX). Raises LedgerError, StorageFault."""
-    handle = _lock_file(path)
+def held(path: Path, how: int, *, again: bool = False) -> Iterator[None]:
+    """Hold the lock, shared (fcntl.LOCK_SH) or alone (LOCK_EX). Raises LedgerError, StorageFault.
+
+    `again`: this process held it before, and gave it its rights then.
+    """
+    handle = _known_lock_file(path) if again else _lock_file(path)
     try:
         _wait_for(handle, how, path)
         yield
     finally:
         os.close(handle)
+
+
+def _known_lock_file(path: Path) -> int:
+    try:
+        return os.open(f"{path}.lock", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return _lock_file(path)
 
 
 def _lock_file(path: Path) -> int:
