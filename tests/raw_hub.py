@@ -21,11 +21,13 @@ class RawHub:
         server: Pair | None,
         *,
         clients: Authority | None = None,
+        demands: bool = True,
         answers: list[Answer] | None = None,
         newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
         reads: bool = True,
     ) -> None:
-        """Without `server` it speaks no TLS; `clients` is the authority of the certificates that it demands.
+        """Without `server` it speaks no TLS; `clients` is the authority of the certificates that it demands, or
+        asks for.
 
         `answers` are given one after the other, the last one for ever. `reads` False: it never reads.
         """
@@ -34,7 +36,7 @@ class RawHub:
         self.connections = 0
         self.answers = answers or [ok()]
         self._reads, self._open, self._threads = reads, set(), []
-        self._context = None if server is None else _context(server, clients, newest)
+        self._context = None if server is None else _context(server, clients, newest, demands)
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=16)
         self.port = self._listener.getsockname()[1]
         self.ended = threading.Event()
@@ -78,7 +80,7 @@ class RawHub:
             if self._context is not None:
                 sock = self._context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
                 self._open.add(sock)
-                sock.do_handshake()
+                _shake_hands(sock)
                 self.serials.append(_serial(sock))
             while not self._reads and not self.ended.wait(0.05):
                 pass
@@ -109,6 +111,17 @@ def ok(body: bytes = b"", *headers: str, status: str = "200 OK") -> bytes:
     return "\r\n".join(lines).encode() + body
 
 
+def _shake_hands(sock: ssl.SSLSocket) -> None:
+    """Take the client, or refuse it and read on: a connection with octets unread is reset, and the alert is lost."""
+    try:
+        sock.do_handshake()
+    except OSError:
+        sock.settimeout(30)
+        while socket.socket.recv(sock, 65_536):
+            pass
+        raise
+
+
 def _request(sock: socket.socket) -> bytes | None:
     data = b""
     while b"\r\n\r\n" not in data:
@@ -126,12 +139,12 @@ def _request(sock: socket.socket) -> bytes | None:
     return head + b"\r\n\r\n" + body
 
 
-def _context(server: Pair, clients: Authority | None, newest: ssl.TLSVersion) -> ssl.SSLContext:
+def _context(server: Pair, clients: Authority | None, newest: ssl.TLSVersion, demands: bool) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.maximum_version = newest
     context.load_cert_chain(server.cert, server.key)
     if clients is not None:
-        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_mode = ssl.CERT_REQUIRED if demands else ssl.CERT_OPTIONAL
         context.load_verify_locations(clients.ca)
     return context
 

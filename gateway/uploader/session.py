@@ -61,13 +61,13 @@ class HttpSession(Identified):
     ) -> Answer:
         """One request; see Session.request. Redirects are not followed, compressed answers not read."""
         url = self._url(path, params)
-        for attempt in range(2):
+        for _ in range(2):
             loaded = self._ready()
             bearer = self._bearer(loaded) if token else None
             self._budget.take(operation)
             sent = self._headers(headers or {}, bearer)
             answer = self._exchange(method, url, sent, body, max_answer, hub=True)
-            if answer.status != 401 or bearer is None or attempt or self._tokens is None:
+            if answer.status != 401 or bearer is None or self._tokens is None:
                 break
             self._tokens.forget()
         return answer

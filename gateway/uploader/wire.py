@@ -58,8 +58,8 @@ class _Attempt:
 class Wire:
     """A connection, opened when it is needed. Not for several threads."""
 
-    def __init__(self, context: ssl.SSLContext | None, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """Take the TLS context; None where only plain HTTP to this machine is spoken."""
+    def __init__(self, context: ssl.SSLContext, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Take the TLS context; nothing is opened yet."""
         self._monotonic = monotonic
         self.attempt = _Attempt(0, monotonic)
         self._pool = httpcore.ConnectionPool(

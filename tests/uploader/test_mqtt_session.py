@@ -1,5 +1,6 @@
 """A hub behind a real mosquitto with mutual TLS: documents at QoS 1, acknowledgements that are kept until stored."""
 
+import contextlib
 import random
 import signal
 import socket
@@ -236,3 +237,57 @@ def test_hostile_brokers(authority, pairs, session_to, answer, monkeypatch):
     listener.close()
     thread.join(60)
     assert error.sent is False
+
+
+def packets(sock):
+    """Packets of a client: first octet and the rest (MQTT 5, clause 2.1)."""
+    while head := sock.recv(1):
+        length = shift = 0
+        while True:
+            octet = sock.recv(1)[0]
+            length |= (octet & 0x7F) << shift
+            shift += 7
+            if octet < 0x80:
+                break
+        body = b""
+        while len(body) < length:
+            body += sock.recv(length - len(body))
+        yield head[0], body
+
+
+def puback(code: int):
+    return lambda body: b"\x40\x03" + body[2 + len("eddie/hub/vhd") :][:2] + bytes((code,))
+
+
+@pytest.mark.parametrize(
+    ("word", "sent", "person"),
+    [
+        (lambda _body: b"", True, False),  # closes
+        (puback(0x97), False, False),  # quota exceeded
+        (puback(0x80), False, False),
+        (puback(0x87), False, True),  # not authorized
+        (puback(0x10), False, False),  # nobody has subscribed
+    ],
+)
+def test_the_brokers_word_on_a_document(pairs, session_to, word, sent, person):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pairs["broker"].cert, pairs["broker"].key)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        plain, _ = listener.accept()
+        with contextlib.suppress(OSError, IndexError), context.wrap_socket(plain, server_side=True) as sock:
+            for kind, body in packets(sock):
+                answers = {0x10: b"\x20\x03\x00\x00\x00", 0x82: b"\x90\x04" + body[:2] + b"\x00\x01"}
+                sock.sendall(answers.get(kind, b"") or word(body))
+                if kind & 0xF0 == 0x30 and not word(body):
+                    return
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    session = session_to(listener.getsockname()[1])
+    error = failure(session)
+    session.close()
+    listener.close()
+    thread.join(60)
+    assert (error.sent, error.person) == (sent, person)
