@@ -34,6 +34,8 @@ from gateway.uploader.targets import Target
 FEED: Final = "uploader.feed"
 #: changes and wanted slots that are read at once, and slots that are watched at most until they can be judged
 PAGE, MOST_WATCHED = 5_000, 50_000
+#: days without data of one round that are told
+MOST_EMPTY: Final = 20_000
 _DAY_S: Final = 86_400
 
 
@@ -42,6 +44,10 @@ class Reader(Protocol):
 
     def current(self, key: SeriesKey, resolution: Resolution, since: int, until: int) -> Iterator[Interval]:
         """The current version of each interval with since <= start < until."""
+        ...
+
+    def extent(self, key: SeriesKey, resolution: Resolution) -> tuple[int, int] | None:
+        """Start of the first and end of the last interval that is kept."""
         ...
 
 
@@ -141,7 +147,9 @@ class Plan:
         for target in self.targets:
             mark, origin = self.marks.get(target), self._origin(target, now)
             if mark is None:
-                self.marks.put(target, Mark(origin, origin))
+                extent = self._reader.extent(target.key, self.hub.resolution)
+                first = origin if extent is None else target.day(extent[0])[0]
+                self.marks.put(target, Mark(max(origin, first), origin))
             elif origin < mark.origin and (self.hub.since or target.basis != CONFIG):
                 # `since` was moved back: what was sent already, the slots say
                 self.marks.put(target, Mark(origin, origin))
@@ -185,7 +193,8 @@ class Plan:
         if not self._ready(found, end, now):
             return None
         if not any(one.is_item_e for one in found):
-            self.empty.append((target, start))
+            if len(self.empty) < MOST_EMPTY:
+                self.empty.append((target, start))
             return True
         return self._made(target, (start, end), found, row, now)
 

@@ -131,8 +131,8 @@ class Uploader:
         now = asyncio.get_running_loop().time()
         wanted = {} if self._stop.is_set() else {hub.name: hub for hub in self._settings.hub}
         for name, worker in list(self._workers.items()):
-            if worker.settings is not self._settings and not _same(worker, self._settings, wanted.get(name)):
-                worker.stop.set()
+            if worker.settings is not self._settings and not worker.stop.is_set():
+                self._compare(worker, wanted.get(name))
             if not worker.is_alive():
                 del self._workers[name]
                 self._beats.drop(worker.beat)
@@ -143,6 +143,14 @@ class Uploader:
             if name not in self._workers and now >= self._wait.get(name, 0.0):
                 self._workers[name] = Worker(self._settings, hub, self._world, self._beats.part(f"hub {name}"))
                 self._workers[name].start()
+
+    def _compare(self, worker: Worker, hub: HubSettings | None) -> None:
+        """Let a thread go on under another configuration where nothing of its own changed, else end."""
+        before, after = worker.settings, self._settings
+        if hub == worker.hub and (before.point, before.meter) == (after.point, after.meter):
+            worker.settings = after
+        else:
+            worker.stop.set()
 
     async def _reload(self) -> None:
         """Read the configuration anew, or leave everything as it is."""
@@ -259,11 +267,6 @@ class _Place:
 
 def _session(hub: HubSettings, wait: Callable[[float], bool], told: Mapping[str, int]) -> HubSession:
     return open_session(hub, wait=wait, told=told)
-
-
-def _same(worker: Worker, settings: Settings, hub: HubSettings | None) -> bool:
-    """Whether a thread may go on under another configuration."""
-    return hub == worker.hub and settings.point == worker.settings.point
 
 
 def _crashed(args: threading.ExceptHookArgs) -> None:

@@ -2,24 +2,25 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from gateway.hub_model import Event, Permission
+from gateway.hub_model import Draft, Event, Message, Permission
 from gateway.hub_settings import HubSettings
 from gateway.item_p import utc
 from gateway.settings import PointSettings, Settings
+from gateway.stores.hub_rows import NEVER
 from gateway.stores.hubs import HubStore
 from gateway.stores.intervals import IntervalStore
 from gateway.stores.ledger_file import LedgerFile
 from gateway.uploader import targets
 from gateway.uploader.credentials import Reminder
 from gateway.uploader.delivery import Delivery
-from gateway.uploader.hub import HubAdapter, Session, SessionError
+from gateway.uploader.hub import BuildError, HubAdapter, Session, SessionError
 from gateway.uploader.inbox import Inbox, View
 from gateway.uploader.line import Line
 from gateway.uploader.permissions import Grounds
@@ -33,6 +34,8 @@ TICK_S, PLAN_S, PLAN_DUTY = 1.0, 5.0, 20
 SERIES_S: Final = 30.0
 #: how often old bytes are removed, the status is written, and ends of certificates are looked at (s)
 PRUNE_S, STATUS_S, EXPIRY_S = 3_600.0, 60.0, 60.0
+#: no message is due so far ahead (s): a hub may ask for a day of patience at most
+FAR_S: Final = 2 * 86_400
 #: notes: the day of the last daily run, and of the last that was done; ends of certificates that were told; the status
 RUN, DONE, TOLD, STATUS = "uploader.run", "uploader.done", "uploader.told", "status"
 
@@ -162,11 +165,18 @@ class Serving:
         if self._is_due("inbox", self._inbox_s):
             self._ask_inbox(now)
             return 0.0
-        message = next(iter(self._store.open(self._hub.name, now, 1)), None)
+        message = next(iter(self._store.open(self._hub.name, now, 1)), None) or self._misdated(now)
         if message is not None:
             self._delivery.work(message)
             return 0.0
         return 0.0 if self._stage(now) else TICK_S
+
+    def _misdated(self, now: int) -> Message | None:
+        """A message that is due when nothing ever is: it was stored while the clock of this host was ahead."""
+        first = next(iter(self._store.waiting(self._hub.name, NEVER - 1, 1)), None)
+        if first is None or first.due is None or first.due <= now + FAR_S:
+            return None
+        return self._store.message(self._hub.name, first.id)
 
     @property
     def _inbox_s(self) -> int | None:
@@ -203,6 +213,15 @@ class Serving:
         self._store.say("run", self._hub.name, "uploader", now, {"day": day.decode(), "requests": len(drafts)})
         self._due["plan"] = 0.0
         return True
+
+    def _daily(self, now: int) -> Sequence[Draft]:
+        """What the adapter asks of the hub each day."""
+        try:
+            return self._adapter.daily(self._staging.about(now), View(self._store, self._hub.name))
+        except BuildError as error:
+            text = f"what is asked each day cannot be asked: {error}"
+            self._world.tell(Event(error.code, self._hub.name, "error", text, now, "daily"))
+            return ()
 
     def _ask_inbox(self, now: int) -> None:
         try:
@@ -358,7 +377,7 @@ class Serving:
         """The worst that keeps data from the hub."""
         if not self._world.believed():
             return "the clock of this host is not set: nothing is sent until it is"
-        refused = next(iter(self._staging.refused.values()), None)
+        _, refused = next(iter(self._staging.refused.values()), ("", None))
         here = None if refused is None else f"{len(self._staging.refused)} days are not sent: {refused}"
         return self._line.trouble or self._session.trouble or next(iter(self._problems), None) or here
 

@@ -39,8 +39,8 @@ class Staging:
         self._store = store
         self._tell = tell
         self._ground = ground
-        #: slots that the adapter refused here, with the reason
-        self.refused: dict[Slot, str] = {}
+        #: slots that the adapter refused here, with code and reason
+        self.refused: dict[Slot, tuple[str, str]] = {}
 
     def slices(self, dues: Iterator[Due]) -> Iterator[list[Due]]:
         """Parts that are built together: of one ground, and never more than memory should hold."""
@@ -67,7 +67,7 @@ class Staging:
                 return 0
             return sum(self.stage([due], plan, now) for due in dues)
         for due in dues:
-            self.refused.pop(due.part.slot, None)
+            self._accept(due.part.slot, now)
         plan.staged(dues)
         return len(drafts)
 
@@ -112,11 +112,20 @@ class Staging:
         return self.stage(dues[:half], plan, now) + self.stage(dues[half:], plan, now)
 
     def _refuse(self, due: Due, error: BuildError, now: int) -> None:
-        slot = due.part.slot
-        if self.refused.get(slot) != str(error):
-            self.refused[slot] = str(error)
+        slot, said = due.part.slot, (error.code, str(error))
+        if self.refused.get(slot) != said:
+            self.refused[slot] = said
             text = f"{slot.direction} of {slot.point} is not sent, the hub would refuse it: {error}"
-            self._tell(Event(error.code, self._hub.name, "error", text, now, f"{slot.point} {slot.direction}"))
+            self._tell(Event(error.code, self._hub.name, "error", text, now, _key(slot)))
+
+    def _accept(self, slot: Slot, now: int) -> None:
+        if (said := self.refused.pop(slot, None)) is not None:
+            text = f"{slot.direction} of {slot.point} goes to the hub now"
+            self._tell(Event(said[0], self._hub.name, "info", text, now, _key(slot), recovered=True))
+
+
+def _key(slot: Slot) -> str:
+    return f"{slot.point} {slot.direction} {slot.start}"
 
 
 def _own(drafts: Sequence[Draft], dues: Sequence[Due]) -> list[Draft]:
