@@ -34,6 +34,8 @@ class RawHub:
         self.requests: list[bytes] = []
         self.serials: list[str | None] = []
         self.connections = 0
+        #: octets that a client sent behind the handshake that was refused
+        self.unread = 0
         self.answers = answers or [ok()]
         self._reads, self._open, self._threads = reads, set(), []
         self._context = None if server is None else _context(server, clients, newest, demands)
@@ -80,7 +82,7 @@ class RawHub:
             if self._context is not None:
                 sock = self._context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
                 self._open.add(sock)
-                _shake_hands(sock)
+                self._shake_hands(sock)
                 self.serials.append(_serial(sock))
             while not self._reads and not self.ended.wait(0.05):
                 pass
@@ -91,6 +93,16 @@ class RawHub:
         finally:
             sock.close()
             plain.close()
+
+    def _shake_hands(self, sock: ssl.SSLSocket) -> None:
+        """Take the client, or refuse it and read on: a connection with octets unread is reset, and the alert is lost."""
+        try:
+            sock.do_handshake()
+        except OSError:
+            sock.settimeout(30)
+            while more := socket.socket.recv(sock, 65_536):
+                self.unread += len(more)
+            raise
 
     def _one(self, sock: socket.socket) -> bool:
         request = _request(sock)
@@ -109,17 +121,6 @@ def ok(body: bytes = b"", *headers: str, status: str = "200 OK") -> bytes:
     """A sound answer."""
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
     return "\r\n".join(lines).encode() + body
-
-
-def _shake_hands(sock: ssl.SSLSocket) -> None:
-    """Take the client, or refuse it and read on: a connection with octets unread is reset, and the alert is lost."""
-    try:
-        sock.do_handshake()
-    except OSError:
-        sock.settimeout(30)
-        while socket.socket.recv(sock, 65_536):
-            pass
-        raise
 
 
 def _request(sock: socket.socket) -> bytes | None:

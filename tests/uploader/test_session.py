@@ -210,7 +210,7 @@ def test_the_hub_refuses_our_certificate(authority, server, session_to, shown, n
     files = {} if mine is None else {"cert_file": str(mine.cert), "key_file": str(mine.key)}
     with RawHub(server, clients=authority, newest=newest) as hub:
         error = failure(session_to(hub, **files))
-    assert (error.sent, error.person, hub.requests) == (False, True, [])
+    assert (error.sent, error.person, hub.requests, hub.unread) == (False, True, [], 0)
     assert "certificate" in str(error)
 
 
