@@ -60,12 +60,17 @@ def _remove_parts(db: sqlite3.Connection, points: Collection[str]) -> set[int]:
 
 def _requests(db: sqlite3.Connection, names: list[bytes]) -> set[int]:
     """Messages without parts that name a point."""
-    messages = set()
-    statement = "SELECT id, data FROM hub_body WHERE id NOT IN (SELECT id >> ? FROM hub_part) ORDER BY id"
-    for number, data in db.execute(statement, (rows.SHIFT,)).fetchall():
-        with suppress(Corrupt):
-            if _names(rows.unpack_bytes(data, "hub_body", number), names):
-                messages.add(number)
+    messages, last = set(), 0
+    statement = "SELECT id, data FROM hub_body WHERE id > ? ORDER BY id LIMIT 20"
+    parts = "SELECT 1 FROM hub_part WHERE id >= ? AND id < ? LIMIT 1"
+    while page := db.execute(statement, (last,)).fetchall():
+        last = page[-1][0]
+        for number, data in page:
+            if db.execute(parts, (number << rows.SHIFT, number + 1 << rows.SHIFT)).fetchone():
+                continue
+            with suppress(Corrupt):
+                if _names(rows.unpack_bytes(data, "hub_body", number), names):
+                    messages.add(number)
     return messages
 
 

@@ -186,7 +186,7 @@ def _copy_slots(db: sqlite3.Connection, target: sqlite3.Connection, found: _Foun
             if opened.revision and opened.part:
                 found.hubs.setdefault(opened.part >> rows.SHIFT, rows.slot_of(columns[0])[0])
                 _restore_part(target, columns[0], opened, found)
-    for number, hub, name, data in target.execute("SELECT id, hub, name, data FROM hub_part ORDER BY id").fetchall():
+    for number, hub, name, data in _rows(target, "hub_part", "id, hub, name, data"):
         columns_of = rows.text(hub), rows.text(name)
         _restore_slot(target, columns_of[0], number, rows.unpack(PartData, data, "hub_part", number, *columns_of))
 
