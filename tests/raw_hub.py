@@ -95,7 +95,7 @@ class RawHub:
             plain.close()
 
     def _shake_hands(self, sock: ssl.SSLSocket) -> None:
-        """Take the client, or refuse it and read on: a connection with octets unread is reset, and the alert is lost."""
+        """Take the client, or refuse it and read on: else the connection is reset, and the alert is lost."""
         try:
             sock.do_handshake()
         except OSError:
