@@ -94,6 +94,7 @@ def stamp(t: int) -> str:
         return str(t)
 
 
+_SINCE: Final[dict[str, str]] = {"again": " (since {})", "over": " (it began {})"}
 _WORD: Final[dict[str, str]] = {"new": "", "again": "still: ", "over": "over: ", "once": ""}
 
 
@@ -118,7 +119,7 @@ def _paragraph(group: str, lines: list[Line], more: int, room: int) -> str:
     said = [head + (f", {events} times" if events > 1 and how != "over" else f", {events}" if events > 1 else "")]
     shown = 0
     for line in lines:
-        sentence = f"  {line.text}" + (f" (since {stamp(line.since)})" if how in ("again", "over") else "")
+        sentence = f"  {line.text}" + (_SINCE.get(how, "").format(stamp(line.since)))
         if shown == _MOST_SHOWN or (shown and sum(map(len, said)) + len(sentence) > room):
             break
         said.append(sentence)
