@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, get_args
 
@@ -262,6 +263,15 @@ class HubRows:
                 return read(self._db)
         except FAILURES as error:
             raise self._failed(error) from error
+
+    def altered(self) -> Iterator[tuple[int, int]]:
+        """Messages whose octets are not those that the audit log tells of: number, and position of the entry."""
+        for entry in self.audit.entries():
+            number = entry.facts.get("message")
+            if entry.what == "staged" and isinstance(number, int):
+                body = self._body(number)
+                if body and sha256(body).hexdigest() != entry.facts.get("digest"):
+                    yield number, entry.id
 
     def _open(self, hub: str, due: int | None, limit: int) -> list[Any]:
         return self._query(

@@ -19,6 +19,7 @@ from gateway.cli import main
 from gateway.commands import hub_ledger
 from gateway.hub_model import Draft, Inbound, Message, PartRow, Permission, Reason, Receipt, Slot
 from gateway.intervals.model import Bound, Interval
+from gateway.stores import hub_rows
 from gateway.stores.hubs import HubStore
 from gateway.stores.interval_rows import SeriesRow
 from gateway.stores.intervals import Batch, IntervalStore
@@ -539,6 +540,16 @@ def test_the_log_is_printed_and_verified(hub: Place, capsys: pytest.CaptureFixtu
     assert [one["id"] for one in told["breaks"]] == [1]
     assert hub("log", "verify") == 1
     assert "entry 1 is missing" in capsys.readouterr().err
+
+
+def test_bytes_that_somebody_changed_are_found(hub: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    made = rejected(hub)
+    sealed = hub_rows.pack_bytes(b"<another body>", "hub_body", made.id)
+    hub.file.db.execute("UPDATE hub_body SET data = ?", (sealed,))
+    assert hub("log", "verify") == 1
+    assert f"the bytes of message {made.id} are not those that entry 1 tells of" in capsys.readouterr().err
+    hub.hubs.prune("ote", 1 << 40)
+    assert hub("log", "verify") == 0, "what is kept no more is not compared"
 
 
 def test_a_command_works_beside_a_running_process(hub: Place, checkout: Path) -> None:
