@@ -159,6 +159,7 @@ def test_plain_http_and_old_tls_get_nothing(hub: Any) -> None:
         old.maximum_version = ssl.TLSVersion.TLSv1_1
     with socket.create_connection(("127.0.0.1", port), timeout=30) as plain, pytest.raises((ssl.SSLError, OSError)):
         old.wrap_socket(plain, server_hostname="127.0.0.1")
+    assert hub.client().get("/control").status_code == 401
 
 
 def test_what_was_answered_is_there_after_a_restart(hub: Any) -> None:
