@@ -124,11 +124,15 @@ def test_what_one_table_lost_another_knows(path: Path, statement: str) -> None:
     row = hubs.slot(HUB, slot(2))
     assert row is not None
     assert row.message == 2
+    whole = hubs.message(HUB, 2)
+    assert whole is not None
+    assert [part.slot for part in whole.parts] == [slot(2), slot(3)]
+    assert hubs.slot(HUB, slot(99)) is None, "nothing is lost that nobody knows"
     if "hub_body" in statement:
-        found = hubs.message(HUB, 2)
-        assert found is not None
-        assert found.due > NOW + 10**6, "it cannot be sent: it waits for a person"
+        assert whole.due > NOW + 10**6, "it cannot be sent: it waits for a person"
         assert 2 not in [one.id for one in hubs.open(HUB, NOW + 10**6)]
+    after = hubs.settle(whole, Receipt("confirmed"), "confirmed", NOW, NOW)
+    assert [part.state for part in after.parts] == ["confirmed", "confirmed"]
     hubs._file.close()
 
 
