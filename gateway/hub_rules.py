@@ -99,7 +99,7 @@ def _addresses(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
             listen.parse(values["listen"])
         except ValueError as error:
             yield "listen", str(error), listen.FORM
-    for key in ("url", "token_url"):
+    for key in ("url", "token_url", "permissions_url"):
         if (url := values.get(key)) is not None and (wrong := _wrong(url, mqtt=kind == "eu-vhd" and key == "url")):
             yield key, wrong, "https://HOST[:PORT][/PATH]"
 
@@ -139,12 +139,14 @@ def _together(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Key, what is wrong and what is allowed."""
     if values.get("points") and not values.get("legal_basis"):
         yield "legal_basis", "is missing: data of points leave only on a legal basis or a permission", "its words"
+    if values.get("permissions_url") and not (values.get("receiver") or values.get("permissions_party")):
+        yield "permissions_party", "is missing: whose permissions send data to this hub", "as the administrator names it"
     if bool(values.get("cert_file")) != bool(values.get("key_file")):
         yield "cert_file", "a certificate and its key belong together", "cert_file and key_file, or neither"
     if values.get("token_url"):
-        for key in ("client_id", "client_secret_file"):
-            if not values.get(key):
-                yield key, "is missing: token_url needs it", "what the hub's operator gave you"
+        # the secret may be a credential of the service (docs/hubs/credentials.md)
+        if not values.get("client_id"):
+            yield "client_id", "is missing: token_url needs it", "what the hub's operator gave you"
     elif values.get("client_secret_file"):
         yield "token_url", "is missing: nothing else uses client_secret_file", "where tokens are given"
 
