@@ -26,6 +26,7 @@ def _to(parameter: str, place: str, *operations: str) -> dict[str, dict[str, str
     return {id_: {parameter: f"$response.body#/{place}"} for id_ in operations}
 
 
+_LISTED: Final = _to("permission", "items/0/permissionId", "one_permission", "permitted_data", "revoke", "terminate")
 _CONFIRMED: Final = _to("permission", "permission/permissionId", "one_permission", "revoke")
 
 
@@ -85,7 +86,7 @@ def _ends(customer: Customer) -> list[Operation]:
     return [
         _page("/permissions", party.listed, "Permissions, active and ended (K; 4.5)", _ALL, "procedure 4",
               "ListedPermission", query={"state": state, "meteringPoint": schemas.POINT},
-              links=_to("permission", "items/0/permissionId", "permitted_data", "revoke", "terminate")),
+              links=_LISTED),
         _get("/permissions/{permission}", party.one_permission, "One permission (K)", _ALL, "procedure 4",
              "ListedPermission", parameters=_PERMISSION, refusals=_GONE),
         _post("/permissions/{permission}/termination", party.terminate, "End the service (J; 3.3 to 3.6)",

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -144,16 +145,22 @@ def _more(folder: Folder) -> None:
     path.write_text(json.dumps(entries))
 
 
+@pytest.fixture(scope="session")
+def hub_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of a hub as `init` makes it, with the parties of MORE; hubs get copies of it."""
+    folder = Folder(tmp_path_factory.mktemp("hub") / "folder")
+    folder.make()
+    _more(folder)
+    return folder.path
+
+
 @pytest.fixture
-def hub_at(tmp_path: Path) -> Iterator[Callable[..., Hub]]:
-    """`hub_at(clock)`: a hub whose clock stands at that UTC second and goes on when `hub.clock` is set."""
+def hub_at(tmp_path: Path, hub_folder: Path) -> Iterator[Callable[..., Hub]]:
+    """`hub_at(clock)`: a hub whose clock stands at that UTC second until it is set."""
     running: list[Hub] = []
 
     def start(clock: float, **settings: Any) -> Hub:
-        folder = Folder(tmp_path / f"hub{len(running)}")
-        folder.make()
-        _more(folder)
-        hub = Hub(folder)
+        hub = Hub(Folder(Path(shutil.copytree(hub_folder, tmp_path / f"hub{len(running)}"))))
         hub.clock = clock
         running.append(hub)
         hub.start(lambda: hub.clock, **settings)
