@@ -96,6 +96,8 @@ class HubStore(HubRows):
             one = self._again(message)
             if one.state in FINAL or one.state == "sending":
                 raise GoneError(f"message {one.id} of {one.hub} is {one.state}: it is not sent")
+            if not self._has_body(one.id):
+                raise GoneError(f"the bytes of message {one.id} of {one.hub} were lost: it is not sent")
             first = one.head.first if one.head.first is not None else now
             head = msgspec.structs.replace(one.head, first=first, since=now, attempts=one.head.attempts + 1)
             one = self._put(one, head, "sending", one.due)
@@ -233,10 +235,14 @@ class HubStore(HubRows):
     ) -> bool:
         """Keep item J (termination) or L (revocation) with its octets: nothing leaves under that permission any more.
 
-        False when it ended before (the item is kept all the same). A permission that is not known is kept as ended.
+        False when it ended before (another item is kept all the same). A permission that is not known is kept as ended.
         """
         if item not in ("J", "L"):
             raise ValueError(item)
+        if any(
+            kept == (item, body) for kept in ((one, octets) for one, _, octets in self.permission_items(permission))
+        ):
+            return False
         known = next((one for one in self.permissions() if one.id == permission), None)
         with self._file.writing():
             row = PermissionData(item, permission, at, compress(body), rows.printable(reason))
@@ -363,7 +369,7 @@ class HubStore(HubRows):
 
     def _retry(self, one: Listed, now: int) -> tuple[State, int | None]:
         """What becomes of a message that a person has tried again: its state, and when it is due."""
-        if one.head.operation == LOST_NOTE and one.state not in FINAL:
+        if one.state not in FINAL and (one.head.operation == LOST_NOTE or not self._has_body(one.id)):
             self._retry_lost(one)
             return "dead", None
         if one.state == "sending":
@@ -600,6 +606,9 @@ class HubStore(HubRows):
         if one is None:
             raise GoneError(f"message {message.id} of {message.hub} is not in the ledger any more")
         return one
+
+    def _has_body(self, number: int) -> bool:
+        return bool(self._query("SELECT 1 FROM hub_body WHERE id = ?", (number,)))
 
     def _listed_of(self, message: Message) -> Listed | None:
         found = self._query(

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.hub_model import FINAL, Inbound, Message, Permission, Reason, Receipt
 from gateway.stores import files, hub_forget
-from gateway.stores.hubs import HubError, HubStore
+from gateway.stores.hubs import GoneError, HubError, HubStore
 from gateway.stores.ledger_file import LedgerFile
 from gateway.stores.ledger_salvage import open_ledger
 from tests.stores.hub_drafts import DAY, HUB, NOW, POINT, documents, draft, request, slot, store
@@ -131,6 +131,10 @@ def test_what_one_table_lost_another_knows(path: Path, statement: str) -> None:
     if "hub_body" in statement:
         assert whole.due > NOW + 10**6, "it cannot be sent: it waits for a person"
         assert 2 not in [one.id for one in hubs.open(HUB, NOW + 10**6)]
+        with pytest.raises(GoneError, match="were lost"):
+            hubs.begin(whole, NOW)
+        assert hubs.retry(whole, "anna", NOW).state == "dead"
+        assert hubs.wanted(HUB) == [slot(2), slot(3)], "they go in a new message"
     after = hubs.settle(whole, Receipt("confirmed"), "confirmed", NOW, NOW)
     assert [part.state for part in after.parts] == ["confirmed", "confirmed"]
     hubs._file.close()
