@@ -55,12 +55,14 @@ def run_and_die(path: Path, statement: int) -> tuple[int, bool]:
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        hubs = store(path)
-        hubs._db.set_trace_callback(count)
-        for step in STEPS:
-            step(hubs)
-            os.write(writes, b".")
-        os._exit(0)
+        try:
+            hubs = store(path)
+            hubs._db.set_trace_callback(count)
+            for step in STEPS:
+                step(hubs)
+                os.write(writes, b".")
+        finally:
+            os._exit(0)  # whatever happens, this is not the test
     os.close(writes)
     with os.fdopen(reads, "rb") as reported:
         done = len(reported.read())
