@@ -42,10 +42,9 @@ class HttpSession(Identified):
         self._tokens: oauth.Tokens | None = None
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; a request opens one anew."""
         for wire in self._wires.values():
             wire.close()
-        self._wires.clear()
 
     def request(  # noqa: PLR0913 - what HTTP has
         self,

@@ -93,6 +93,15 @@ def test_many_requests_take_one_connection(server, session_to):
     assert (len(hub.requests), hub.connections) == (5, 1)
 
 
+def test_a_closed_session_opens_a_connection_anew(server, session_to):
+    with RawHub(server) as hub:
+        session = session_to(hub)
+        post(session)
+        session.close()
+        post(session)
+    assert (len(hub.requests), hub.connections) == (2, 2)
+
+
 def test_an_id_of_the_hub_does_not_leave_its_path(server, session_to):
     with RawHub(server) as hub:
         session_to(hub).request("DELETE", "/ack/a b?c#d\r\nX: y", operation="acknowledge")
