@@ -12,10 +12,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from gateway import hub_rules
 from gateway.commands import configuration
 from gateway.influx_rules import SecretError, is_loopback, place, secret
 from gateway.keys import find
-from gateway.settings import BrokerSettings, InfluxSettings, MeterSettings, Settings, SettingsError
+from gateway.settings import BrokerSettings, HubSettings, InfluxSettings, MeterSettings, Settings, SettingsError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +55,10 @@ def _summary(settings: Settings) -> str:
     meters = ", ".join(meter.name for meter in settings.meter if meter.enabled) or "none"
     mqtt = settings.mqtt
     influx = f"; readings to {place(settings.influx.url)}" if settings.influx else ""
-    return f"meters: {meters}; MQTT: {f'{mqtt.host}, topics {mqtt.base}/...' if mqtt else 'not configured'}{influx}"
+    hubs = f"; hubs: {', '.join(hub.name for hub in settings.hub)}" if settings.hub else ""
+    return (
+        f"meters: {meters}; MQTT: {f'{mqtt.host}, topics {mqtt.base}/...' if mqtt else 'not configured'}{influx}{hubs}"
+    )
 
 
 def _errors(settings: Settings) -> Iterator[str]:
@@ -69,6 +73,20 @@ def _errors(settings: Settings) -> Iterator[str]:
             yield f"{where} password_file: {broker.password_file} is empty"
     if settings.influx:
         yield from _influx_errors(settings.influx)
+    for number, hub in enumerate(settings.hub, 1):
+        yield from _credential_errors(f"[[hub]] no. {number}", hub)
+
+
+def _credential_errors(where: str, hub: HubSettings) -> Iterator[str]:
+    """Certificates, keys and secrets; those that systemd hands to the service are there only when that runs."""
+    from gateway.uploader.credentials import CredentialError, Credentials
+
+    if any((getattr(hub, key) or "").startswith(hub_rules.CREDENTIALS) for key in hub_rules.PATHS):
+        return
+    try:
+        Credentials(hub).load()
+    except CredentialError as error:
+        yield f"{where} {error}"
 
 
 def _influx_errors(influx: InfluxSettings) -> Iterator[str]:

@@ -76,6 +76,7 @@ class Uploader:
         self._stop = asyncio.Event()
         self._hung_up = asyncio.Event()
         self._refused: tuple[str, ...] = ()
+        self._sentence = ""
         self._notices: Notices | None = None
         self._topic: StatusTopic | None = None
         self._world = self._make_world()
@@ -185,12 +186,22 @@ class Uploader:
             if step := self._clock.look():
                 log.event("clock_step", step_s=round(step, 3), to=utc(self._clock.now(), "seconds"))
             self._look_at_hubs()
+            self._tell_manager()
             with suppress(TimeoutError):
                 async with asyncio.timeout(TICK_S):
                     await self._hung_up.wait()
             if self._hung_up.is_set():
                 self._hung_up.clear()
                 await self._reload()
+
+    def _tell_manager(self) -> None:
+        """Say in one sentence how it goes (`systemctl status`)."""
+        good = sum(worker.status.get("state") == "ok" for worker in self._workers.values())
+        refused = "; the configuration on disk is refused" if self._refused else ""
+        sentence = f"{good} of {len(self._settings.hub)} hubs ok{refused}"
+        if sentence != self._sentence:
+            self._sentence = sentence
+            sd_notify.notify(STATUS=sentence)
 
     async def _keep_topic(self, topic: StatusTopic) -> None:
         def told(error: BaseException, pause: float) -> None:

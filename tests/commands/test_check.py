@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from gateway.cli import main
+from gateway.commands.check import findings
 
 METER = '[[meter]]\nname = "main"\nport = "/dev/null"\n'
 
@@ -125,3 +126,21 @@ def test_run_refuses_what_check_refuses(tmp_path, capsys):
         f"meterd run: {path}: [[meter]] no. 1 prot: unknown key (did you mean port?)",
         f"meterd run: {path}: [[meter]] no. 1 port: is missing; allowed: text",
     ]
+
+
+def test_the_files_of_a_hub_are_read(tmp_path):
+    config = tmp_path / "meterd.toml"
+    (tmp_path / "ca.pem").write_text("nothing of the kind")
+    config.write_text(
+        f'[[meter]]\nname = "main"\nport = "{tmp_path}/none"\n[journal]\npath = "{tmp_path}/journal.db"\n'
+        '[[hub]]\nname = "dk"\nkind = "dk-datahub3"\nurl = "https://hub.example"\nca_file = "ca.pem"\n'
+    )
+    settings, errors, _ = findings(config)
+    assert settings is not None
+    assert len(errors) == 1
+    assert errors[0].startswith(f"{config}: [[hub]] no. 1 ca_file {tmp_path / 'ca.pem'} ")
+    (tmp_path / "ca.pem").unlink()
+    assert findings(config, "run")[1] == [], "the daemon has no business with it"
+    text = config.read_text().replace("ca.pem", "$CREDENTIALS_DIRECTORY/ca.pem")
+    config.write_text(text)
+    assert findings(config)[1] == [], "it is there only when the service runs"
