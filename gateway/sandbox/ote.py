@@ -16,6 +16,7 @@ from aiohttp import web
 from lxml import etree
 
 from gateway.sandbox import ote_rules, ote_xml
+from gateway.sandbox.control import note
 from gateway.sandbox.effects import Accepted, accept
 from gateway.sandbox.guard import PARTY
 from gateway.sandbox.ote_wsdl import NAMESPACE, XSD, wsdl
@@ -54,7 +55,8 @@ async def ingest(sandbox: "Sandbox", party: Party, raw: bytes) -> web.Response:
         sandbox.arrived("ote", party, "file", f"fault {error.code}: {error}")
         return web.Response(status=400, body=ote_xml.fault(error))
     now = sandbox.now()
-    body, outcome = await sandbox.store.run(lambda connection: _judge(connection, message, party, now))
+    judged = await asyncio.to_thread(message.judged, party, now)
+    body, outcome = await sandbox.store.run(lambda connection: _judge(connection, message, party, judged, now))
     sandbox.arrived("ote", party, f"{message.name} {message.id} (file)", outcome)
     return web.Response(status=200 if outcome in (_TAKEN, _KNOWN) else 400, body=body)
 
@@ -88,9 +90,14 @@ class _Service:
         # The answer is the hub's last word: nobody could find what it loses. So it happens to who names this profile.
         named = (switch := faults.switches.get("lost")) is not None and switch.profile == "ote"
         judge = _forget if named and faults.hit("lost", "ote") else _judge
-        body, outcome = await self._sandbox.store.run(lambda db: judge(db, message, party, now))
+        judged = await asyncio.to_thread(message.judged, party, now)
+        body, outcome = await self._sandbox.store.run(lambda db: judge(db, message, party, judged, now))
         self._sandbox.arrived("ote", party, f"{message.name} {message.id}", outcome)
         return web.Response(body=body, content_type="text/xml", charset="utf-8")
+
+
+#: what a message carries, and every reason to refuse it
+_Judged = tuple[list[ote_rules.Profile], list[ote_xml.Reason]]
 
 
 class _Message:
@@ -103,7 +110,7 @@ class _Message:
         self.id: str = root.get("id", "")
         self.digest = sha256(etree.tostring(root, method="c14n")).hexdigest()
 
-    def judged(self, party: Party, now: int) -> tuple[list[ote_rules.Profile], list[ote_xml.Reason]]:
+    def judged(self, party: Party, now: int) -> _Judged:
         """What it carries, and every reason to refuse it."""
         if self.broken is not None:
             return [], [ote_rules.refusal("0301", self.broken)]
@@ -123,27 +130,33 @@ def _read(raw: bytes, parse: Callable[[bytes], Any] = ote_xml.message) -> _Messa
         return _Message(error.root, str(error))
 
 
-def _judge(connection: sqlite3.Connection, message: _Message, party: Party, now: int) -> tuple[bytes, str]:
+def _judge(
+    connection: sqlite3.Connection, message: _Message, party: Party, judged: _Judged, now: int
+) -> tuple[bytes, str]:
     """Take a message over, or refuse it whole: the answer, and a line for the page."""
     known = connection.execute(
         "SELECT digest, answer FROM ote_messages WHERE party = ? AND id = ? AND accepted", (party.name, message.id)
     ).fetchone()
     if known is not None and known[0] == message.digest:
         return known[1], _KNOWN
-    profiles, reasons = message.judged(party, now)
+    profiles, reasons = judged
     if known is not None:
         reasons = [ote_rules.refusal("0302", message.id)]
-    if not reasons:
-        for profile in profiles:
-            accept(connection, _series(message, profile, party), now)
+    for series in [] if reasons else [_series(message, profile, party) for profile in profiles]:
+        if accept(connection, series, now).unchanged:
+            facts = {"document": message.id, "point": series.point, "start": series.start}
+            note(connection, now, "ote", party.name, "unchanged", facts)
     return _answer(connection, message, party, reasons, now)
 
 
-def _forget(connection: sqlite3.Connection, message: _Message, party: Party, now: int) -> tuple[bytes, str]:
+def _forget(
+    connection: sqlite3.Connection, message: _Message, party: Party, judged: _Judged, now: int
+) -> tuple[bytes, str]:
     """Fault `lost`: the answer that taking over would have, and nothing of it is kept."""
     connection.execute("SAVEPOINT lost")
-    body, outcome = _judge(connection, message, party, now)
+    body, outcome = _judge(connection, message, party, judged, now)
     connection.execute("ROLLBACK TO lost")
+    note(connection, now, "ote", party.name, "lost", {"document": message.id})
     return body, f"{outcome}, and lost on purpose"
 
 

@@ -1,6 +1,7 @@
 """The OTE-like service over real TLS: zeep as client, every reason to refuse, faults, hostile XML, one effect."""
 
 import datetime as dt
+import json
 from collections.abc import Callable
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -206,6 +207,15 @@ def test_a_lost_message_is_accepted_and_forgotten(hub: Hub) -> None:
     assert hub.effects() == []
     assert reasons(post(hub, envelope(data()))) == [("0200", "A01")]
     assert len(hub.effects()) == 1
+
+
+def test_what_changes_nothing_is_noted(hub: Hub) -> None:
+    hub.sandbox.faults.set("lost", {"p": 1, "profile": "ote", "count": 1})
+    for number in ("1", "2", "3"):
+        assert reasons(post(hub, envelope(data(id=number)))) == [("0200", "A01")]
+    notes = [json.loads(line) for line in hub.admin().get("/control/notes").text.splitlines()]
+    assert [(it["what"], it["document"]) for it in notes] == [("lost", "1"), ("unchanged", "3")]
+    assert [effect["unchanged"] for effect in hub.effects()] == [False, True]
 
 
 BOMB = '<!DOCTYPE z [<!ENTITY a "ha"><!ENTITY b "&a;&a;">]>'
