@@ -27,34 +27,38 @@ SCHEMA: Final = "eu-eddie-cim/v1_04/vhd/ValidatedHistoricalData_Document_v1.04_a
 MEDIA: Final = "application/xml"
 #: acknowledgements that are fetched in one visit
 MOST_FETCHED: Final = 1_000
-POLICY: Final = Policy(
-    # ours: some 1.3 MB of 100 days; a schema that a hub publishes may allow more
-    max_parts=100,
-    max_intervals=10_000,
-    # the hub says what it did with each document: nothing is confirmed by silence
-    confirm_after_s=None,
-    # ours: a document that was taken and never acknowledged goes again, as it is
-    resend_after_s=6 * 3_600,
-    # ours
-    inbox_s=60,
-    # an acknowledgement comes by itself, or not at all
-    query_s=0,
-    kinds=frozenset(("active",)),
-    resolutions=frozenset(("PT15M", "PT1H")),
-)
+#: documents of so many days: some 1.3 MB. Ours: the schema knows no limit
+MOST_PARTS: Final = 100
+#: ours: a document that was taken and never acknowledged goes again, as it is
+LOST_S: Final = 6 * 3_600
 
 
 class EuVhd:
     """One party at a hub that speaks the common format."""
 
-    policy = POLICY
-
     def __init__(self, settings: HubSettings) -> None:
         self.settings = settings
 
+    @property
+    def policy(self) -> Policy:
+        """What holds of such a hub."""
+        return Policy(
+            max_parts=MOST_PARTS,
+            max_intervals=MOST_PARTS * 100,
+            # the hub says what it did with each document: nothing is confirmed by silence
+            confirm_after_s=None,
+            resend_after_s=self.settings.confirm_after_s or LOST_S,
+            # ours
+            inbox_s=60,
+            # an acknowledgement comes by itself, or not at all
+            query_s=0,
+            kinds=frozenset(("active",)),
+            resolutions=frozenset(("PT15M", "PT1H")),
+        )
+
     def build(self, parts: Sequence[Part], about: Build) -> list[Draft]:
         """Documents of as many parts as `bundle` says; raises BuildError for what schema or rules refuse."""
-        most = min(POLICY.max_parts, about.settings.bundle or POLICY.max_parts)
+        most = min(MOST_PARTS, about.settings.bundle or MOST_PARTS)
         return [_draft(parts[at : at + most], about) for at in range(0, len(parts), most)]
 
     def send(self, session: Session, message: Message) -> Receipt:
