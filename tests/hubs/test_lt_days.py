@@ -65,6 +65,19 @@ def test_other_objects_begin_the_days_that_are_open_anew() -> None:
     assert again.lacking(DAY + ONE) == ["00000001", *POINTS]
 
 
+def test_a_day_is_late_two_hours_behind_the_run_and_behind_its_first_order() -> None:
+    book, run = Days(None, POINTS, DAY), lt_days.run(DAY, "05:15")
+    book.open_until(DAY + ONE, run + 30)
+    assert not book.overdue(DAY, run + 7_229, "05:15", 0)
+    assert book.overdue(DAY, run + 7_230, "05:15", 0)
+    assert not book.overdue(DAY, run + 7_230, "05:15", 600)
+    noon = Days(None, POINTS, DAY)
+    noon.open_until(DAY + ONE, run + 25_000)
+    assert not noon.overdue(DAY, run + 25_000 + 7_199, "05:15", 0)
+    assert noon.overdue(DAY, run + 25_000 + 7_200, "05:15", 0)
+    assert not noon.overdue(DAY + ONE, run + 10**6, "05:15", 0)
+
+
 def test_days_that_stay_open_are_given_up() -> None:
     book = Days(None, POINTS, DAY)
     book.open_until(DAY + 2 * ONE)

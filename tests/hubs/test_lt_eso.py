@@ -204,6 +204,14 @@ def test_a_day_is_ordered_polled_fetched_and_kept(hub: Hub, start: Callable[...,
     assert [json.loads(one.body)["dateFrom"] for one in uploader.orders()] == ["2026-03-03", "2026-03-04"]
 
 
+def test_a_first_start_at_noon_is_no_late_day(hub: Hub, start: Callable[..., Uploader]) -> None:
+    hub.now = at(DAY + timedelta(1), 12)
+    uploader = start()
+    uploader.run()
+    assert uploader.orders()[0].state == "confirmed"
+    assert uploader.events == []
+
+
 def test_the_account_is_what_the_hub_has(hub: Hub, start: Callable[..., Uploader]) -> None:
     start_s = at(DAY, 0)
     seeded = [[start_s, "0.125", "VALIDATED"], [start_s + 900, "1.5", "ESTIMATED"]]

@@ -44,6 +44,8 @@ class _Day(msgspec.Struct):
     whole: str = "0"
     #: people were told that it is late
     told: bool = False
+    #: when it was taken up (UTC s): its first order was made then
+    taken: int = 0
 
 
 class _Kept(msgspec.Struct):
@@ -73,13 +75,13 @@ class Days:
         """The note."""
         return zlib.compress(msgspec.json.encode(self._kept))
 
-    def open_until(self, today: date) -> bool:
+    def open_until(self, today: date, now: int = 0) -> bool:
         """Take up the days that are over; whether there was one."""
         news = False
         for _ in range(MOST_NEW_DAYS):
             if date.fromisoformat(self._kept.next) >= today:
                 break
-            self._kept.days[self._kept.next] = _Day()
+            self._kept.days[self._kept.next] = _Day(taken=now)
             self._kept.next = (date.fromisoformat(self._kept.next) + _DAY).isoformat()
             news = True
         return news
@@ -115,6 +117,11 @@ class Days:
             return False
         del self._kept.days[day.isoformat()]
         return known.told
+
+    def overdue(self, day: date, now: int, at: str, jitter_s: int) -> bool:
+        """Whether the data of a day are late: behind the daily run, and behind its first order."""
+        known = self._kept.days.get(day.isoformat())
+        return known is not None and now >= max(due(day, at, jitter_s), known.taken + LATE_S)
 
     def late(self, day: date) -> bool:
         """Note that people are told of a day; false when they were told before, or it is whole."""

@@ -107,7 +107,7 @@ class LtEso:
         since = self.settings.since
         first = date.fromisoformat(since) if since else today - timedelta(1)
         book = days.Days(open_.note(days.NOTE), self.settings.points, first)
-        book.open_until(today)
+        book.open_until(today, about.now)
         open_orders = self._open_orders(open_, about.now)
         under_way = {(day, one) for message in open_orders for day, one in _covered(message)}
         drafts = [

@@ -206,7 +206,7 @@ class Look:
             return
         book = days.Days(kept, self._settings.points, self._today)
         for day in book.days():
-            if self._now >= days.due(day, self._settings.at, self._settings.jitter_s):
+            if book.overdue(day, self._now, self._settings.at, self._settings.jitter_s):
                 yield from self._say_late(book, day, book.lacking(day))
         for day in book.give_up(self._today):
             self._open.remember(days.NOTE, book.pack())
