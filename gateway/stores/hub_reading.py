@@ -238,14 +238,20 @@ class HubRows:
 
     def changes(self, after: int, limit: int = 1_000) -> list[Change]:
         """The feed: which validated intervals changed, behind a position that is not before `oldest_change` - 1."""
-        found = self._query("SELECT id, data FROM interval_change WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
-        changes = []
-        for number, data in found:
+        statement = "SELECT id, data FROM interval_change WHERE id > ? ORDER BY id LIMIT ?"
+        # a page may be of series alone that were forgotten
+        while page := self._query(statement, (after, limit)):
+            after = page[-1][0]
+            if changes := list(self._changes(page)):
+                return changes
+        return []
+
+    def _changes(self, page: Iterable[Sequence[Any]]) -> Iterator[Change]:
+        for number, data in page:
             with self._reading():
                 row = rows.unpack(ChangeData, data, "interval_change", number)
             if (key := self._key(row.series)) is not None:
-                changes.append(Change(number, key, row.resolution, row.start, row.end))
-        return changes
+                yield Change(number, key, row.resolution, row.start, row.end)
 
     @property
     def oldest_change(self) -> int:

@@ -122,6 +122,19 @@ def test_a_version_that_is_refused_is_no_change(stores: Stores) -> None:
     assert hubs.changes(0) == []
 
 
+def test_changes_of_a_forgotten_meter_hold_up_no_others(stores: Stores) -> None:
+    store, hubs, _ = stores
+    other = SeriesRow("barn", 0, "active", "import", "Wh", 0, "electricity")
+    store.add_series(other)
+    for n in range(5):
+        fold(store, raw(START + n * DAY))
+        validate(store, START + n * DAY)
+    store.write(Batch(versions={(other.key, "PT15M"): [replace(raw(START), status="valid")]}))
+    hubs._file.forget("main")
+    assert [(one.id, one.key) for one in hubs.changes(0, 2)] == [(6, other.key)]
+    assert hubs.changes(6, 2) == []
+
+
 def test_resolutions_that_no_hub_takes_are_not_in_it(stores: Stores) -> None:
     store, hubs, _ = stores
     store.write(Batch(versions={(ROW.key, "P1D"): [replace(raw(START), end=START + DAY, status="valid")]}))
