@@ -51,11 +51,16 @@ async def _watch(sandbox: "Sandbox", folder: Path) -> None:
     seen: dict[Path, _Seen] = {}
     while True:
         found = dict(_files(sandbox, folder))
-        for path in [path for path, state in found.items() if seen.get(path) == state][:_AT_ONCE]:
+        for path in _still(seen, found)[:_AT_ONCE]:
             await _take(sandbox, folder, path)
             del found[path]
         seen = found
         await asyncio.sleep(_LOOK_S)
+
+
+def _still(seen: dict[Path, _Seen], found: dict[Path, _Seen]) -> list[Path]:
+    """Return the files that are as they were at the last look."""
+    return [path for path, state in found.items() if seen.get(path) == state]
 
 
 def _files(sandbox: "Sandbox", folder: Path) -> list[tuple[Path, _Seen]]:

@@ -244,6 +244,20 @@ def test_a_request_may_stay_without_answer(hub: Any, client: httpx.Client) -> No
     assert client.get("/dk/v1.0/cim/Aggregations", headers={"Content-Type": "application/json"}).status_code == 204
 
 
+def test_a_day_with_a_hole_is_missing(hub: Any, client: httpx.Client) -> None:
+    for n, (first, last) in enumerate((("04T23", "05T09"), ("05T11", "05T23"))):
+        hours = (int(last[3:]) - int(first[3:])) % 24
+        interval = {"start": {"value": f"2026-03-{first}:00Z"}, "end": {"value": f"2026-03-{last}:00Z"}}
+        values = [{"position": {"value": i + 1}, "quantity": 1} for i in range(hours)]
+        send(client, n, Period={"resolution": "PT1H", "timeInterval": interval, "Point": values})
+    deadline = time.monotonic() + 60
+    while len(hub.effects()) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    answer = hub.admin().post("/control/reminders", json={"from": "2026-03-05"}).json()
+    assert answer["missing"] == {"gridco": {"2026-03-05": ["571313000000002000"]}}
+
+
 def test_reminders_name_the_days_that_are_missing(hub: Any, client: httpx.Client) -> None:
     send(client, 1)
     facts = {"571313000000002000": {}, "571313000000002009": {"owner": "5790000432752"}}

@@ -92,12 +92,18 @@ def test_what_is_nothing_is_refused_and_a_name_is_never_overwritten(hub: Any, fo
 
 
 def test_a_file_that_still_grows_is_left(hub: Any, folder: Path) -> None:
-    sandbox = hub.sandbox
-    (folder / "growing").write_bytes(b"x")
-    first = mailbox._files(sandbox, folder)
-    (folder / "growing").write_bytes(b"xx")
-    assert first != mailbox._files(sandbox, folder)
-    until((folder / "refused" / "growing").exists)
+    path = folder / ".growing"
+    path.write_bytes(b"x")
+    looks = []
+    for content in (b"x", b"xx", b"xx"):
+        if content != path.read_bytes():
+            path.write_bytes(content)
+        status = path.stat()
+        looks.append({path: mailbox._Seen(status.st_size, status.st_mtime_ns)})
+    assert mailbox._still({}, looks[0]) == mailbox._still(looks[0], looks[1]) == []
+    assert mailbox._still(looks[1], looks[2]) == [path]
+    path.rename(folder / "grown")
+    until((folder / "refused" / "grown").exists)
 
 
 def test_a_folder_of_a_party(hub: Any, folder: Path) -> None:
