@@ -7,10 +7,11 @@ that has it answers `duplicate`, which is as good as accepted.
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
-from gateway.hub_model import Event, Message, PartRow, Reason, Receipt, State, Verdict
+from gateway.hub_model import FINAL, Event, Message, PartRow, Reason, Receipt, State, Verdict
 from gateway.hub_settings import HubSettings
 from gateway.stores.hubs import GoneError, HubStore
 from gateway.uploader.hub import FOREIGN_ANSWER, HubAdapter, Policy, Session, SessionError
@@ -78,7 +79,16 @@ class Delivery:
             else:
                 self._store.recover(self._hub.name, now)
         except GoneError as error:
-            _log.info("hub %s: %s", self._hub.name, error)
+            self._leave(message, str(error), now)
+
+    def _leave(self, message: Message, why: str, now: int) -> None:
+        """A message that cannot go: cancelled meanwhile, or its bytes were lost; it holds up no other."""
+        _log.info("hub %s: %s", self._hub.name, why)
+        with suppress(GoneError):
+            left = self._store.settle(message, Receipt("pending"), message.state, now + LOOK_S, now)
+            if left.state not in FINAL:
+                text = f"{why}; have its days sent in a new one: meterd hub retry"
+                self._tell(self._event("message_stuck", "error", text, message.document))
 
     def heard_of(self, message: Message, receipt: Receipt) -> list[tuple[Message, Receipt, State]]:
         """What the store is to keep of something that the hub says of a message, in this order."""

@@ -425,6 +425,22 @@ def test_what_was_stored_while_the_clock_was_ahead_goes_when_it_is_right(house: 
     assert set(one.there.effects.values()) == {1}
 
 
+def test_a_message_whose_bytes_were_lost_holds_up_no_other(house: Any) -> None:
+    one = house(Policy(max_parts=1, confirm_after_s=60), script=iter(["lie"]))
+    fill(one, 2)
+    one.now = noon(date(2026, 3, 4))
+    one.run()
+    with one.store() as store:
+        store._db.execute("DELETE FROM hub_body WHERE id = 1")
+    one.run(until=one.now + 300, step_s=10)
+    assert "message_stuck" in one.names()
+    with one.store() as store:
+        assert [store.message("dk", n).state for n in (1, 2)] == ["unknown", "confirmed"]
+        store.retry(store.message("dk", 1), "anna", int(one.now))
+    one.run(until=one.now + 300, step_s=10)
+    assert one.there.values[POINT, "import", midnight(FIRST)][0] == 2
+
+
 def test_what_the_hub_asks_for_goes_again(house: Any) -> None:
     one = house(Policy(confirm_after_s=60, inbox_s=10))
     fill(one, 1)
