@@ -239,9 +239,7 @@ class HubStore(HubRows):
         """
         if item not in ("J", "L"):
             raise ValueError(item)
-        if any(
-            kept == (item, body) for kept in ((one, octets) for one, _, octets in self.permission_items(permission))
-        ):
+        if any((kept, octets) == (item, body) for kept, _, octets in self.permission_items(permission)):
             return False
         known = next((one for one in self.permissions() if one.id == permission), None)
         with self._file.writing():
@@ -390,7 +388,8 @@ class HubStore(HubRows):
         if self.note(one.hub, LOST_NOTE) == f"open {one.id}".encode():
             self._note(one.hub, LOST_NOTE, f"retried {one.id}".encode())
             # how far the uploader came: it looks at every day again when it begins
-            self._db.execute("DELETE FROM hub_note WHERE name LIKE ?", (f"{one.hub}\n{PROGRESS}%",))
+            ends = f"{one.hub}\n{PROGRESS}", f"{one.hub}\n{PROGRESS}\x7f"
+            self._db.execute("DELETE FROM hub_note WHERE name >= ? AND name < ?", ends)
         self._want_parts(one, "unknown")
 
     def _want_parts(self, one: Listed, *states: State) -> None:
