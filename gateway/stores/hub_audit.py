@@ -51,6 +51,16 @@ class AuditLog:
         told = {name: rows.plain(value) for name, value in {"who": who, **facts}.items()}
         append(self._db, [Note(what, hub, datetime.fromtimestamp(at, UTC), told)])
 
+    @property
+    def last(self) -> int:
+        """The position of the last entry."""
+        try:
+            return end(self._db)[0]
+        except FAILURES as error:
+            raise self._told(error) from error
+        except Corrupt as error:
+            raise Damaged(f"{self._path}: {error}") from error
+
     def entries(self, after: int = 0) -> Iterator[Audited]:
         """Entries behind a position, in their order."""
         try:

@@ -31,8 +31,8 @@ class Line:
         self.since: float | None = None
         self.until = 0.0
         self.trouble: str | None = None
-        #: no retry helps before a person acts
-        self.blocked = False
+        #: no retry helps before a person acts; and that this was so since the hub served us last
+        self.blocked = self._was_blocked = False
 
     def free(self, now: float) -> bool:
         """Whether something may be sent. A clock that was set back does not lengthen a pause beyond its most."""
@@ -44,8 +44,9 @@ class Line:
 
     def good(self) -> bool:
         """The hub answered; whether it had been down, or blocked."""
-        was_down = self.blocked or self.is_down
-        self.failures, self.since, self.until, self.trouble, self.blocked = 0, None, 0.0, None, False
+        was_down = self._was_blocked or self.is_down
+        self.failures, self.since, self.until, self.trouble = 0, None, 0.0, None
+        self.blocked = self._was_blocked = False
         return was_down
 
     def failed(self, why: str, now: float, retry_after_s: int | None = None) -> None:
@@ -58,13 +59,14 @@ class Line:
 
     def block(self, why: str, now: float) -> bool:
         """Stop until a person acted; whether that is news."""
-        news = not self.blocked
-        self.blocked, self.trouble = True, why
+        news = not self._was_blocked
+        self.blocked = self._was_blocked = True
+        self.trouble = why
         self.since = now if self.since is None else self.since
         return news
 
     def unblock(self) -> None:
-        """Try again: credentials changed, or a new day began."""
+        """Try again: a person acted, credentials changed, or a new day began."""
         self.blocked = False
         self.until = 0.0
 

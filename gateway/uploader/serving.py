@@ -136,6 +136,8 @@ class Serving:
         #: by the monotonic clock (s): when each is due again
         self._due = dict.fromkeys(("plan", "series", "inbox", "prune", "status", "expiry"), 0.0)
         self._said: Mapping[str, Any] = {}
+        #: where the audit log ended when the hub was found blocked
+        self._blocked_at: int | None = None
 
     def begin(self) -> None:
         """What was on its way when the last process died has an outcome that nobody knows."""
@@ -160,6 +162,8 @@ class Serving:
         self._look_at_credentials()
         if self._begin_day(now):
             return 0.0
+        if self._line.blocked and self._person_acted():
+            self._line.unblock()
         if not self._line.free(now):
             return TICK_S
         if self._is_due("inbox", self._inbox_s):
@@ -170,6 +174,18 @@ class Serving:
             self._delivery.work(message)
             return 0.0
         return 0.0 if self._stage(now) else TICK_S
+
+    def _person_acted(self) -> bool:
+        """Whether somebody said `meterd hub retry` since the hub is blocked: the audit log tells."""
+        if self._blocked_at is None:
+            self._blocked_at = self._store.audit.last
+        acted = False
+        for entry in self._store.audit.entries(self._blocked_at):
+            self._blocked_at = entry.id
+            acted = acted or (entry.what == "retry" and entry.hub == self._hub.name)
+        if acted:
+            self._blocked_at = None
+        return acted
 
     def _misdated(self, now: int) -> Message | None:
         """A message that is due when nothing ever is: it was stored while the clock of this host was ahead."""

@@ -342,6 +342,20 @@ def test_blocked_waits_for_a_person_or_for_the_next_day(house: Any) -> None:
     assert len(one.there.effects) == 2 or len(one.there.effects) == 1
 
 
+def test_a_person_who_acted_says_retry_and_a_blocked_hub_is_tried_again(house: Any) -> None:
+    one = house(script=iter(["blocked"]))
+    fill(one, 1)
+    one.now = noon(date(2026, 3, 3))
+    with one.serving() as serving:
+        one._steps(serving, one.now + 600, 60)
+        assert one.there.sends == 1
+        with one.store() as store:
+            store.retry(store.message("dk", 1), "anna", int(one.now))
+        one._steps(serving, None, 1)
+        assert one.there.sends == 2
+    assert [event.recovered for event in one.events if event.name == "blocked"] == [False, True]
+
+
 def test_nothing_is_sent_while_the_clock_of_the_host_is_not_believed(house: Any) -> None:
     one = house()
     fill(one, 1)
