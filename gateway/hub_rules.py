@@ -140,7 +140,7 @@ def _together(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     if values.get("points") and not values.get("legal_basis"):
         yield "legal_basis", "is missing: data of points leave only on a legal basis or a permission", "its words"
     if values.get("permissions_url") and not (values.get("receiver") or values.get("permissions_party")):
-        yield "permissions_party", "is missing: whose permissions send data to this hub", "as the administrator names it"
+        yield "permissions_party", "is missing: whose permissions send data here", "as the administrator names it"
     if bool(values.get("cert_file")) != bool(values.get("key_file")):
         yield "cert_file", "a certificate and its key belong together", "cert_file and key_file, or neither"
     if values.get("token_url"):

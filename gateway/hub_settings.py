@@ -56,6 +56,14 @@ class HubSettings(Strict, frozen=True):
     confirm_after_s: Annotated[int, Meta(ge=1, le=2_592_000)] | None = None
     #: how often the hub's queue is asked (s); the adapter's own pace where absent
     inbox_s: Annotated[int, Meta(ge=1, le=86_400)] | None = None
+    #: permission administrator: https address under which `/notices` tells items I, J and L; opened as the hub is
+    permissions_url: str | None = None
+    #: as whom the permission administrator knows the receiver; `receiver` where absent
+    permissions_party: Annotated[str, Meta(pattern=r"\A[0-9A-Za-z_.-]{1,64}\Z", description="a name")] | None = None
+    #: how often it is asked (s), after how long a silence is told (s), and when data stop for it (h)
+    permissions_s: Annotated[int, Meta(ge=1, le=3_600)] = 60
+    permissions_late_s: Annotated[int, Meta(ge=1, le=86_400)] = 900
+    permissions_stop_h: Annotated[int, Meta(ge=1, le=720)] = 24
     #: OAuth2 client credentials
     token_url: str | None = None
     client_id: Text | None = None

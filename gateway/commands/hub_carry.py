@@ -279,24 +279,25 @@ def _items(data: bytes) -> list[bytes]:
         heads = [msgspec.json.decode(one, type=dict[str, msgspec.Raw]) for one in found]
     except (msgspec.DecodeError, RecursionError):
         return []
-    return found if heads and all("permission_id" in head for head in heads) else []
+    return found if heads and all(head.keys() & {"permissionId", "item"} for head in heads) else []
 
 
 def _take_item(store: HubStore, hub: HubSettings, item: bytes) -> dict[str, Any]:
-    from gateway.uploader.permissions import Ended, PermissionFormatError, read
+    from gateway.uploader.permissions import Ended, PermissionFormatError, is_for, read
 
     now = int(time.time())
     try:
         found = read(item)
         if isinstance(found, Ended):
-            fresh = store.end_permission(found.id, found.item, item, found.at, found.reason, who())
-            text = f"permission {found.id} ended {at(found.at)} (item {found.item})"
+            ended = now if found.at is None else found.at
+            fresh = store.end_permission(found.id, found.item, item, ended, found.reason, who())
+            text = f"permission {found.id} ended {at(ended)} (item {found.item})"
             return {"permission": found.id, "kept": True, "text": text + ("" if fresh else ", as was known before")}
         fresh = store.permit(found, item, now, who())
     except (PermissionFormatError, HubError) as error:
         return {"permission": None, "kept": False, "text": str(error)}
     text = f"permission {found.id}: {found.party} may have {', '.join(sorted(found.directions))} of {found.point}"
-    if found.party != hub.receiver:
+    if not is_for(found, hub):
         text += f"; nothing goes to hub {hub.name} by it: its receiver is {hub.receiver or 'not set'}"
     return {"permission": found.id, "kept": True, "text": text + ("" if fresh else " (as was known before)")}
 

@@ -22,6 +22,8 @@ from gateway.uploader.permissions import NO_BASIS, Grounds
 QUIET_S: Final = 60
 #: an accepted message of which nothing can be learnt meanwhile is looked at so often (s)
 LOOK_S: Final = 3_600
+#: what waits for the permission administrator is looked at so often (s)
+HELD_S: Final = 60
 _DAY_S: Final = 86_400
 #: what a verdict that decides makes of a message
 DECIDED: Final[Mapping[Verdict, State]] = {
@@ -70,6 +72,8 @@ class Delivery:
         try:
             if (reason := self._hindrance(message, now)) is not None:
                 self._drop(message, reason, now)
+            elif message.state != "sending" and self._grounds.held(message.parts, now):
+                self._settle(message, Receipt("pending"), message.state, now + HELD_S)
             elif message.state == "new":
                 self._attempt(message)
             elif message.state == "unknown":
@@ -122,7 +126,7 @@ class Delivery:
         """Give a message up; parts for which a ground is left are staged anew, in a document of their own."""
         gone = self._store.withdraw(message, reason.text, now)
         self._tell(self._event("given_up", "warning", f"{_name(message)} is given up: {reason.text}", message.document))
-        if reason.code == NO_BASIS and len(message.parts) > 1:
+        if reason.code == NO_BASIS and (len(message.parts) > 1 or self._grounds.again(message.parts, now)):
             self._store.retry(gone, "uploader", now)
 
     def _tell_rejected(self, message: Message, receipt: Receipt) -> None:

@@ -58,9 +58,9 @@ class Inbox:
         *,
         clock: Callable[[], float],
         tell: Callable[[Event], None],
-        permitted: Callable[[], None],
+        permitted: Callable[[bool], None],
     ) -> None:
-        """`permitted` is called when a permission came or ended."""
+        """`permitted` is called when a permission came (False) or ended (True)."""
         self._hub = hub
         self._adapter = adapter
         self._store = store
@@ -126,10 +126,11 @@ class Inbox:
             if found is None:
                 return None
             if isinstance(found, Ended):
-                self._store.end_permission(found.id, found.item, inbound.body, found.at, found.reason)
+                at = now if found.at is None else found.at
+                self._store.end_permission(found.id, found.item, inbound.body, at, found.reason)
             else:
                 self._store.permit(found, inbound.body, now)
         except (PermissionFormatError, HubError) as error:
             return f"{inbound.kind} {inbound.id!r}: {error}"
-        self._permitted()
+        self._permitted(isinstance(found, Ended))
         return None

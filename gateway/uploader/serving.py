@@ -23,6 +23,7 @@ from gateway.uploader.delivery import Delivery
 from gateway.uploader.hub import BuildError, HubAdapter, Session, SessionError
 from gateway.uploader.inbox import Inbox, View
 from gateway.uploader.line import Line
+from gateway.uploader.permission_feed import PermissionFeed
 from gateway.uploader.permissions import Grounds
 from gateway.uploader.plan import Due, Plan
 from gateway.uploader.schedule import Notes, Schedule
@@ -101,20 +102,24 @@ class Serving:
         session: HubSession,
         line: Line,
         thread: Thread,
+        feed: HubSession | None = None,
     ) -> None:
+        """`feed` is the session with the permission administrator, where there is one."""
         self._settings, self._hub, self._world, self._file = settings, hub, world, file
         self._session, self._line, self._thread = session, line, thread
         self._store = HubStore(file, world.clock)
         self.adapter = self._adapter = world.adapter(hub)
         self._schedule = Schedule(hub, notes(self._store, hub.name))
         self._permissions: tuple[object, dict[str, Permission]] | None = None
-        grounds = Grounds(hub, self._permission)
+        self._feed: PermissionFeed | None = None
+        heard = None if feed is None else self._heard
+        self._grounds = Grounds(hub, self._permission, lambda: self._known().values(), heard)
         self._delivery = Delivery(
             hub,
             self._adapter,
             self._store,
             session,
-            grounds=grounds,
+            grounds=self._grounds,
             line=line,
             clock=world.clock,
             tell=world.tell,
@@ -129,12 +134,24 @@ class Serving:
             tell=world.tell,
             permitted=self._permitted,
         )
+        if feed is not None:
+            self._feed = PermissionFeed(
+                hub,
+                self._store,
+                feed,
+                frozenset(name for one in settings.point for name in (one.id, one.id_export) if name),
+                receive=self._inbox.receive,
+                clock=world.clock,
+                tell=world.tell,
+            )
+        #: whether a permission ended since the messages were looked through
+        self._ended = False
         self._plan: Plan | None = None
         self._slices: Iterator[list[Due]] | None = None
         self._problems: tuple[str, ...] = ()
         self._generation = session.generation()
         #: by the monotonic clock (s): when each is due again
-        self._due = dict.fromkeys(("plan", "series", "inbox", "prune", "status", "expiry"), 0.0)
+        self._due = dict.fromkeys(("plan", "series", "inbox", "permissions", "prune", "status", "expiry"), 0.0)
         self._said: Mapping[str, Any] = {}
         #: where the audit log ended when the hub was found blocked
         self._blocked_at: int | None = None
@@ -160,7 +177,7 @@ class Serving:
         if not self._world.believed():
             return TICK_S
         self._look_at_credentials()
-        if self._begin_day(now):
+        if self._hear(now) or self._begin_day(now):
             return 0.0
         if self._line.blocked and self._person_acted():
             self._line.unblock()
@@ -248,6 +265,16 @@ class Serving:
             self._inbox.asked = False
             self._due["plan"] = 0.0
 
+    def _hear(self, now: int) -> bool:
+        """Ask the permission administrator, whatever the hub does; what ended is dead before anything else is done."""
+        asked = self._feed is not None and self._is_due("permissions", self._hub.permissions_s)
+        if asked and self._feed is not None and (rest := self._feed.poll(self._thread.ends)) is not None:
+            self._due["permissions"] = time.monotonic() + rest
+        if self._ended:
+            self._ended = False
+            self._withdraw(now)
+        return asked
+
     def _stage(self, now: int) -> bool:
         """Store the next messages that are due; whether there are more."""
         if self._slices is None:
@@ -280,7 +307,7 @@ class Serving:
                 self._hub,
                 self._adapter.policy.kinds,
                 reader.series(),
-                self._store.permissions(),
+                () if self._grounds.silent(now) else self._known().values(),
                 zone_of=self._world.zone_of,
                 now=now,
             )
@@ -300,11 +327,14 @@ class Serving:
             self._due["series"] = time.monotonic() + max(SERIES_S, PLAN_DUTY * (time.monotonic() - began))
         return self._plan
 
-    def _permitted(self) -> None:
-        """A permission came or ended: what it changes is looked up at once."""
-        self._permissions = None
+    def _permitted(self, ended: bool) -> None:
+        """A permission came or ended: what it changes is looked up before anything leaves."""
+        self._permissions, self._slices = None, None
         self._due["series"] = self._due["plan"] = 0.0
-        now = self._now()
+        self._ended = self._ended or ended
+
+    def _withdraw(self, now: int) -> None:
+        """Give up every message whose ground ended."""
         for one in self._store.in_state(self._hub.name, "new", "unknown"):
             message = self._store.message(self._hub.name, one.id)
             if message is not None:
@@ -312,10 +342,17 @@ class Serving:
 
     def _permission(self, name: str) -> Permission | None:
         """A permission as it is in the ledger at this moment, whoever wrote it."""
+        return self._known().get(name)
+
+    def _heard(self) -> int | None:
+        return None if self._feed is None else self._feed.heard
+
+    def _known(self) -> Mapping[str, Permission]:
+        """Every permission, by its id."""
         version = self._file.db.execute("PRAGMA data_version").fetchone()[0]
         if self._permissions is None or self._permissions[0] != version:
             self._permissions = version, {one.id: one for one in self._store.permissions()}
-        return self._permissions[1].get(name)
+        return self._permissions[1]
 
     def _prune(self, now: int) -> None:
         if self._is_due("prune", PRUNE_S) and self._store.prune(self._hub.name, now - self._hub.raw_days * 86_400):
@@ -395,7 +432,8 @@ class Serving:
             return "the clock of this host is not set: nothing is sent until it is"
         _, refused = next(iter(self._staging.refused.values()), ("", None))
         here = None if refused is None else f"{len(self._staging.refused)} days are not sent: {refused}"
-        return self._line.trouble or self._session.trouble or next(iter(self._problems), None) or here
+        unheard = None if self._feed is None else self._feed.trouble
+        return self._line.trouble or self._session.trouble or unheard or next(iter(self._problems), None) or here
 
     # -- tools ---------------------------------------------------------------------------------------------------------
 

@@ -42,6 +42,8 @@ class Worker(threading.Thread):
         self.beat = beat
         self._line = Line()
         self._session: HubSession | None = None
+        #: with the permission administrator
+        self._feed: HubSession | None = None
         self._failures = 0
         self._trouble: str | None = None
         self._identity: tuple[int, int] | None = None
@@ -64,8 +66,9 @@ class Worker(threading.Thread):
                 self.stop.wait(RETRY_S[min(self._failures, len(RETRY_S) - 1)])
                 self._failures += 1
         finally:
-            if self._session is not None:
-                self._session.close()
+            for one in (self._session, self._feed):
+                if one is not None:
+                    one.close()
 
     def live(self, rest_s: float) -> None:
         """Tell that this thread lives, and may be silent for so long."""
@@ -80,7 +83,8 @@ class Worker(threading.Thread):
         self._identity = file.identity
         try:
             session = self._session = self._session or self._opened(HubStore(file, self._world.clock))
-            serving = Serving(self.settings, self.hub, self._world, file, session, self._line, self)
+            feed = self._feed = self._feed or self._heard_by()
+            serving = Serving(self.settings, self.hub, self._world, file, session, self._line, self, feed)
             with self._receiver(serving):
                 serving.begin()
                 while not self.stop.is_set():
@@ -107,6 +111,13 @@ class Worker(threading.Thread):
         except msgspec.DecodeError:
             told = {}
         return self._world.session(self.hub, self.stop.wait, told)
+
+    def _heard_by(self) -> HubSession | None:
+        """The session with the permission administrator, who is asked with the credentials of the hub."""
+        if self.hub.permissions_url is None:
+            return None
+        place = msgspec.structs.replace(self.hub, url=self.hub.permissions_url)
+        return self._world.session(place, self.stop.wait, {})
 
     def _fault(self, why: str) -> None:
         if why != self._trouble:

@@ -413,11 +413,18 @@ def test_an_answer_to_a_message_that_was_never_sent_changes_nothing(
 # -- permissions -------------------------------------------------------------------------------------------------------
 
 ITEM_I = {
-    "permission_id": "p-1",
-    "party": "5790000000001",
-    "metering_point": POINT,
-    "reading_start": "2026-03-01T00:00:00+01:00",
+    "permissionId": "p-1",
     "created": "2026-03-01T12:00:00Z",
+    "customer": "anna",
+    "eligibleParty": "5790000000001",
+    "meteringPoint": POINT,
+    "product": "active",
+    "direction": "combined",
+    "readingStart": "2026-03-01T00:00:00+01:00",
+    "readingEnd": None,
+    "purpose": "energy advice",
+    "transmissionSchedule": "daily",
+    "maximumLifetime": "2027-03-01T12:00:00Z",
 }
 
 
@@ -430,8 +437,9 @@ def test_items_are_imported_kept_as_they_came_and_shown(hub: Place, capsys: pyte
     assert "nothing goes to hub ote by it: its receiver is not set" in told
     assert hub("import", "ote", str(file)) == 0
     assert "as was known before" in capsys.readouterr().out
-    ended = {"permission_id": "p-1", "item": "L", "ended": "2026-03-05T08:00:00Z", "reason": "revoked"}
-    file.write_text(json.dumps([ended, {"permission_id": "p-1", "item": "X", "ended": "2026-03-05T08:00:00Z"}]))
+    end = {"permissionId": "p-1", "end": "2026-03-05T08:00:00Z", "endReason": "revoked"}
+    ended = {"item": "L", "body": end}
+    file.write_text(json.dumps([ended, {"item": "X", "body": end}]))
     assert hub("import", "ote", str(file), "--json") == 1, "one of them is no item"
     assert [one["kept"] for one in objects(capsys)[0]["items"]] == [True, False]
     assert hub("permissions") == 0

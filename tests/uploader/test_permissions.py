@@ -26,18 +26,21 @@ from tests.uploader.test_worker import FIRST, House, fill
 
 RECEIVER = "5790001330552"
 ITEM_I = {
-    "permission_id": "p-1",
-    "party": RECEIVER,
-    "metering_point": POINT,
-    "direction": ["import"],
-    "product": ["active"],
-    "reading_start": "2026-03-01T23:00:00Z",
-    "reading_end": None,
+    "permissionId": "p-1",
     "created": "2026-02-27T10:00:00Z",
-    "expires": "2027-02-27T10:00:00Z",
+    "customer": "anna",
+    "eligibleParty": RECEIVER,
+    "meteringPoint": POINT,
+    "product": "active",
+    "direction": "consumption",
+    "readingStart": "2026-03-01T23:00:00Z",
+    "readingEnd": None,
     "purpose": "energy advice",
+    "transmissionSchedule": "daily",
+    "maximumLifetime": "2027-02-27T10:00:00Z",
 }
-ITEM_L = {"permission_id": "p-1", "item": "L", "ended": "2026-03-04T09:00:00Z", "reason": "the customer revoked it"}
+_END = {"permissionId": "p-1", "end": "2026-03-04T09:00:00Z", "endReason": "the customer revoked it"}
+ITEM_L = {"n": 2, "created": "2026-03-04T09:00:00Z", "item": "L", "body": _END}
 
 
 def permission(**changes: Any) -> Permission:
@@ -61,6 +64,24 @@ def test_an_item_is_read_as_it_says() -> None:
     assert found.until is None
     ended = read(json.dumps(ITEM_L).encode())
     assert ended == Ended("p-1", "L", 1_772_614_800, "the customer revoked it")
+    notice = {"n": 1, "created": "2026-02-27T10:00:00Z", "item": "I", "body": ITEM_I}
+    assert read(json.dumps(notice).encode()) == found
+    assert permission(direction="combined").directions == {"import", "export"}
+    assert permission(direction="production", product="reactive").kinds == {"reactive"}
+
+
+def test_once_is_what_there_is_when_it_is_given() -> None:
+    found = permission(transmissionSchedule="once")
+    assert found.until == found.created
+    earlier = permission(transmissionSchedule="once", readingEnd="2026-02-01T00:00:00Z")
+    assert earlier.until is not None
+    assert earlier.until < earlier.created
+
+
+@pytest.mark.parametrize("end", ["soon", None, 5])
+def test_what_is_over_is_over_whatever_its_end_says(end: Any) -> None:
+    said = {"item": "J", "body": {"permissionId": "p-1", "end": end}}
+    assert read(json.dumps(said).encode()) == Ended("p-1", "J", None, "the eligible party ended its service")
 
 
 @pytest.mark.parametrize(
@@ -69,11 +90,13 @@ def test_an_item_is_read_as_it_says() -> None:
         b"",
         b"[]",
         b"{}",
-        b'{"permission_id": 1}',
+        b'{"permissionId": 1}',
+        b'{"item": [], "body": {}}',
+        json.dumps({name: value for name, value in ITEM_I.items() if name != "customer"}).encode(),
         json.dumps(ITEM_I | {"created": "2026-02-27T10:00:00"}).encode(),
-        json.dumps(ITEM_I | {"permission_id": ""}).encode(),
-        json.dumps(ITEM_I | {"metering_point": "a\nb"}).encode(),
-        json.dumps(ITEM_I | {"direction": ["sideways"]}).encode(),
+        json.dumps(ITEM_I | {"permissionId": ""}).encode(),
+        json.dumps(ITEM_I | {"meteringPoint": "a\nb"}).encode(),
+        json.dumps(ITEM_I | {"direction": "sideways"}).encode(),
         json.dumps(ITEM_L | {"item": "K"}).encode(),
         b"\xff\xfe",
     ],
@@ -100,8 +123,8 @@ def test_whatever_comes_is_an_item_or_refused(body: bytes) -> None:
         (permission(), part(point="2"), "not for import of 2"),
         (permission(), part(kind="reactive"), "not for reactive"),
         (permission(), part(start=midnight(FIRST) - 86_400), "another period"),
-        (permission(reading_end="2026-03-02T12:00:00Z"), part(), "another period"),
-        (permission(expires="2026-03-02T00:00:00Z"), part(), "has expired"),
+        (permission(readingEnd="2026-03-02T12:00:00Z"), part(), "another period"),
+        (permission(maximumLifetime="2026-03-02T00:00:00Z"), part(), "has expired"),
         (permission()._replace(ended=1, item="J", reason="over"), part(), "was terminated (item J): over"),
         (permission()._replace(ended=1, item="L", reason=None), part(), "was revoked (item L)"),
     ],
@@ -112,7 +135,7 @@ def test_what_a_permission_covers(one: Permission, of: PartRow, why: str | None)
 
 
 def test_grounds_of_a_hub() -> None:
-    known = {"p-1": permission(), "p-2": permission(permission_id="p-2", party="somebody")}
+    known = {"p-1": permission(), "p-2": permission(permissionId="p-2", eligibleParty="somebody")}
     grounds = Grounds(hub_settings(), known.get)
     assert grounds.missing([part()], NOW) is None
     assert "not for the receiver" in grounds.missing([part()._replace(basis="p-2")], NOW).text
@@ -140,7 +163,7 @@ def test_nothing_goes_before_a_permission_and_its_period_goes_after(house: House
     house.now = noon(date(2026, 3, 6))
     house.run()
     assert not house.there.sends
-    house.there.queue.append(inbound(ITEM_I | {"reading_end": "2026-03-04T23:00:00Z"}, "m1"))
+    house.there.queue.append(inbound(ITEM_I | {"readingEnd": "2026-03-04T23:00:00Z"}, "m1"))
     house.run()
     assert sorted(start for _, _, start in house.there.values) == [midnight(date(2026, 3, day)) for day in (2, 3, 4)]
     with house.store() as store:
