@@ -134,6 +134,7 @@ def monthly_sums(call: Call) -> Reply:
         if held is None or held.customer != call.principal.id or held.since > start:
             raise ProblemError(404, "the metering point was not this customer's in that month")
     window = Window(asked["meteringPoint"], asked["product"], "combined", start, end)
+    transmission.log(call.db, call.now, call.principal.id, window, what="monthly sums")
     return Reply(200, {"items": sums(call.db, window, {"month": asked["month"], "zone": asked["zone"]})})
 
 

@@ -57,7 +57,9 @@ def item_f(permission: Mapping[str, Any], data: dict[str, Any]) -> dict[str, Any
     return {"data": data, "customer": {"customer": permission["customer"]}, "permissionId": permission["id"]}
 
 
-def log(db: sqlite3.Connection, now: int, who: str, seen: Window, **facts: str) -> None:
+def log(
+    db: sqlite3.Connection, now: int, who: str, seen: Window, *, what: str = "validated historical data", **facts: str
+) -> None:
     """Write an access into the log: who got which record; `facts` name the permission or request."""
     record = {
         "product": seen.product,
@@ -65,7 +67,7 @@ def log(db: sqlite3.Connection, now: int, who: str, seen: Window, **facts: str) 
         "from": instant(seen.start),
         "to": instant(seen.end),
     }
-    row = (now, seen.point, who, "validated historical data", json.dumps(record | facts))
+    row = (now, seen.point, who, what, json.dumps(record | facts))
     db.execute("INSERT INTO access VALUES (NULL, ?, ?, ?, ?, ?)", row)
 
 

@@ -113,6 +113,9 @@ def test_hours_beside_quarter_hours_do_not_count_twice(scene: Scene) -> None:
     assert len(scene.customer.get(f"{API}/requests/{made['requestId']}/data").json()["intervals"]) == 96
     (total,) = scene.items(scene.customer, "monthly-sums", meteringPoint=POINT, month="2026-03", zone="UTC")
     assert total["sum"] == "4.560"
+    assert [it["record"]["what"] for it in scene.items(scene.customer, "access-log")] == [
+        "validated historical data", "monthly sums",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
