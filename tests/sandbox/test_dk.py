@@ -1,14 +1,19 @@
 """The Danish profile over TLS: what it takes, refuses, rejects later, and gives to fetch."""
 
+import asyncio
 import copy
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
+
+from gateway.sandbox import dk
 
 SAMPLES = Path(__file__).parent / "samples" / "dk-datahub3"
 NOTIFY = "/dk/v1.0/cim/notifyvalidatedmeasuredata"
@@ -421,11 +426,17 @@ def test_a_large_document_is_rejected_in_bundles(
 
 
 def test_two_parallel_posts_of_one_message_can_both_be_processed(
-    hub: Any, client: httpx.Client, message: Callable[..., dict[str, Any]]
+    hub: Any, client: httpx.Client, message: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The race of hubs.md 1.6: the loser is told that it is a duplicate, and is processed."""
-    import threading
+    """The loser is told that it is a duplicate, and is processed."""
+    inside: list[float] = []
 
+    async def until_both_are_inside(seconds: float) -> None:
+        inside.append(seconds)
+        while len(inside) < 2:
+            await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(dk, "asyncio", SimpleNamespace(sleep=until_both_are_inside))
     hub.sandbox.options.race_s = 1.0
     document, answers = message(), []
     other = hub.client("gridco", certificate=False)
@@ -437,6 +448,7 @@ def test_two_parallel_posts_of_one_message_can_both_be_processed(
     for thread in threads:
         thread.join(60)
     assert sorted(answer.status_code for answer in answers) == [202, 400]
+    assert inside == [1.0, 1.0]
     effects = until(lambda: len(found := hub.effects()) == 2 and found)
     assert effects[0]["transaction"] == effects[1]["transaction"]
     assert codes(client.post(NOTIFY, json=document)) == ["00101"]

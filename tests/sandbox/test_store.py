@@ -27,8 +27,10 @@ def store(path: Path) -> Iterator[Store]:
 
 
 @pytest.fixture
-def db(store: Store) -> sqlite3.Connection:
-    return store._connection
+def db(store: Store) -> Iterator[sqlite3.Connection]:
+    store._connection.execute("BEGIN")
+    yield store._connection
+    store._connection.execute("ROLLBACK")
 
 
 def series(start: int, *values: str | None, quality: str = "A04", version: int | None = None) -> Accepted:
