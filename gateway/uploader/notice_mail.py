@@ -48,7 +48,9 @@ class MailChannel:
         except OSError as error:
             raise told(error, self._where) from None
         except ValueError:
-            raise NoticeError("mail_from or mail_to of [notice] is no address", NEEDS_PERSON_S) from None
+            raise NoticeError(
+                "mail_from or mail_to of [notice] is no address, or the password no ASCII", NEEDS_PERSON_S
+            ) from None
         if refused:
             # the others have it: once more would be twice for them
             _log.warning("%s refuses %d of %d of mail_to", self._where, len(refused), len(self._settings.mail_to))

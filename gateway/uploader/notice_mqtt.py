@@ -4,13 +4,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
-from paho.mqtt.client import Client
 
 from gateway.uploader.notice_book import Notice
 from gateway.uploader.notice_channel import NoticeError
-
-#: the broker has so long to acknowledge (s)
-_ACKNOWLEDGE_S = 10.0
 
 
 def topic(base: str) -> str:
@@ -27,22 +23,6 @@ def payload(notice: Notice) -> bytes:
     t = datetime.fromtimestamp(notice.at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     said = {"id": notice.id, "t": t, "hub": notice.hub, "severity": notice.severity}
     return msgspec.json.encode(said | {"subject": notice.subject, "text": notice.text, "events": events})
-
-
-def publisher(client: Client, base: str) -> Callable[[bytes], bool]:
-    """`publish` for a client whose network loop runs in a thread: true once the broker acknowledged."""
-
-    def publish(octets: bytes) -> bool:
-        if not client.is_connected():
-            return False
-        sent = client.publish(topic(base), octets, qos=1)
-        try:
-            sent.wait_for_publish(_ACKNOWLEDGE_S)
-            return sent.is_published()
-        except (ValueError, RuntimeError):
-            return False
-
-    return publish
 
 
 class MqttChannel:

@@ -76,6 +76,10 @@ class WebhookChannel:
             raise NoticeError(f"{self._where} does not answer in time") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._told(error) from None
+        except ValueError:
+            raise NoticeError(
+                f"{self._where}: webhook_url, its content type or token is no ASCII", NEEDS_PERSON_S
+            ) from None
 
     def _headers(self, notice: Notice) -> dict[str, str]:
         headers = {

@@ -1,5 +1,7 @@
 """Notices by real SMTP and HTTPS servers with TLS and a real broker; outages, restarts, hostile servers, secrets."""
 
+import asyncio
+import contextlib
 import datetime as dt
 import http.server
 import ipaddress
@@ -27,13 +29,15 @@ from cryptography.x509.oid import NameOID
 
 from gateway.hub_model import Event
 from gateway.hub_settings import NoticeSettings
+from gateway.settings import MqttSettings
 from gateway.stores.files import StorageFault
 from gateway.uploader.notice_book import Notice
 from gateway.uploader.notice_channel import NoticeError
 from gateway.uploader.notice_mail import MailChannel
-from gateway.uploader.notice_mqtt import publisher, topic
+from gateway.uploader.notice_mqtt import topic
 from gateway.uploader.notice_webhook import WebhookChannel, fill
 from gateway.uploader.notices import Notices, backoff_s
+from gateway.uploader.status_topic import StatusTopic
 
 T = 1_790_000_000
 PASSWORD, TOKEN = "smtp-secret-4711", "token-secret-0815"
@@ -425,6 +429,19 @@ def test_a_password_that_everybody_can_read_is_not_used(mail: Any, mailing: Any,
         MailChannel(mailing(port)).send(NOTICE)
 
 
+def test_a_password_or_token_that_no_protocol_carries_is_told(servers: Any, secrets: dict[str, str]) -> None:
+    mail, mailing, hook, posting = servers
+    for path in secrets.values():
+        Path(path).chmod(0o600)
+        Path(path).write_text("pąsswörd\n")
+    with pytest.raises(NoticeError, match="ASCII"):
+        MailChannel(mailing(mail()[1])).send(NOTICE)
+    with pytest.raises(NoticeError, match="ASCII"):
+        WebhookChannel(posting(hook().port)).send(NOTICE)
+    with pytest.raises(NoticeError, match="ASCII"):
+        WebhookChannel(posting(hook().port, webhook_content_type="text/ąč", webhook_token_file=None)).send(NOTICE)
+
+
 # -- webhook -----------------------------------------------------------------------------------------------------------
 
 
@@ -542,32 +559,42 @@ def test_a_notice_is_published_and_waits_for_the_broker(broker: Any, telling: An
     got: list[paho.MQTTMessage] = []
     reader = paho.Client(paho.CallbackAPIVersion.VERSION2)
     ready = threading.Event()
-    reader.on_connect = lambda *_: reader.subscribe("#", qos=1)
+    reader.on_connect = lambda *_: reader.subscribe(topic("meterd"), qos=1)
     reader.on_subscribe = lambda *_: ready.set()
     reader.on_message = lambda _client, _data, message: got.append(message)
-    writer = paho.Client(paho.CallbackAPIVersion.VERSION2)
-    writer.reconnect_delay_set(1, 1)
+    reader.reconnect_delay_set(1, 1)
+    status = StatusTopic(MqttSettings(host="127.0.0.1", port=server.port), b"notices", dict)
+    loop = asyncio.new_event_loop()
+    running = loop.create_task(status.run())
+    thread = threading.Thread(target=ended, args=(loop, running))
+    thread.start()
     try:
-        for client in (reader, writer):
-            client.reconnect_delay_set(1, 1)
-            client.connect("127.0.0.1", server.port)
-            client.loop_start()
+        reader.connect("127.0.0.1", server.port)
+        reader.loop_start()
         assert ready.wait(30)
-        notices = telling(NoticeSettings(digest_s=0), Store(), publisher(writer, "meterd"), lambda: T)
+        # a subscriber that comes back after the notice would not see it
+        heard = threading.Event()
+        heard.set()
+        notices = telling(
+            NoticeSettings(digest_s=0), Store(), lambda octets: heard.is_set() and status.publish(octets), lambda: T
+        )
         notices.tell(event(text="the hub does not serve us: status 503"))
         until(lambda: got)
         server.stop()
         notices.tell(event("rejected", "x"))
         until(lambda: notices.state()["mqtt"]["trouble"])
         assert notices.state()["mqtt"]["waiting"] == 1
+        heard.clear()
         ready.clear()
         server.start()
         assert ready.wait(60)
+        heard.set()
         until(lambda: len(got) > 1)
     finally:
-        for client in (reader, writer):
-            client.disconnect()
-            client.loop_stop()
+        loop.call_soon_threadsafe(running.cancel)
+        thread.join(60)
+        reader.disconnect()
+        reader.loop_stop()
     assert {message.topic for message in got} == {topic("meterd")} == {"meterd/uploader/notice"}
     first = json.loads(got[0].payload)
     assert (got[0].retain, got[0].qos) == (False, 1)
@@ -581,6 +608,13 @@ def test_a_notice_is_published_and_waits_for_the_broker(broker: Any, telling: An
         "events": [{"event": "hub_down", "state": "new", "severity": "error", "count": 1}],
     }
     assert json.loads(got[-1].payload)["events"][0]["event"] == "rejected"
+
+
+def ended(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
+    """Run a task until it is cancelled."""
+    with contextlib.suppress(asyncio.CancelledError):
+        loop.run_until_complete(task)
+    loop.close()
 
 
 # -- threads -----------------------------------------------------------------------------------------------------------
