@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
+
+from gateway.sandbox.store import StoreError
 
 if TYPE_CHECKING:
     from gateway.sandbox.server import Sandbox
@@ -15,6 +18,9 @@ Judge = Callable[[sqlite3.Connection, "Sandbox", str, dict[str, Any]], None]
 #: works of one transaction, and how often is looked for what is due
 _AT_ONCE: Final = 100
 _TICK_S: Final = 0.05
+#: seconds until a store that failed is tried again
+_AGAIN_S: Final = 1.0
+_LOG: Final = logging.getLogger("sandbox")
 
 
 def later(db: sqlite3.Connection, due: float, profile: str, party: str, work: Mapping[str, Any]) -> None:
@@ -35,9 +41,14 @@ def unjudged(db: sqlite3.Connection, profile: str) -> int:
 
 
 async def judge_for_ever(sandbox: "Sandbox", judges: Mapping[str, Judge]) -> None:
-    """Judge what is due, oldest first, until cancelled."""
+    """Judge what is due, oldest first, until cancelled; while the store does not work, what waits goes on waiting."""
     while True:
-        done = await sandbox.store.run(lambda db: _some(db, sandbox, judges))
+        done = 0
+        try:
+            done = await sandbox.store.run(lambda db: _some(db, sandbox, judges))
+        except StoreError as error:
+            _LOG.error("nothing is judged: %s", error)
+            await asyncio.sleep(_AGAIN_S)
         if done < _AT_ONCE:
             await asyncio.sleep(_TICK_S)
 

@@ -13,6 +13,7 @@ id there. A folder NAME inside the mailbox belongs to the party of that name.
 """
 
 import asyncio
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -23,6 +24,7 @@ from gateway.sandbox import dk, ee, eu, ote
 from gateway.sandbox.dk_read import NOTIFY, WHOLESALE
 from gateway.sandbox.guard import RefusedError
 from gateway.sandbox.parties import Party
+from gateway.sandbox.store import StoreError
 
 if TYPE_CHECKING:
     from gateway.sandbox.server import Sandbox
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 _LOOK_S: Final = 0.5
 _AT_ONCE: Final = 100
 _LARGEST: Final = 64 * 1024 * 1024
+_LOG: Final = logging.getLogger("sandbox")
 
 
 class _Seen(NamedTuple):
@@ -78,8 +81,12 @@ def _files(sandbox: "Sandbox", folder: Path) -> list[tuple[Path, _Seen]]:
 
 
 async def _take(sandbox: "Sandbox", folder: Path, path: Path) -> None:
-    """Take one file, and put it away with its answer."""
-    status, text = await _ingested(sandbox, folder, path)
+    """Take one file, and put it away with its answer; while the store does not work it stays where it is."""
+    try:
+        status, text = await _ingested(sandbox, folder, path)
+    except StoreError as error:
+        _LOG.error("%s: not taken: %s", path, error)
+        return
     away = path.parent / ("done" if status < 300 else "refused")
     away.mkdir(exist_ok=True)
     target = away / path.name

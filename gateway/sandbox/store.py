@@ -53,7 +53,7 @@ CREATE TABLE IF NOT EXISTS notes(
 
 
 #: what a work may raise: whoever waits for it gets it
-_OF_A_WORK: Final = (RuntimeError, ValueError, LookupError, ArithmeticError, TypeError, sqlite3.Error)
+_OF_A_WORK: Final = (RuntimeError, ValueError, LookupError, ArithmeticError, TypeError, AttributeError, sqlite3.Error)
 
 
 class StoreError(FolderError):

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from gateway.sandbox import mailbox
+from gateway.sandbox import judging, mailbox
+from gateway.sandbox.store import StoreError
 from tests.sandbox.test_ote import EAN, data
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -28,6 +29,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def hub(hub_at: Callable[..., Any], folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(mailbox, "_LOOK_S", 0.02)
+    monkeypatch.setattr(judging, "_AGAIN_S", 0.02)
     found = hub_at(NOW, mailbox=folder)
     found.sandbox.options.delay_s = 0.0
     return found
@@ -123,3 +125,24 @@ def test_a_mailbox_that_is_gone_does_not_stop_the_hub(hub: Any, folder: Path) ->
     asyncio.run(asyncio.sleep(0.1))
     folder.mkdir()
     assert put(folder, "a", b"nothing")[0] == "refused"
+
+
+def test_while_the_store_does_not_work_a_file_waits(
+    hub: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole, failing = hub.sandbox.store.run, [True]
+
+    async def run(work: Any) -> Any:
+        if failing:
+            raise StoreError("the disk is full")
+        return await whole(work)
+
+    monkeypatch.setattr(hub.sandbox.store, "run", run)
+    content = (SAMPLES / "dk-datahub3" / "rsm012-pt15m-96points.json").read_bytes()
+    (folder / "a").write_bytes(content)
+    until(lambda: any("not taken: the disk is full" in record.getMessage() for record in caplog.records))
+    assert (folder / "a").exists()
+    until(lambda: any("nothing is judged: the disk is full" in record.getMessage() for record in caplog.records))
+    failing.clear()
+    until((folder / "done" / "a.answer").exists)
+    until(lambda: len(hub.effects()) == 1)
