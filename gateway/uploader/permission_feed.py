@@ -23,6 +23,8 @@ from gateway.uploader.permissions import Ended, PermissionFormatError, read
 
 #: notes: position and digest of the last notice, when all of them were read last, and of which points they were kept
 CURSOR, HEARD, POINTS = "permissions.cursor", "permissions.heard", "permissions.points"
+#: and which troubles are told and not over
+TOLD: Final = "permissions.told"
 #: notices of one answer, answers of one round, octets and values of an answer
 PAGE, PAGES, MOST_OCTETS, MOST_VALUES = 100, 20, 4 << 20, 20_000
 #: highest position that every reader of JSON can hold
@@ -84,7 +86,7 @@ class PermissionFeed:
         self._began = int(clock())
         #: why it is not heard
         self.trouble: str | None = None
-        self._told: set[str] = set()
+        self._told = set((store.note(hub.name, TOLD) or b"").decode().split())
 
     def poll(self, stop: Callable[[], bool]) -> float | None:
         """Read what is new; seconds until it is to be asked again, where they are not those of the configuration."""
@@ -208,13 +210,16 @@ class PermissionFeed:
     def _say(self, name: str, severity: str, text: str, now: int) -> None:
         if name not in self._told:
             self._told.add(name)
+            self._store.remember(self._hub.name, TOLD, " ".join(self._told).encode())
             self._tell(Event(name, self._hub.name, severity, text, now))  # type: ignore[arg-type]
 
     def _recovered(self, now: int) -> None:
         for name in sorted(self._told):
             text = "the permission administrator is heard again"
             self._tell(Event(name, self._hub.name, "info", text, now, recovered=True))
-        self._told.clear()
+        if self._told:
+            self._told.clear()
+            self._store.remember(self._hub.name, TOLD, b"")
 
 
 def _seen(raw: bytes) -> _Seen:

@@ -187,7 +187,7 @@ class Plan:
         """What is due of a day; True: nothing (any more), None: not yet."""
         row = self._store.slot(self.hub.name, self._slot(target, start))
         # a slot without content is to be sent anew (hub_rows.SlotRow)
-        if (row is not None and (row.message is not None or row.content)) or self._is_old(end, now):
+        if (row is not None and self._is_done(row, target)) or self._is_old(end, now):
             return True
         found = self._intervals(target, start, end)
         if not self._ready(found, end, now):
@@ -197,6 +197,13 @@ class Plan:
                 self.empty.append((target, start))
             return True
         return self._made(target, (start, end), found, row, now)
+
+    def _is_done(self, row: SlotRow, target: Target) -> bool:
+        """Whether a day is at the hub, on its way, or given up for another reason than the end of its ground."""
+        if row.message is not None or not row.content or row.state != "dead":
+            return row.message is not None or bool(row.content)
+        last = self._store.message(self.hub.name, row.last)
+        return last is None or not any(one.slot == row.slot and one.basis != target.basis for one in last.parts)
 
     def _ready(self, found: Sequence[Interval], since: int, now: int) -> bool:
         waits = any(one.status == "raw" for one in found) or not any(one.is_item_e for one in found)
