@@ -12,13 +12,14 @@ from gateway.uploader.hubs.lt_days import Days, Order
 DAY = date(2026, 3, 3)
 ONE = timedelta(1)
 POINTS = ("99999917", "99999919")
+T = lt_days.run(DAY, "05:15")
 
 
 def test_days_are_taken_up_once_and_ordered_oldest_first() -> None:
     book = Days(None, POINTS, DAY)
     assert book.orders(()) == []
-    assert book.open_until(DAY + 3 * ONE)
-    assert not book.open_until(DAY + 3 * ONE)
+    assert book.open_until(DAY + 3 * ONE, T)
+    assert not book.open_until(DAY + 3 * ONE, T)
     assert book.orders(()) == [Order(DAY + n * ONE, POINTS) for n in range(3)]
     assert book.orders({(DAY, POINTS[0]), (DAY + ONE, POINTS[0]), (DAY + ONE, POINTS[1])}) == [
         Order(DAY, POINTS[1:]),
@@ -29,13 +30,13 @@ def test_days_are_taken_up_once_and_ordered_oldest_first() -> None:
 
 def test_a_long_past_is_taken_up_by_the_month() -> None:
     book = Days(None, POINTS, DAY)
-    book.open_until(DAY + 100 * ONE)
+    book.open_until(DAY + 100 * ONE, T)
     assert len(book.days()) == lt_days.MOST_NEW_DAYS
 
 
 def test_a_day_is_whole_when_every_object_is() -> None:
     book = Days(None, POINTS, DAY)
-    book.open_until(DAY + ONE)
+    book.open_until(DAY + ONE, T)
     assert not book.whole(DAY, POINTS[:1])
     assert book.lacking(DAY) == [POINTS[1]]
     assert book.late(DAY)
@@ -50,14 +51,14 @@ def test_a_day_is_whole_when_every_object_is() -> None:
 
 def test_a_day_of_which_nobody_was_told_is_whole_without_a_word() -> None:
     book = Days(None, POINTS, DAY)
-    book.open_until(DAY + ONE)
+    book.open_until(DAY + ONE, T)
     assert not book.whole(DAY, POINTS)
     assert book.days() == []
 
 
 def test_other_objects_begin_the_days_that_are_open_anew() -> None:
     book = Days(None, POINTS, DAY)
-    book.open_until(DAY + 2 * ONE)
+    book.open_until(DAY + 2 * ONE, T)
     book.whole(DAY, POINTS)
     book.whole(DAY + ONE, POINTS[:1])
     again = Days(book.pack(), (*POINTS, "00000001"), DAY)
@@ -80,16 +81,24 @@ def test_a_day_is_late_two_hours_behind_the_run_and_behind_its_first_order() -> 
 
 def test_days_that_stay_open_are_given_up() -> None:
     book = Days(None, POINTS, DAY)
-    book.open_until(DAY + 2 * ONE)
-    assert book.give_up(DAY + 60 * ONE) == []
-    assert book.give_up(DAY + 61 * ONE) == [DAY]
+    book.open_until(DAY + ONE, T)
+    book.open_until(DAY + 2 * ONE, T + 86_400)
+    assert book.give_up(T + 60 * 86_400) == []
+    assert book.give_up(T + 60 * 86_400 + 1) == [DAY]
     assert book.days() == [DAY + ONE]
+
+
+def test_days_of_a_long_past_are_not_given_up_before_they_were_ordered() -> None:
+    book = Days(None, POINTS, DAY - 300 * ONE)
+    book.open_until(DAY, T)
+    assert book.give_up(T + 86_400) == []
+    assert len(book.orders(())) == lt_days.MOST_NEW_DAYS
 
 
 @pytest.mark.parametrize("kept", [None, b"", b"x", b"\x78\x9c", Days(None, POINTS, DAY).pack()[:-5]])
 def test_a_note_that_cannot_be_read_is_begun_anew(kept: bytes | None) -> None:
     book = Days(kept, POINTS, DAY)
-    book.open_until(DAY + ONE)
+    book.open_until(DAY + ONE, T)
     assert book.days() == [DAY]
 
 
@@ -97,7 +106,7 @@ def test_ten_thousand_objects_over_two_months_fit_the_note() -> None:
     points = [f"{number:08d}" for number in range(10_000)]
     book, chance = Days(None, points, DAY), random.Random(3)
     for day in range(60):
-        book.open_until(DAY + (day + 1) * ONE)
+        book.open_until(DAY + (day + 1) * ONE, T)
         book.whole(DAY + day * ONE, chance.sample(points, 9_990))
     assert len(book.days()) == 60
     assert len(book.pack()) < 64 << 10

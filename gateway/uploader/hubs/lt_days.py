@@ -75,7 +75,7 @@ class Days:
         """The note."""
         return zlib.compress(msgspec.json.encode(self._kept))
 
-    def open_until(self, today: date, now: int = 0) -> bool:
+    def open_until(self, today: date, now: int) -> bool:
         """Take up the days that are over; whether there was one."""
         news = False
         for _ in range(MOST_NEW_DAYS):
@@ -131,9 +131,10 @@ class Days:
         known.told = True
         return True
 
-    def give_up(self, today: date) -> list[date]:
-        """Days that are too old to be ordered again: they are forgotten."""
-        old = [day for day in self.days() if day < today - BACKFILL_DAYS * _DAY]
+    def give_up(self, now: int) -> list[date]:
+        """Days that were ordered for long enough (however old they are): they are forgotten."""
+        long_ago = now - BACKFILL_DAYS * 86_400
+        old = [day for day in self.days() if self._kept.days[day.isoformat()].taken < long_ago]
         for day in old:
             del self._kept.days[day.isoformat()]
         return old

@@ -208,7 +208,7 @@ class Look:
         for day in book.days():
             if book.overdue(day, self._now, self._settings.at, self._settings.jitter_s):
                 yield from self._say_late(book, day, book.lacking(day))
-        for day in book.give_up(self._today):
+        for day in book.give_up(self._now):
             self._open.remember(days.NOTE, book.pack())
             text = f"the data of {day} are not whole after {days.BACKFILL_DAYS} days and are not ordered any more"
             yield Inbound(f"given-up-{day}", "day-given-up", b"", "", text=text, severity="error")
