@@ -28,7 +28,7 @@ from gateway.settings import PointSettings, Settings, SettingsError
 from gateway.stores.files import FAILURES, Damaged, StorageFault, StoreError
 from gateway.stores.hubs import HubStore
 from gateway.stores.ledger_file import IDENTITY, LedgerFile, read_meta
-from gateway.stores.ledger_place import LedgerError
+from gateway.stores.ledger_place import SHARED, LedgerError
 from gateway.stores.ledger_salvage import open_ledger
 from gateway.stores.rows import Corrupt
 from gateway.supervisor import cancel, keep, leave_behind_after, where
@@ -47,7 +47,7 @@ STOP_S, JOIN_S = 4.5, 3.0
 #: a hub whose thread ended in an error begins again after so long (s)
 AGAIN_S = 10.0
 #: tables that a running uploader cannot take over
-AT_START = ("ledger", "journal", "mqtt", "meter")
+AT_START = ("ledger", "journal", "mqtt")
 #: notes that belong to no hub
 _NOBODY = ""
 
@@ -292,9 +292,11 @@ def _alone(ledger: Path) -> Iterator[None]:
     """Be the only uploader of a ledger: two would have two messages of one slot in flight."""
     path = ledger.with_name(f"{ledger.name}.uploader")
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, SHARED)
     except OSError as error:
-        raise UploaderError(f"{path} cannot be made: {error.strerror}") from error
+        raise UploaderError(f"{path} cannot be opened: {error.strerror}") from error
+    with suppress(PermissionError):  # the file of another user
+        os.fchmod(handle, SHARED)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
