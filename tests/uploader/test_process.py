@@ -1,5 +1,6 @@
 """The real process against the test hub over TLS: killed, ended, reloaded; what it says of a wrong configuration."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from gateway.cli import main
 from gateway.sandbox.folder import Folder
 from gateway.stores.hubs import HubReader
 from gateway.stores.ledger_salvage import open_ledger
@@ -246,3 +248,27 @@ def test_each_problem_of_a_configuration_is_one_line(tmp_path: Path) -> None:
         found = [line for line in done.stderr.splitlines() if "[[hub]] no. 1" in line]
         for key in ("url", "role", "legal_basis", "party", "points"):
             assert any(f"no. 1 {key}" in line for line in found), (key, done.stderr)
+
+
+def test_a_missing_extra_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "meterd.toml"
+    config.write_text(
+        f'[[meter]]\nname = "main"\nport = "{tmp_path}/none"\n'
+        '[[hub]]\nname = "dk"\nkind = "dk-datahub3"\nurl = "https://hub.example"\n'
+    )
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("httpx", "lxml") else find(name))
+    assert main(["uploader", "-c", str(config)]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        f"meterd uploader: {config}: [[hub]]: the extra `hubs` is not installed (httpx, lxml): pip install 'meterd[hubs]'"
+    ]
+
+
+def test_without_a_hub_there_is_nothing_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "meterd.toml"
+    config.write_text(f'[[meter]]\nname = "main"\nport = "{tmp_path}/none"\n')
+    assert main(["uploader", "-c", str(config)]) == 1
+    assert "there is no [[hub]]" in capsys.readouterr().err
