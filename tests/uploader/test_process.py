@@ -262,9 +262,8 @@ def test_a_missing_extra_is_one_line(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("httpx", "lxml") else find(name))
     assert main(["uploader", "-c", str(config)]) == 1
     said = capsys.readouterr().err.splitlines()
-    assert said == [
-        f"meterd uploader: {config}: [[hub]]: the extra `hubs` is not installed (httpx, lxml): pip install 'meterd[hubs]'"
-    ]
+    missing = "the extra `hubs` is not installed (httpx, lxml): pip install 'meterd[hubs]'"
+    assert said == [f"meterd uploader: {config}: [[hub]]: {missing}"]
 
 
 def test_without_a_hub_there_is_nothing_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
