@@ -356,6 +356,22 @@ def test_a_person_who_acted_says_retry_and_a_blocked_hub_is_tried_again(house: A
     assert [event.recovered for event in one.events if event.name == "blocked"] == [False, True]
 
 
+def test_a_hub_that_is_away_is_told_once_and_so_is_its_return(house: Any) -> None:
+    one = house(script=iter(["before"] * 14))
+    fill(one, 1)
+    one.now = noon(date(2026, 3, 3))
+    one.run(until=one.now + 600, step_s=10)
+    tried = one.there.sends
+    assert 5 < tried < 14, "it is left alone longer and longer"
+    one.run(until=one.now + 4 * 3_600, step_s=30)
+    assert [(event.name, event.recovered) for event in one.events if event.name == "hub_down"] == [
+        ("hub_down", False),
+        ("hub_down", True),
+    ]
+    assert one.there.sends == 15
+    assert len(one.there.values) == 1
+
+
 def test_nothing_is_sent_while_the_clock_of_the_host_is_not_believed(house: Any) -> None:
     one = house()
     fill(one, 1)
