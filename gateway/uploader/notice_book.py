@@ -29,6 +29,7 @@ MOST_WAITING: Final = 10
 MOST_OCTETS: Final = 60_000
 _MOST_UNPACKED: Final = 1 << 20
 _MOST_KEY: Final = 64
+_WORST_FIRST: Final[tuple[Severity, ...]] = ("error", "warning", "info")
 _SHORT: Final = 60
 #: so long after it was last heard of (s), what lasts is told no more, and what has no end is forgotten
 _SILENT_S: Final = 30 * 86_400
@@ -289,7 +290,8 @@ class Book:
         counts = dict(digest.more)
         for line in lines:
             _count(counts, group_of(line), line.count)
-        severity: Severity = max((group.split(" ")[1] for group in counts), key=RANK.__getitem__)  # type: ignore[assignment]
+        severities = {group.split(" ")[1] for group in counts}
+        severity = next(one for one in _WORST_FIRST if one in severities)
         return Notice(
             self._new_id(),
             hub,

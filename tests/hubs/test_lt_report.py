@@ -254,7 +254,7 @@ def test_a_field_that_says_nothing_of_quantities_is_told_and_changes_nothing() -
         value["note"] = "x"
     found = read(report(meter(given_)), DAY)
     assert right(found) == 96
-    assert [(one.path, one.what, one.count) for one in found.drifts] == [
+    assert [(one.path, one.what, one.times) for one in found.drifts] == [
         ("data[0].values[0].note", "is not known here", 96)
     ]
 

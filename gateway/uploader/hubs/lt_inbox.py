@@ -162,7 +162,7 @@ class Look:
             for day, count in by_day.items():
                 counts.setdefault(meter.object, {}).setdefault(day, []).append(count)
         values = sum(said.values()) - said.get("missing", 0)
-        return counts, {"values": values} | dict(said)
+        return counts, {"values": values, **said}
 
     def _keep(
         self,
@@ -285,7 +285,7 @@ class Look:
         if not drifts:
             return
         said = "; ".join(
-            f"{one.path} {one.what}" + (f" ({one.count} times)" if one.count > 1 else "") for one in drifts
+            f"{one.path} {one.what}" + (f" ({one.times} times)" if one.times > 1 else "") for one in drifts
         )
         what = "\n".join(sorted({f"{one.what}" for one in drifts})) + where
         name = f"drift-{self._today}-{sha256(what.encode()).hexdigest()[:16]}"

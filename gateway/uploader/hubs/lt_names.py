@@ -56,7 +56,8 @@ class Listing:
     @property
     def page_fields(self) -> Fields:
         """Fields of a page (SANDBOX)."""
-        return {self.entries: ("list", "needed")} | dict.fromkeys(("first", "count", "total"), ("integer", "optional"))
+        number: tuple[Shape, Need] = "integer", "optional"
+        return {self.entries: ("list", "needed"), "first": number, "count": number, "total": number}
 
 
 _OBJECT: Final[Fields] = {

@@ -32,7 +32,7 @@ class Drift(NamedTuple):
 
     path: str
     what: str
-    count: int
+    times: int
 
 
 class Reader:
