@@ -48,6 +48,6 @@ STOPS = 2
 #: journals with a flipped octet, and journals that were cut off, that must start; the few of each in `make test`
 DAMAGED, DAMAGED_SHORT = (1_000, 1_000), (150, 60)
 #: messages to test hubs among faults, and kills of the uploader meanwhile; those of `make test`
-HUB_MESSAGES, HUB_KILLS = (100_000, 900), (100, 5)
+HUB_MESSAGES, HUB_KILLS = (100_000, 600), (100, 5)
 #: points that are built, validated and sent as one day of quarter-hours, the time (s) and memory (MiB) for it
 HUB_POINTS, HUB_POINTS_S, HUB_POINTS_MIB = 10_000, 600, 150

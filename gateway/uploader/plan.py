@@ -93,6 +93,8 @@ class Plan:
         #: slots that changed and cannot be judged yet: position in the feed, first seen (UTC s), target
         self._watched: dict[Slot, tuple[int, int, Target]] = {}
         self._feed = self._position(now)
+        #: slots that this round gave out
+        self._given: set[Slot] = set()
         self._begin(now)
 
     def due(self, now: int) -> Iterator[Due]:
@@ -101,10 +103,10 @@ class Plan:
         Evaluated as it is consumed. Each part must be staged, or `refuse`d, before the watermarks are saved.
         """
         self.empty = []
-        seen: set[Slot] = set()
+        self._given = set()
         for one in self._all(now):
-            if one.part.slot not in seen:
-                seen.add(one.part.slot)
+            if one.part.slot not in self._given:
+                self._given.add(one.part.slot)
                 self.marks.hold(one.target, one.part.slot.start)
                 yield one
 
@@ -288,6 +290,8 @@ class Plan:
 
     def _correction(self, slot: Slot, target: Target, seen: int, now: int) -> Due | bool | None:
         """What is due of a slot that changed; True: nothing (any more), None: not yet."""
+        if slot in self._given:
+            return None  # what was read of it before may not be stored yet: compared in the next round
         row, end = self._store.slot(self.hub.name, slot), target.next_day(slot.start)
         mark = self.marks.get(target)
         if row is None and (mark is None or slot.start >= mark.at):

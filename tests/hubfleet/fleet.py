@@ -22,7 +22,7 @@ from typing import Any
 from tests.bench.report import Figure, page, table
 from tests.chaos.plant import ROOT
 from tests.hubfleet.fill import Filler
-from tests.hubfleet.oracle import judge
+from tests.hubfleet.oracle import Verdict, judge
 from tests.hubfleet.plant import HUBS, Plant
 from tests.hubfleet.truth import ZONE, Fleet
 from tests.sizes import HUB_KILLS, HUB_MESSAGES
@@ -63,6 +63,7 @@ END_S = 600.0
 class Run:
     """What a run did and found."""
 
+    least_kills: int
     messages: int = 0
     kills: int = 0
     corrections: int = 0
@@ -73,13 +74,13 @@ class Run:
     violations: list[str] = field(default_factory=list)
 
 
-def run(folder: Path, messages: int, seconds: float, seed: int) -> Run:
-    """One run; `messages` are those that have to arrive in all, without those that are sent again."""
+def run(folder: Path, messages: int, seconds: float, seed: int, kills: int) -> Run:
+    """One run of at least so many kills; `messages` have to arrive in all, without those that are sent again."""
     dice = random.Random(seed)
     points = -(-messages // DAYS)
     yesterday = dt.datetime.now(ZONE).date() - dt.timedelta(1)
     fleet = Fleet(seed, points, yesterday - dt.timedelta(DAYS - 1), DAYS, "PT1H", tuple(HUBS))
-    plant, found = Plant(folder, fleet), Run()
+    plant, found = Plant(folder, fleet), Run(least_kills=kills)
     filler = Filler(plant.ledger, fleet)
     began = time.monotonic()
     try:
@@ -90,7 +91,7 @@ def run(folder: Path, messages: int, seconds: float, seed: int) -> Run:
         plant.configure(bundle=1, timeout_s=5, confirm_after_s=5, inbox_s=2)
         began = time.monotonic()
         _storm(plant, filler, dice, seconds, found)
-        _calm(plant, found)
+        _calm(plant, fleet, found)
         found.seconds = time.monotonic() - began
         _judge(plant, fleet, found)
     finally:
@@ -114,7 +115,7 @@ def _storm(plant: Plant, filler: Filler, dice: random.Random, seconds: float, fo
             plant.kill_uploader()
             plant.ask("/control/faults", {"error": {"p": FAULTS["error"], "value": dice.choice(STATUSES)}})
             plant.start_uploader()
-            if plant.kills >= HUB_KILLS[0] and not to_correct and _quiet(plant):
+            if plant.kills >= found.least_kills and not to_correct and _quiet(plant):
                 break
     finally:
         stop.set()
@@ -139,14 +140,14 @@ def _operate(plant: Plant, stop: threading.Event) -> None:
             plant.meterd("hub", "retry", hub, "--parked", "-c", str(plant.config))
 
 
-def _calm(plant: Plant, found: Run) -> None:
-    """No faults any more: everything has to arrive."""
+def _calm(plant: Plant, fleet: Fleet, found: Run) -> None:
+    """No faults any more: everything has to arrive, what was corrected last, too."""
     plant.ask("/control/faults", dict.fromkeys(FAULTS))
     deadline = time.monotonic() + END_S
     while time.monotonic() < deadline:
         for hub in plant.hubs:
             plant.meterd("hub", "retry", hub, "--parked", "-c", str(plant.config))
-        if _quiet(plant):
+        if _quiet(plant) and not any(verdict.overdue for verdict in _verdicts(plant, fleet)):
             break
         time.sleep(2)
     else:
@@ -162,14 +163,17 @@ def _quiet(plant: Plant) -> bool:
     return True
 
 
-def _judge(plant: Plant, fleet: Fleet, found: Run) -> None:
+def _verdicts(plant: Plant, fleet: Fleet) -> list[Verdict]:
     by_hub: dict[str, list[dict[str, Any]]] = {hub: [] for hub in plant.hubs}
     for effect in plant.effects():
         by_hub[effect["profile"]].append(effect)
-    for hub, effects in by_hub.items():
-        verdict = judge(fleet, hub, effects)
+    return [judge(fleet, hub, effects) for hub, effects in by_hub.items()]
+
+
+def _judge(plant: Plant, fleet: Fleet, found: Run) -> None:
+    for verdict in _verdicts(plant, fleet):
         found.effects += verdict.effects
-        found.violations += verdict.violations[:20]
+        found.violations += [*verdict.violations[:20], *verdict.overdue[:20]]
     for hub in plant.status()["hubs"]:
         found.states.update(hub["messages"])
     found.messages = found.states.total()
@@ -209,7 +213,7 @@ def main() -> int:
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="meterd-fleet-"))
     try:
-        found = figures(run(folder, args.messages, args.seconds, args.seed))
+        found = figures(run(folder, args.messages, args.seconds, args.seed, HUB_KILLS[0]))
     finally:
         if args.keep:
             shutil.copytree(folder, args.keep)

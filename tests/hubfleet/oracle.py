@@ -19,6 +19,8 @@ class Verdict:
     effects: int = 0
     corrections: int = 0
     violations: list[str] = field(default_factory=list)
+    #: what has not arrived: a violation once there was time enough
+    overdue: list[str] = field(default_factory=list)
 
 
 def judge(fleet: Fleet, hub: str, effects: Iterable[dict[str, Any]]) -> Verdict:
@@ -45,7 +47,7 @@ def judge(fleet: Fleet, hub: str, effects: Iterable[dict[str, Any]]) -> Verdict:
         before.append(version)
     for slot, newest in fleet.versions.items():
         if fleet.hub(slot[0]) == hub and (found := seen.get(slot, [0])[-1]) != newest:
-            verdict.violations.append(f"{hub}: point {slot[0]} day {slot[1]}: has version {found}, not {newest}")
+            verdict.overdue.append(f"{hub}: point {slot[0]} day {slot[1]}: has version {found}, not {newest}")
     return verdict
 
 

@@ -44,12 +44,13 @@ def run(folder: Path, points: int, limit_s: float) -> tuple[list[Figure], list[s
         f"{len(effects)} series of {points} points in {sum(messages.values())} messages ({dict(messages)})",
         f"largest bundle: {largest} series",
         *verdict.violations[:10],
+        *verdict.overdue[:10],
     ]
     return [
         Figure(f"{points} points x 96 intervals built, validated and sent", seconds, "s", HUB_POINTS_S, detail=detail),
         Figure("memory of the uploader at its peak", peak, "MiB", HUB_POINTS_MIB),
-        Figure("violations: lost, doubled, invented", len(verdict.violations), "", 0),
-    ], verdict.violations
+        Figure("violations: lost, doubled, invented", len(verdict.violations + verdict.overdue), "", 0),
+    ], [*verdict.violations, *verdict.overdue]
 
 
 def _watch(plant: Plant, points: int, began: float, limit_s: float) -> tuple[float, float]:

@@ -276,6 +276,20 @@ def test_a_change_of_an_open_slot_waits_over_a_restart(planned: Planned) -> None
         assert planned.take(plan) == []
 
 
+def test_a_change_between_reading_a_day_and_storing_it_is_the_next_revision(planned: Planned) -> None:
+    """The last slice of a round is stored when its corrections were looked at: they had seen the day read before."""
+    with planned.plan() as plan:
+        dues = plan.due(planned.now)
+        read = [next(dues)]
+        planned.home.fill(KEY, FIRST, version=2, wh=9)
+        read += dues
+        planned.staging.stage(read, plan, planned.now)
+        plan.save()
+        planned.confirm()
+        assert planned.take(plan) == [(midnight(FIRST), 2)]
+        assert planned.take(plan) == []
+
+
 def test_a_day_that_turns_raw_again_is_not_withdrawn_before_its_time(planned: Planned) -> None:
     with planned.plan() as plan:
         planned.take(plan)
