@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-MAX_OCTETS = 1 << 20
+#: 10,000 meters with their points are some 2 MB
+MAX_OCTETS = 8 << 20
 
 
 class SettingsError(Exception):
@@ -39,13 +40,13 @@ class Problems:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read a TOML file of at most 1 MiB; raises SettingsError with the line and column of a syntax error."""
+    """Read a TOML file of at most 8 MiB; raises SettingsError with the line and column of a syntax error."""
     problems = Problems(path)
     try:
         with path.open("rb") as file:
             data = file.read(MAX_OCTETS + 1)
         if len(data) > MAX_OCTETS:
-            raise SettingsError([f"{path}: larger than 1 MiB: this is no configuration"])
+            raise SettingsError([f"{path}: larger than 8 MiB: this is no configuration"])
         tables = tomllib.loads(data.decode())
         for where in _nul(tables):
             problems.add(where, "holds the character NUL, which no name and no path may have")

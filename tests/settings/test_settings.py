@@ -163,7 +163,7 @@ def test_a_syntax_error_has_line_and_column(write):
     [
         (b"\xff\xfe", "not UTF-8 at octet 0"),
         (b"a = " + b"[" * 100_000, "TOML syntax: "),
-        (b"#" * (1 << 20) + b"\n", "larger than 1 MiB"),
+        (b"#" * (8 << 20) + b"\n", "larger than 8 MiB"),
     ],
 )
 def test_what_is_no_configuration_is_said(write, data, line):
