@@ -10,7 +10,7 @@ BIN := $(ENV)/bin
 MAKE_ENV = python="$$(tools/find-python $(PYTHON))" && "$$python" tools/env.py
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test bench chaos soak powercut service install rollback uninstall point-years consumers lint types imports counts meters figures pictures lock clean
+.PHONY: help env demo test bench chaos soak powercut service install rollback uninstall point-years hubs hub-points consumers lint types imports counts meters figures pictures lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,12 @@ powercut: env ## 200 kills and 200 power cuts of the stores, and what a day writ
 
 point-years: env ## 200 point-years of intervals validated and written in every carrier: time and memory; POINTS=200
 	@$(BIN)/python tests/bench/point_years.py $(if $(POINTS),--points $(POINTS))
+
+hubs: env ## 100,000 messages to test hubs among faults, with the uploader killed at random (docs/hubs); SECONDS=1800 bounds it
+	@$(BIN)/python -m tests.hubfleet.fleet $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(if $(MESSAGES),--messages $(MESSAGES))
+
+hub-points: env ## a day of 10,000 points built, validated and sent: time and memory; POINTS=10000
+	@$(BIN)/python -m tests.hubfleet.points $(if $(POINTS),--points $(POINTS))
 
 consumers: env ## the lines of docs/consumers in Node-RED, ioBroker's client, Home Assistant's dsmr_reader; SECONDS=900 bounds it
 	@$(BIN)/python tools/servers.py
