@@ -239,7 +239,7 @@ class Serving:
             return False
         self._line.unblock()
         view = View(self._store, self._hub.name)
-        drafts = self._adapter.daily(self._staging.about(now), view)
+        drafts = self._daily(view, now)
         self._staging.ask(drafts, now)
         view.flush()
         self._store.remember(self._hub.name, RUN, day)
@@ -247,10 +247,10 @@ class Serving:
         self._due["plan"] = 0.0
         return True
 
-    def _daily(self, now: int) -> Sequence[Draft]:
+    def _daily(self, view: View, now: int) -> Sequence[Draft]:
         """What the adapter asks of the hub each day."""
         try:
-            return self._adapter.daily(self._staging.about(now), View(self._store, self._hub.name))
+            return self._adapter.daily(self._staging.about(now), view)
         except BuildError as error:
             text = f"what is asked each day cannot be asked: {error}"
             self._world.tell(Event(error.code, self._hub.name, "error", text, now, "daily"))

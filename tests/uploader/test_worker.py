@@ -17,7 +17,7 @@ from gateway.hub_settings import HubSettings
 from gateway.settings import PointSettings
 from gateway.stores.hubs import HubStore
 from gateway.stores.ledger_salvage import open_ledger
-from gateway.uploader.hub import Policy
+from gateway.uploader.hub import BuildError, Policy
 from gateway.uploader.line import Line
 from gateway.uploader.serving import STATUS, Serving, World
 from tests.uploader.lying import (
@@ -480,6 +480,22 @@ def test_what_the_hub_asks_for_goes_again(house: Any) -> None:
     one.there.queue.append(Inbound("r1", "rsm-018", b"{}", "application/json", wanted=(slot,), severity="warning"))
     one.run()
     assert one.there.values[POINT, "import", slot.start][0] == 2
+
+
+def test_what_cannot_be_asked_of_a_hub_each_day_holds_up_nothing_else(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> Any:
+        raise BuildError("an order takes 1 to 500 objects", code="arguments")
+
+    monkeypatch.setattr(Lying, "daily", refused)
+    one = house(Policy(confirm_after_s=60))
+    fill(one, 1)
+    one.now = noon(date(2026, 3, 3))
+    one.run(until=one.now + 200, step_s=20)
+    assert one.there.values[POINT, "import", midnight(FIRST)][0] == 1
+    assert [(event.name, event.severity) for event in one.events] == [("arguments", "error")]
+    assert "an order takes 1 to 500 objects" in one.events[0].text
 
 
 @tuned(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
