@@ -14,7 +14,7 @@ import pytest
 
 import install as installer
 from gateway.cli import COMMANDS
-from gateway.control import ask
+from gateway.control import ControlError, ask
 from gateway.simulator.meter import Meter
 
 # Environments are made, from a registry that may be slow.
@@ -84,8 +84,16 @@ class Running:
         command = [root / "opt/meterd/bin/meterd", "run", "-c", self.config]
         self.process = subprocess.Popen(command, cwd="/", stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
         os.close(slave)
-        until(self.socket.exists, "the control socket")
+        until(self.answers, "the daemon")
         until(lambda: self.counters()["opens"] == 1, "the port")
+
+    def answers(self) -> bool:
+        """Whether somebody listens at the socket: its name is there a moment earlier."""
+        try:
+            ask(self.socket, "status")
+        except ControlError:
+            return False
+        return True
 
     def counters(self) -> dict[str, int]:
         return ask(self.socket, "status")["meters"][0]["counters"]
@@ -126,6 +134,8 @@ def test_what_is_installed_runs_is_upgraded_rolled_back_and_removed(  # noqa: PL
     code = "import gateway; print(gateway.__file__)"
     inside = run(root / "opt/meterd/current/bin/python", "-I", "-c", code, cwd="/").stdout
     assert inside.startswith(str(root)), "the checkout is not what runs"
+    uploader = run(root / "opt/meterd/current/bin/python", "-I", "-c", "import gateway.uploader.process", cwd="/")
+    assert (uploader.returncode, uploader.stderr) == (0, ""), "what it needs is installed with it"
 
     # it runs
     running = Running(root, until)
