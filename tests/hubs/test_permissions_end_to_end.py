@@ -22,7 +22,7 @@ from gateway.uploader.session import HttpSession
 from tests.hubs.test_dk_end_to_end import DAY, House, expected, held
 from tests.sandbox.conftest import Hub
 from tests.uploader.lying import POINT, ZONE, midnight, noon
-from tests.uploader.test_process import Sandbox, Uploader, until
+from tests.uploader.processes import Sandbox, Uploader, until
 
 API = "/api/v1"
 PERMISSIONS = {"points": (), "legal_basis": None, "permissions_party": "supplier"}
