@@ -70,6 +70,9 @@ class HubRows:
         self._db = db
         self.path = path
         self.audit = AuditLog(db, path)
+        #: rows of the items of each permission, and the last one that was looked at
+        self._items_of: dict[str, list[int]] = {}
+        self._items = 0
 
     def open(self, hub: str, due: int | None = None, limit: int = 100) -> list[Message]:
         """Open messages, those first that are due first, and of these the oldest; with `due` only what is due then.
@@ -211,30 +214,35 @@ class HubRows:
 
     def permissions(self) -> list[Permission]:
         """Every permission that was received, with its end; one that may have ended holds no more."""
-        found: dict[str, Permission] = {}
-        ended: dict[str, PermissionData] = {}
+        items: dict[str, list[PermissionData]] = {}
         for number, data in self._query("SELECT id, data FROM hub_permission ORDER BY id"):
-            with self._reading():
-                row = rows.unpack(PermissionData, data, "hub_permission", number)
-            if row.says is not None:
-                found.setdefault(row.permission, row.says)
-            else:
-                ended.setdefault(row.permission, row)
-        for name, end in ended.items():
-            if name in found:
-                item = _ENDS.get(end.item)
-                found[name] = found[name]._replace(ended=end.at, reason=end.reason, item=item)
-        return list(found.values())
+            row = self._permission_item(number, data)
+            items.setdefault(row.permission, []).append(row)
+        return [one for kept in items.values() if (one := _permission(kept)) is not None]
+
+    def permission(self, name: str) -> Permission | None:
+        """One of them, whoever wrote it, as it is at this moment; None where no item I of it is kept."""
+        return _permission(self._permission_data(name))
 
     def permission_items(self, permission: str) -> list[tuple[str, int, bytes]]:
         """Items of a permission as they came: item, when (UTC s), octets."""
-        items = []
-        for number, data in self._query("SELECT id, data FROM hub_permission ORDER BY id"):
-            with self._reading():
-                row = rows.unpack(PermissionData, data, "hub_permission", number)
-                if row.permission == permission:
-                    items.append((row.item, row.at, rows.inflate(row.body)))
-        return items
+        with self._reading():
+            return [(row.item, row.at, rows.inflate(row.body)) for row in self._permission_data(permission)]
+
+    def _permission_data(self, name: str) -> list[PermissionData]:
+        """Items of a permission, by an index in memory: rows are added, and neither changed nor removed."""
+        for number, data in self._query("SELECT id, data FROM hub_permission WHERE id > ? ORDER BY id", (self._items,)):
+            self._items_of.setdefault(self._permission_item(number, data).permission, []).append(number)
+            self._items = number
+        found = [
+            (number, self._query("SELECT data FROM hub_permission WHERE id = ?", (number,)))
+            for number in self._items_of.get(name, ())
+        ]
+        return [self._permission_item(number, row[0][0]) for number, row in found if row]
+
+    def _permission_item(self, number: int, data: object) -> PermissionData:
+        with self._reading():
+            return rows.unpack(PermissionData, data, "hub_permission", number)
 
     def changes(self, after: int, limit: int = 1_000) -> list[Change]:
         """The feed: which validated intervals changed, behind a position that is not before `oldest_change` - 1."""
@@ -422,6 +430,15 @@ class HubReader(HubRows):
 
     def _failed(self, error: Exception) -> Exception:
         return LedgerError(f"the ledger {self.path} cannot be read: {error}")
+
+
+def _permission(items: Sequence[PermissionData]) -> Permission | None:
+    """What items of one permission say: the first item I, ended by the first of the others, whatever came before."""
+    given = next((row.says for row in items if row.says is not None), None)
+    end = next((row for row in items if row.says is None), None)
+    if given is None or end is None:
+        return given
+    return given._replace(ended=end.at, reason=end.reason, item=_ENDS.get(end.item))
 
 
 def _part(row: Sequence[Any]) -> tuple[int, str, PartData]:

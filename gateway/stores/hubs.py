@@ -220,7 +220,7 @@ class HubStore(HubRows):
 
         HubError when another permission of this id was kept, or it ended: an id is one permission.
         """
-        known = next((one for one in self.permissions() if one.id == permission.id), None)
+        known = self.permission(permission.id)
         if known is not None:
             if known._replace(ended=None, reason=None, item=None) != permission:
                 raise HubError(f"permission {permission.id} was received before, and said something else")
@@ -241,7 +241,7 @@ class HubStore(HubRows):
             raise ValueError(item)
         if any((kept, octets) == (item, body) for kept, _, octets in self.permission_items(permission)):
             return False
-        known = next((one for one in self.permissions() if one.id == permission), None)
+        known = self.permission(permission)
         with self._file.writing():
             row = PermissionData(item, permission, at, compress(body), rows.printable(reason))
             self._keep_item(row, "permission_ended", who, int(self._clock()), body)

@@ -26,7 +26,7 @@ CURSOR, HEARD, POINTS = "permissions.cursor", "permissions.heard", "permissions.
 #: and which troubles are told and not over
 TOLD: Final = "permissions.told"
 #: notices of one answer, answers of one round, octets and values of an answer
-PAGE, PAGES, MOST_OCTETS, MOST_VALUES = 100, 20, 4 << 20, 20_000
+PAGE, PAGES, MOST_OCTETS, MOST_VALUES = 100, 10, 4 << 20, 20_000
 #: highest position that every reader of JSON can hold
 MOST_N: Final = 2**53
 #: how exact the time of the last reading outlives the process (s), and longest Retry-After that is obeyed (s)

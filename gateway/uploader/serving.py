@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from gateway.hub_model import Draft, Event, Message, Permission
+from gateway.hub_model import Draft, Event, Message
 from gateway.hub_settings import HubSettings
 from gateway.item_p import utc
 from gateway.settings import PointSettings, Settings
@@ -110,10 +110,9 @@ class Serving:
         self._store = HubStore(file, world.clock)
         self.adapter = self._adapter = world.adapter(hub)
         self._schedule = Schedule(hub, notes(self._store, hub.name))
-        self._permissions: tuple[object, dict[str, Permission]] | None = None
         self._feed: PermissionFeed | None = None
         heard = None if feed is None else self._heard
-        self._grounds = Grounds(hub, self._permission, lambda: self._known().values(), heard)
+        self._grounds = Grounds(hub, self._store.permission, self._store.permissions, heard)
         self._delivery = Delivery(
             hub,
             self._adapter,
@@ -307,7 +306,7 @@ class Serving:
                 self._hub,
                 self._adapter.policy.kinds,
                 reader.series(),
-                () if self._grounds.silent(now) else self._known().values(),
+                () if self._grounds.silent(now) else self._store.permissions(),
                 zone_of=self._world.zone_of,
                 now=now,
             )
@@ -329,7 +328,7 @@ class Serving:
 
     def _permitted(self, ended: bool) -> None:
         """A permission came or ended: what it changes is looked up before anything leaves."""
-        self._permissions, self._slices = None, None
+        self._slices = None
         self._due["series"] = self._due["plan"] = 0.0
         self._ended = self._ended or ended
 
@@ -340,19 +339,8 @@ class Serving:
             if message is not None:
                 self._delivery.withdraw(message, now)
 
-    def _permission(self, name: str) -> Permission | None:
-        """A permission as it is in the ledger at this moment, whoever wrote it."""
-        return self._known().get(name)
-
     def _heard(self) -> int | None:
         return None if self._feed is None else self._feed.heard
-
-    def _known(self) -> Mapping[str, Permission]:
-        """Every permission, by its id."""
-        version = self._file.db.execute("PRAGMA data_version").fetchone()[0]
-        if self._permissions is None or self._permissions[0] != version:
-            self._permissions = version, {one.id: one for one in self._store.permissions()}
-        return self._permissions[1]
 
     def _prune(self, now: int) -> None:
         if self._is_due("prune", PRUNE_S) and self._store.prune(self._hub.name, now - self._hub.raw_days * 86_400):
