@@ -232,6 +232,20 @@ def test_what_is_on_its_way_is_dead_before_the_next_attempt_and_goes_under_anoth
                 store.message("dk", one.id).parts} == {"p-2"}  # fmt: skip
 
 
+def test_what_two_permissions_cover_goes_by_the_one_that_is_left(house: Heard) -> None:
+    house.lies = {"script": iter(["busy"] * 3)}
+    house.there_too.tell("I", GIVEN)
+    house.there_too.tell("I", GIVEN | {"permissionId": "p-2"})
+    with house.serving() as serving:
+        house._steps(serving, None, 1)
+        house.there_too.end()
+        house._steps(serving, house.now + 300, 20)
+    assert len(house.days) == 3
+    with house.store() as store:
+        assert store.counts("dk")["dead"] > 0
+    assert max(house.there.effects.values()) == 1
+
+
 def test_a_permission_ends_with_its_lifetime(house: Heard) -> None:
     house.there_too.tell("I", GIVEN | {"maximumLifetime": "2026-03-05T12:00:00Z"})
     house.run()
@@ -340,6 +354,19 @@ def test_notices_that_begin_anew_are_read_from_the_first_one(house: Heard) -> No
     assert [item for item, _ in house.items()] == ["I", "L"]
     house.run()
     assert house.names().count("permissions_anew") == 1
+
+
+def test_notices_that_were_changed_are_read_from_the_first_one(house: Heard) -> None:
+    """A hub that was set up anew has as many notices, and others."""
+    house.there_too.tell("D", {"requestId": "r-1"})
+    house.there_too.tell("I", GIVEN)
+    house.run()
+    house.there_too.notices = []
+    house.there_too.end()
+    house.there_too.tell("D", {"requestId": "r-1"})
+    house.run()
+    assert "permissions_anew" in house.names()
+    assert [item for item, _ in house.items()] == ["I", "L"]
 
 
 def test_a_point_that_comes_later_has_its_permission(tmp_path: Path) -> None:
