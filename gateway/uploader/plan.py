@@ -95,33 +95,46 @@ class Plan:
         self._feed = self._position(now)
         #: slots that this round gave out
         self._given: set[Slot] = set()
+        #: what was given out and is not stored: the target, and of a correction what was watched
+        self._out: dict[Slot, tuple[Target, tuple[int, int, Target] | None]] = {}
+        #: of these, what was refused here: it waits for newer content, or for the next process
+        self._refused: set[Slot] = set()
         self._begin(now)
 
     def due(self, now: int) -> Iterator[Due]:
         """One round: parts that are due, days oldest first, then corrections and what the hub asks for again.
 
-        Evaluated as it is consumed. Each part must be staged, or `refuse`d, before the watermarks are saved.
+        Evaluated as it is consumed. What is neither `staged` nor `refused` is due again in the next round, or after a
+        restart, also where the round was broken off.
         """
         self.empty = []
         self._given = set()
+        self._take_back()
         for one in self._all(now):
-            if one.part.slot not in self._given:
-                self._given.add(one.part.slot)
-                self.marks.hold(one.target, one.part.slot.start)
+            slot = one.part.slot
+            if slot not in self._given:
+                self._given.add(slot)
+                self._out[slot] = one.target, self._watched.pop(slot, None)
+                self.marks.hold(one.target, slot.start)
                 yield one
 
     def staged(self, dues: Sequence[Due]) -> None:
-        """The parts are stored: watermarks may pass them."""
+        """The parts are stored: watermarks and the position in the feed may pass them."""
         self.marks.release((one.target, one.part.slot.start) for one in dues)
+        for one in dues:
+            self._out.pop(one.part.slot, None)
+            self._refused.discard(one.part.slot)
+
+    def refused(self, due: Due) -> None:
+        """A part is refused here: on disk watermark and position stay before it, this process tries it no more."""
+        self._refused.add(due.part.slot)
 
     def save(self) -> None:
         """Keep how far the plan came."""
-        self.marks.save()
-        least = min((position for position, _, _ in self._watched.values()), default=self._feed + 1)
-        position = min(self._feed, least - 1)
-        kept = b"%d" % max(0, position)
+        kept = b"%d" % self._safe_position()
         if self._store.note(self.hub.name, FEED) != kept:
             self._store.remember(self.hub.name, FEED, kept)
+        self.marks.save()
 
     def days_of(self, target: Target, since: int, until: int, now: int) -> Iterator[Due]:
         """Parts of whole days within since <= t < until, validated or not, for an export by hand."""
@@ -133,6 +146,22 @@ class Plan:
             if (row is None or row.message is None) and any(one.is_item_e for one in found):
                 yield self._made(target, (start, end), found, row, now)
             start = end
+
+    def _safe_position(self) -> int:
+        """The position in the feed up to which everything is stored."""
+        watched = [*self._watched.values(), *(one for _, one in self._out.values() if one is not None)]
+        least = min((position for position, _, _ in watched), default=self._feed + 1)
+        return max(0, min(self._feed, least - 1))
+
+    def _take_back(self) -> None:
+        """What the last round gave out and nobody stored is due again."""
+        for slot in [slot for slot in self._out if slot not in self._refused]:
+            target, watched = self._out.pop(slot)
+            if watched is not None:
+                self._watched.setdefault(slot, watched)
+            if (mark := self.marks.get(target)) is not None and watched is None:
+                self.marks.put(target, Mark(min(mark.at, slot.start), mark.origin))
+            self.marks.release([(target, slot.start)])
 
     def _all(self, now: int) -> Iterator[Due]:
         if not self._policy.takes_readings:
@@ -282,11 +311,10 @@ class Plan:
     def _changed(self, now: int) -> Iterator[Due]:
         for slot, (_, seen, target) in sorted(self._watched.items(), key=lambda item: item[0].start):
             found = self._correction(slot, target, seen, now)
-            if found is None:
-                continue
-            del self._watched[slot]
             if isinstance(found, Due):
                 yield found
+            elif found is not None:
+                self._watched.pop(slot, None)
 
     def _correction(self, slot: Slot, target: Target, seen: int, now: int) -> Due | bool | None:
         """What is due of a slot that changed; True: nothing (any more), None: not yet."""

@@ -63,8 +63,7 @@ class Staging:
         except (SlotBusyError, IdTakenError) as error:
             if len(dues) == 1:
                 _log.info("hub %s: %s", self._hub.name, error)
-                plan.staged(dues)
-                return 0
+                return 0  # what is in its place may be older: compared in the next round
             return sum(self.stage([due], plan, now) for due in dues)
         for due in dues:
             self._accept(due.part.slot, now)
@@ -102,16 +101,17 @@ class Staging:
         named = [due for due in dues if due.part.slot in error.slots]
         if len(dues) == 1 or (named and len(named) == len(dues)):
             for due in dues:
-                self._refuse(due, error, now)
+                self._refuse(due, plan, error, now)
             return 0
         if named:
             for due in named:
-                self._refuse(due, error, now)
+                self._refuse(due, plan, error, now)
             return self.stage([due for due in dues if due.part.slot not in error.slots], plan, now)
         half = len(dues) // 2
         return self.stage(dues[:half], plan, now) + self.stage(dues[half:], plan, now)
 
-    def _refuse(self, due: Due, error: BuildError, now: int) -> None:
+    def _refuse(self, due: Due, plan: Plan, error: BuildError, now: int) -> None:
+        plan.refused(due)
         slot, said = due.part.slot, (error.code, str(error))
         if self.refused.get(slot) != said:
             self.refused[slot] = said

@@ -20,6 +20,7 @@ from gateway.stores import hubs as hub_stores
 from gateway.stores.hubs import HubStore
 from gateway.stores.intervals import IntervalStore
 from gateway.stores.ledger_salvage import open_ledger
+from gateway.uploader import staging as stagings
 from gateway.uploader import targets
 from gateway.uploader.hub import Build, Policy
 from gateway.uploader.line import LONGEST_S, MOST_ASKED_S, SINGLE, Line
@@ -192,7 +193,8 @@ class Planned:
             schedule = Schedule(self.hub, notes(store, "dk"))
             policy = policy or Policy(max_parts=100)
             made = Plan(self.hub, policy, store, reader, targets=found.targets, schedule=schedule, now=self.now)
-            self.staging = Staging(self.hub, Lying(self.hub, Hub(), policy), store, lambda _: None, "law")
+            self.adapter = Lying(self.hub, Hub(), policy)
+            self.staging = Staging(self.hub, self.adapter, store, lambda _: None, "law")
             yield made
         finally:
             file.close()
@@ -288,6 +290,72 @@ def test_a_change_between_reading_a_day_and_storing_it_is_the_next_revision(plan
         planned.confirm()
         assert planned.take(plan) == [(midnight(FIRST), 2)]
         assert planned.take(plan) == []
+
+
+def test_a_correction_that_was_read_and_not_stored_outlives_the_process(
+    planned: Planned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slice is known to be full when the next part was read: nothing of that one may be forgotten."""
+    monkeypatch.setattr(stagings, "MOST_DRAFTS", 1)
+    policy = Policy(max_parts=1)
+    with planned.plan(policy=policy) as plan:
+        planned.take(plan)
+        planned.confirm()
+        for day in days(FIRST, 3):
+            planned.home.fill(KEY, day, version=2, wh=9)
+        slices = planned.staging.slices(plan.due(planned.now))
+        planned.staging.stage(next(slices), plan, planned.now)
+        plan.save()
+    with planned.plan(policy=policy) as plan:
+        planned.confirm()
+        assert planned.take(plan) == [(midnight(day), 2) for day in days(FIRST, 3)[1:]]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_round_that_was_broken_off_is_made_good_by_the_next_one(planned: Planned, version: int) -> None:
+    """A permission that comes ends a round where it stands."""
+    with planned.plan() as plan:
+        if version == 2:
+            planned.take(plan)
+            planned.confirm()
+            for day in days(FIRST, 3):
+                planned.home.fill(KEY, day, version=2, wh=9)
+        dues = plan.due(planned.now)
+        next(dues)
+        next(dues)
+        dues.close()  # type: ignore[attr-defined]
+        plan.save()
+        assert planned.take(plan) == [(midnight(day), version) for day in days(FIRST, 3)]
+        assert planned.take(plan) == []
+
+
+def test_a_correction_goes_though_a_person_exported_the_day_meanwhile(planned: Planned) -> None:
+    with planned.plan() as plan:
+        planned.take(plan)
+        planned.confirm()
+        carried = list(plan.days_of(plan.targets[0], midnight(FIRST), midnight(FIRST) + 1, planned.now))
+        planned.home.fill(KEY, FIRST, version=2, wh=9)
+        read = list(plan.due(planned.now))
+        drafts = planned.adapter.build([due.part for due in carried], planned.staging.about(planned.now))
+        planned.store.stage("dk", stagings._own(drafts, carried), planned.now)
+        assert planned.staging.stage(read, plan, planned.now) == 0
+        plan.save()
+        planned.confirm()
+        assert planned.take(plan) == [(midnight(FIRST), 3)]
+        assert planned.take(plan) == []
+
+
+def test_a_correction_that_was_refused_here_is_tried_again_by_the_next_process(planned: Planned) -> None:
+    with planned.plan() as plan:
+        planned.take(plan)
+        planned.confirm()
+        planned.home.fill(KEY, FIRST, version=2, wh=9)
+        planned.adapter.refuses.add(POINT)
+        planned.take(plan)
+        assert list(plan.due(planned.now)) == [], "the same content is not built again and again"
+        plan.save()
+    with planned.plan() as plan:
+        assert planned.take(plan) == [(midnight(FIRST), 2)]
 
 
 def test_a_day_that_turns_raw_again_is_not_withdrawn_before_its_time(planned: Planned) -> None:
