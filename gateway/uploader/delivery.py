@@ -72,8 +72,6 @@ class Delivery:
         try:
             if (reason := self._hindrance(message, now)) is not None:
                 self._drop(message, reason, now)
-            elif message.state != "sending" and self._grounds.held(message.parts, now):
-                self._settle(message, Receipt("pending"), message.state, now + HELD_S)
             elif message.state == "new":
                 self._attempt(message)
             elif message.state == "unknown":
@@ -174,8 +172,11 @@ class Delivery:
         return None
 
     def _attempt(self, message: Message) -> None:
-        """Send once. Whoever cancelled it meanwhile wins."""
-        before = message.state
+        """Send once, unless nobody knows whether it may leave. Whoever cancelled it meanwhile wins."""
+        before, now = message.state, self._now()
+        if self._grounds.held(message.parts, now):
+            self._settle(message, Receipt("pending"), before, now + HELD_S)
+            return
         begun = self._store.begin(message, self._now())
         receipt = self._call(self._adapter.send, begun)
         now = self._now()
