@@ -17,6 +17,8 @@ from gateway.telemetry import EVENTS
 BURST = 10
 REFILL_S = 300.0
 MAX_KEYS = 1_000
+#: fields that tell one source of events from another
+_OF = ("meter", "hub", "what")
 
 _logger = logging.getLogger("meterd")
 _plain = re.compile(r"[\w.:/@%+,-]+", re.ASCII)
@@ -61,17 +63,24 @@ class _Lines(logging.Formatter):
 
 
 class _Limiter(logging.Filter):
-    """Let an event of one meter pass BURST times, then once in REFILL_S; the next line says how many were left out."""
+    """Let an event of one meter, or of one sort and hub, pass BURST times, then once in REFILL_S.
+
+    The next line says how many were left out.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        #: (logger or event, meter) -> tokens left, when, left out since the last line
+        #: (logger or event, of what) -> tokens left, when, left out since the last line
         self._buckets: dict[tuple[str, str], tuple[float, float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         fields = getattr(record, "fields", None)
-        key = (record.name, "") if fields is None else (str(record.msg), str(fields.get("meter", "")))
+        key = (
+            (record.name, "")
+            if fields is None
+            else (str(record.msg), " ".join(str(fields[name]) for name in _OF if name in fields))
+        )
         now = self._clock()
         tokens, then, left_out = self._buckets.get(key, (float(BURST), now, 0))
         tokens = min(float(BURST), tokens + (now - then) / REFILL_S)

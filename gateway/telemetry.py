@@ -87,6 +87,7 @@ EVENTS: dict[str, tuple[int, str]] = {
     "task_moves": (logging.INFO, "a part of the daemon that was silent for too long gives signs of life again"),
     "uploader_started": (logging.INFO, "the uploader runs; its version and hubs"),
     "hub_trouble": (logging.WARNING, "something keeps data from a hub; what and reason say what to do"),
+    "hub_unserved": (logging.WARNING, "nothing came of a request to a hub: reason says why; it is tried again"),
     "hub_told": (logging.INFO, "news of a hub, or the end of a trouble"),
     "hub_crashed": (logging.ERROR, "the thread of a hub ended in an error; it begins again after a pause"),
     "stop_forced": (logging.ERROR, "a part did not end in time and was left behind"),

@@ -8,15 +8,16 @@ that has it answers `duplicate`, which is as good as accepted.
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from dataclasses import replace
 from typing import Final
 
-from gateway.hub_model import FINAL, Event, Message, PartRow, Reason, Receipt, State, Verdict
+from gateway.hub_model import FINAL, Event, Message, Reason, Receipt, State, Verdict
 from gateway.hub_settings import HubSettings
 from gateway.stores.hubs import GoneError, HubStore
-from gateway.uploader.hub import FOREIGN_ANSWER, HubAdapter, Policy, Session, SessionError
+from gateway.uploader.hub import HubAdapter, Policy, Session, SessionError
 from gateway.uploader.line import Line
 from gateway.uploader.permissions import NO_BASIS, Grounds
+from gateway.uploader.telling import Telling
 
 #: a hub that can be asked is believed to be still at work on an unknown message for so long (s)
 QUIET_S: Final = 60
@@ -32,8 +33,6 @@ DECIDED: Final[Mapping[Verdict, State]] = {
     "duplicate": "accepted",
     "rejected": "rejected",
 }
-#: rejected parts of one message that are told one by one
-_MOST_TOLD: Final = 20
 
 _log = logging.getLogger(__name__)
 
@@ -60,11 +59,11 @@ class Delivery:
         self._grounds = grounds
         self._line = line
         self._clock = clock
-        self._tell = tell
+        self._telling = Telling(hub.name, tell, clock)
         #: when the inbox was emptied last (UTC s); until then silence says nothing
         self.heard = 0
-        #: requests of which it was told in this run that no answer came
-        self._told: set[int] = set()
+        #: the last attempt reached the hub, and nothing came of it: that its queue can be read does not heal that
+        self._vain = False
 
     def work(self, message: Message) -> None:
         """Do what is due of an open message. Raises Damaged and StorageFault; nothing of what a hub does."""
@@ -89,16 +88,14 @@ class Delivery:
         with suppress(GoneError):
             left = self._store.settle(message, Receipt("pending"), message.state, now + LOOK_S, now)
             if left.state not in FINAL:
-                text = f"{why}; have its days sent in a new one: meterd hub retry"
-                self._tell(self._event("message_stuck", "error", text, message.document))
+                self._telling.stuck(message, why)
 
     def heard_of(self, message: Message, receipt: Receipt) -> list[tuple[Message, Receipt, State]]:
         """What the store is to keep of something that the hub says of a message, in this order."""
         said: list[tuple[Message, Receipt, State]] = [(message, receipt, DECIDED.get(receipt.verdict, message.state))]
         if receipt.verdict == "rejected" and receipt.transactions and self._confirm_after_s is None:
             # a hub that answers each document, and refuses some of its parts, has taken the others
-            rest = Receipt("confirmed", (Reason("others_refused", "the hub refused other parts of the message"),))
-            said.append((message, rest, "confirmed"))
+            said.append((message, Receipt("confirmed", receipt.reasons), "confirmed"))
         elif receipt.verdict == "rejected" and receipt.transactions and message.state == "sending":
             said.append((message, Receipt("accepted", status=receipt.status), "accepted"))
         return said
@@ -106,9 +103,9 @@ class Delivery:
     def judged(self, message: Message, receipt: Receipt) -> None:
         """Tell what a hub's word means for people."""
         if receipt.verdict == "rejected":
-            self._tell_rejected(message, receipt)
+            self._telling.rejected(message, receipt)
         elif receipt.verdict == "confirmed":
-            self._tell_repaired(message, receipt)
+            self._telling.repaired(message, receipt)
 
     def _due_of(self, state: State, message: Message, now: int) -> int:
         """When a message is to be looked at again."""
@@ -123,30 +120,9 @@ class Delivery:
     def _drop(self, message: Message, reason: Reason, now: int) -> None:
         """Give a message up; parts for which a ground is left are staged anew, in a document of their own."""
         gone = self._store.withdraw(message, reason.text, now)
-        self._tell(self._event("given_up", "warning", f"{_name(message)} is given up: {reason.text}", message.document))
+        self._telling.given_up(message, reason)
         if reason.code == NO_BASIS and (len(message.parts) > 1 or self._grounds.again(message.parts, now)):
             self._store.retry(gone, "uploader", now)
-
-    def _tell_rejected(self, message: Message, receipt: Receipt) -> None:
-        """Tell what a hub refused, part by part."""
-        parts = [one for one in message.parts if not receipt.transactions or one.transaction in receipt.transactions]
-        what = "; ".join(f"{code} {text}".strip() for code, text in receipt.reasons) or "no reason was given"
-        if not parts:
-            self._tell(self._event("rejected", "error", f"{_name(message)} was refused: {what}", message.document))
-        for part in parts[:_MOST_TOLD]:
-            own = "; ".join(f"{code} {text}".strip() for code, text in receipt.told.get(part.transaction, ()))
-            text = f"{_day(part)} was refused: {own or what}; correct it, then: meterd hub retry (message {message.id})"
-            self._tell(self._event("rejected", "error", text, _key(part)))
-        if len(parts) > _MOST_TOLD:
-            text = f"{_name(message)}: {len(parts) - _MOST_TOLD} more parts were refused: meterd hub show {message.id}"
-            self._tell(self._event("rejected", "error", text, message.document))
-
-    def _tell_repaired(self, message: Message, receipt: Receipt) -> None:
-        """What was refused once, and is there now."""
-        for part in message.parts:
-            if part.revision > 1 and (not receipt.transactions or part.transaction in receipt.transactions):
-                text = f"{_day(part)} is at the hub now"
-                self._tell(self._event("rejected", "info", text, _key(part), recovered=True))
 
     def failed(self, error: SessionError) -> None:
         """A request that was about no message had no answer."""
@@ -182,6 +158,9 @@ class Delivery:
         now = self._now()
         if receipt.verdict == "pending":
             receipt = Receipt("unknown", receipt.reasons, receipt.retry_after_s, receipt.reference)
+        elif receipt.verdict == "rejected" and not receipt.judged and before != "new":
+            # an earlier attempt may have arrived, and nobody has judged that one
+            receipt = replace(receipt, verdict="unknown")
         self._take(begun, receipt, before, now)
 
     def _take(self, message: Message, receipt: Receipt, before: State, now: int) -> None:
@@ -192,10 +171,8 @@ class Delivery:
         wait = self._line.pause_s(max(1, message.attempts), receipt.retry_after_s)
         state: State = "unknown" if receipt.verdict == "unknown" and before in ("new", "unknown", "sending") else before
         self._settle(message, receipt, state, now + wait)
-        for code, text in receipt.reasons:
-            if code == FOREIGN_ANSWER:
-                told = f"{_name(message)}: {text}; nothing is changed by it"
-                self._tell(self._event("unknown_answer", "warning", told, message.document))
+        self._vain = receipt.verdict == "unknown" or receipt.status is not None
+        self._telling.foreign(message, receipt)
         self._rest(receipt, now)
 
     def _rest(self, receipt: Receipt, now: int) -> None:
@@ -203,25 +180,34 @@ class Delivery:
         why = "; ".join(text for _, text in receipt.reasons) or "no answer"
         if receipt.verdict == "blocked":
             if self._line.block(why, now):
-                self._tell(self._event("blocked", "error", f"nothing is sent until a person acts: {why}"))
+                self._telling.blocked(why)
             return
+        self._telling.vain(why)
         was_down = self._line.is_down
         self._line.failed(why, now, receipt.retry_after_s)
         if self._line.is_down and not was_down:
-            self._tell(self._event("hub_down", "error", f"the hub does not serve us: {why}"))
+            self._telling.down(why)
 
     def _decide(self, message: Message, receipt: Receipt, now: int) -> None:
         """The hub has judged, or has received."""
-        self.answered()
+        self._served()
         for one, said, state in self.heard_of(message, receipt):
             self._settle(one, said, state, self._due_of(state, message, now))
         self.judged(message, receipt)
 
-    def answered(self) -> None:
-        """The hub answers: say so where it did not."""
+    def _served(self) -> None:
+        """The hub took or judged a message: say so where it did not before."""
+        self._vain = False
         if self._line.good():
-            self._tell(self._event("hub_down", "info", "the hub answers again", recovered=True))
-            self._tell(self._event("blocked", "info", "the hub takes messages again", recovered=True))
+            self._telling.back()
+
+    def answered(self) -> None:
+        """The hub answers what it is asked: it serves us, unless it does so while messages go to it in vain."""
+        if self._vain:
+            counts = self._store.counts(self._hub.name)
+            self._vain = bool(counts["new"] + counts["sending"] + counts["unknown"])
+        if not self._vain:
+            self._served()
 
     def _resolve(self, message: Message, now: int) -> None:
         """Find out what came of an attempt: ask, else send the same once more."""
@@ -254,7 +240,7 @@ class Delivery:
         elif lost is not None and age >= lost:
             self._send_again(message, now)
         else:
-            self._remind(message, age)
+            self._telling.waits(message, age, self._policy.answer_within_s)
             self._settle(message, Receipt("pending"), "accepted", self._due_of("accepted", message, now))
 
     def _send_again(self, message: Message, now: int) -> None:
@@ -268,19 +254,11 @@ class Delivery:
         said = Reason("not_rejected", f"the hub did not refuse it within {silence} s")
         receipt = Receipt("confirmed", (said,))
         self._settle(message, receipt, "confirmed", now)
-        self._tell_repaired(message, receipt)
+        self._telling.repaired(message, receipt)
 
     def _heard(self, message: Message, silence: int) -> bool:
         """Whether a refusal would have been seen: the inbox was emptied after the time was over."""
         return not self._policy.inbox_s or self.heard >= message.since + silence
-
-    def _remind(self, message: Message, age: int) -> None:
-        """A request that is not answered in time is told once."""
-        within = self._policy.answer_within_s
-        if message.kind == "request" and age >= within and message.id not in self._told:
-            self._told.add(message.id)
-            text = f"{_name(message)} was not answered within {within} s"
-            self._tell(self._event("no_answer", "warning", text, message.document))
 
     # -- tools ---------------------------------------------------------------------------------------------------------
 
@@ -303,9 +281,6 @@ class Delivery:
         own = self._policy.confirm_after_s
         return own if own is None else self._hub.confirm_after_s or own
 
-    def _event(self, name: str, severity: str, text: str, key: str = "", *, recovered: bool = False) -> Event:
-        return Event(name, self._hub.name, severity, text, self._now(), key, recovered)  # type: ignore[arg-type]
-
     def _now(self) -> int:
         return int(self._clock())
 
@@ -314,16 +289,3 @@ def receipt_of(error: SessionError, certificate: str | None) -> Receipt:
     """What a request without an answer says of its message."""
     verdict: Verdict = "unknown" if error.sent else "blocked" if error.person else "busy"
     return Receipt(verdict, (Reason("session", str(error)),), error.retry_after_s, certificate=certificate)
-
-
-def _name(message: Message) -> str:
-    return f"message {message.id} ({message.operation} {message.document})"
-
-
-def _key(part: PartRow) -> str:
-    return f"{part.slot.point} {part.slot.direction} {part.slot.kind} {part.slot.start}"
-
-
-def _day(part: PartRow) -> str:
-    start = datetime.fromtimestamp(part.slot.start, UTC)
-    return f"{part.slot.direction} of {part.slot.point} from {start:%Y-%m-%dT%H:%MZ}"

@@ -94,6 +94,10 @@ def test_a_storm_is_cut_and_counted(monkeypatch):
         log.event("line_trouble", meter="main", state="no_port")
         log.event("line_trouble", meter="other", state="no_port") if now[0] == 1000.0 else None
         now[0] += 0.1
+    for n in range(3 * log.BURST):
+        log.event("hub_trouble", hub=f"h{n % 2}", what="rejected", reason=f"day {n}")
+    log.event("hub_trouble", hub="h0", what="hub_down", reason="no answer")
+    assert out.getvalue().count("hub=h") == 2 * log.BURST + 1
     assert out.getvalue().count("meter=main") == log.BURST
     assert out.getvalue().count("meter=other") == 1
     now[0] += log.REFILL_S

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -480,6 +481,41 @@ def test_what_the_hub_asks_for_goes_again(house: Any) -> None:
     one.there.queue.append(Inbound("r1", "rsm-018", b"{}", "application/json", wanted=(slot,), severity="warning"))
     one.run()
     assert one.there.values[POINT, "import", slot.start][0] == 2
+
+
+def test_a_hub_that_answers_and_takes_nothing_is_down_though_its_queue_can_be_read(
+    house: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = ["lie"] * 60
+    one = house(Policy(confirm_after_s=60, inbox_s=10), script=iter(()))
+    one.lies["script"] = (broken.pop() if broken else "ok" for _ in repeat(None))
+    fill(one, 1)
+    one.now = noon(date(2026, 3, 3))
+    one.run(until=one.now + 3_600, step_s=60)
+    assert one.names() == ["hub_down"]
+    assert (one.status["state"], one.status["trouble"]) == ("unreachable", "internal error")
+    said = [record for record in caplog.records if record.message == "hub_unserved"]
+    assert [record.fields for record in said] == [{"hub": "dk", "reason": "internal error"}]
+    broken.clear()
+    one.run(until=one.now + 1_800, step_s=60)
+    assert [(event.name, event.recovered) for event in one.events if event.name == "hub_down"][1:] == [
+        ("hub_down", True)
+    ]
+    assert one.status["state"] == "ok"
+    assert set(one.there.effects.values()) == {1}
+
+
+def test_a_queue_that_can_be_read_is_enough_where_nothing_is_to_be_sent(house: Any) -> None:
+    one = house(Policy(confirm_after_s=60, inbox_s=10), script=repeat("lie"))
+    fill(one, 1)
+    one.now = noon(date(2026, 3, 3))
+    one.run(until=one.now + 3_600, step_s=60)
+    assert one.status["state"] == "unreachable"
+    with one.store() as store:
+        (message,) = store.open("dk")
+        store.cancel(message, "a person", "broken for good", int(one.now))
+    one.run(until=one.now + 1_800, step_s=60)
+    assert one.status["state"] == "ok"
 
 
 def test_what_cannot_be_asked_of_a_hub_each_day_holds_up_nothing_else(
