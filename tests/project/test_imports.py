@@ -1,5 +1,6 @@
 """The import contracts of pyproject.toml hold, and each of them notices the import that it is there for."""
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -45,6 +46,9 @@ def test_contracts_hold(copy: Path) -> None:
         ("gateway/sinks/__init__.py", "import gateway.sources", "blind to each other"),
         ("gateway/sources/__init__.py", "import gateway.sinks", "blind to each other"),
         ("gateway/simulator/__init__.py", "import decoders.model", "the simulator shares nothing"),
+        ("gateway/sandbox/ids.py", "import gateway.hub_model", "the test hub shares nothing"),
+        ("gateway/uploader/delivery.py", "import gateway.uploader.plan", "inside uploader"),
+        ("gateway/uploader/novelty.py", "", "inside uploader"),
     ],
 )
 def test_a_planted_import_breaks_its_contract(copy: Path, module: str, line: str, contract: str) -> None:
@@ -54,3 +58,29 @@ def test_a_planted_import_breaks_its_contract(copy: Path, module: str, line: str
     done = lint_imports(copy)
     assert done.returncode == 1, done.stdout
     assert any(contract in row and "BROKEN" in row for row in done.stdout.splitlines()), done.stdout
+
+
+def families(folder: Path) -> dict[Path, set[str]]:
+    """What each module of an adapter imports of the others: their families (`dk`, `cz` ...)."""
+    found = {}
+    for path in sorted((folder / "gateway" / "uploader" / "hubs").glob("*_*.py")):
+        if path.stem == "__init__":
+            continue
+        named = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                named |= {f"{node.module}.{one.name}" for one in node.names}
+            elif isinstance(node, ast.Import):
+                named |= {one.name for one in node.names}
+        own = "gateway.uploader.hubs."
+        found[path] = {name.removeprefix(own).split("_")[0] for name in named if name.startswith(own)}
+    return found
+
+
+def test_adapters_are_blind_to_each_other(copy: Path) -> None:
+    imports = families(copy)
+    assert {path.stem.split("_")[0] for path in imports} == {"cz", "dk", "ee", "eu", "lt"}
+    assert {path.name: named for path, named in imports.items() if named - {path.stem.split("_")[0]}} == {}
+    planted = copy / "gateway" / "uploader" / "hubs" / "dk_rules.py"
+    planted.write_text(f"{planted.read_text()}\nfrom gateway.uploader.hubs.cz_soap import wrap\n")
+    assert families(copy)[planted] >= {"cz"}
