@@ -140,6 +140,8 @@ class Receipt:
     status: int | None = None
     raw: bytes = b""
     certificate: str | None = None
+    #: the hub's rules speak, not a mere status: a proxy that refuses a second try says nothing of the first one
+    judged: bool = True
 
 
 @dataclass(frozen=True, slots=True)

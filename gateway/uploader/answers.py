@@ -6,6 +6,7 @@ Everything here raises AnswerError alone, one sentence that holds no more than a
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -161,7 +162,7 @@ def by_status(answer: Answer, session: Session, *, now: float | None = None) -> 
     said = verdict(answer.status)
     told = words(answer.body[:2_000].decode("utf-8", "replace"), 120)
     reasons = () if said == "accepted" else (Reason(f"http_{answer.status}", told or _phrase(answer.status)),)
-    return receipt(answer, session, said, *reasons, now=now)
+    return replace(receipt(answer, session, said, *reasons, now=now), judged=False)
 
 
 def no_answer(error: SessionError, session: Session) -> Receipt:

@@ -22,6 +22,8 @@ from gateway.uploader.hub import Answer, Build, BuildError, Open, Policy, Sessio
 
 ZONE = ZoneInfo("Europe/Copenhagen")
 POINT = "571313000000002000"
+#: something in front of the hub refuses, and the hub has not seen it
+PROXY = "proxy"
 
 
 class Killed(BaseException):
@@ -97,6 +99,8 @@ class Lying:
         self.hub.sends += 1
         self.looks(message)
         what = next(self.script, "ok") if self.script else self._draw()
+        if what == PROXY:
+            return Receipt("rejected", (Reason("http_400", "bad request"),), status=400, judged=False)
         return self._answer(what, message)
 
     def _draw(self) -> str:
@@ -105,6 +109,7 @@ class Lying:
         return self.rng.choice(
             ["ok"] * 6
             + ["busy", "before", "after", "lost", "lie", "503", "blocked", "kill-before", "kill-after", "reject"]
+            + [PROXY]
         )
 
     def _answer(self, what: str, message: Message) -> Receipt:
