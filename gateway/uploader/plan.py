@@ -74,7 +74,9 @@ class Plan:
         schedule: Schedule,
         now: int,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
+        """`alive` is called for each day that is looked at: a long past takes its time."""
         self.hub = hub
         self.targets = targets
         #: series and days (UTC s) that the last round passed over: they have no validated interval
@@ -84,6 +86,7 @@ class Plan:
         self._reader = reader
         self._schedule = schedule
         self._new_id = new_id
+        self._alive = alive
         self.marks = Marks(_Notes(store, hub.name), hub.resolution)
         self._by_key: dict[SeriesKey, list[Target]] = defaultdict(list)
         self._by_slot: dict[tuple[str, str, str], list[Target]] = defaultdict(list)
@@ -92,7 +95,10 @@ class Plan:
             self._by_slot[target.point, target.direction, target.kind].append(target)
         #: slots that changed and cannot be judged yet: position in the feed, first seen (UTC s), target
         self._watched: dict[Slot, tuple[int, int, Target]] = {}
-        self._feed = self._position(now)
+        #: slots that are to be compared because nobody followed their changes; None: none are left
+        self._scan: Iterator[tuple[Target, int]] | None = None
+        away = self.marks.meet(targets)
+        self._feed = self._position(away, now)
         #: slots that this round gave out
         self._given: set[Slot] = set()
         #: what was given out and is not stored: the target, and of a correction what was watched
@@ -149,6 +155,8 @@ class Plan:
 
     def _safe_position(self) -> int:
         """The position in the feed up to which everything is stored."""
+        if self._scan is not None:
+            return 0
         watched = [*self._watched.values(), *(one for _, one in self._out.values() if one is not None)]
         least = min((position for position, _, _ in watched), default=self._feed + 1)
         return max(0, min(self._feed, least - 1))
@@ -177,7 +185,10 @@ class Plan:
         """Give each series its watermark: the day of the first start, `since`, or the start of its permission."""
         for target in self.targets:
             mark, origin = self.marks.get(target), self._origin(target, now)
-            if mark is None:
+            if mark is None and target.basis == CONFIG and (other := self.marks.elsewhere(target)) is not None:
+                # the resolution was changed: what went in the other one is done
+                self.marks.put(target, other)
+            elif mark is None:
                 extent = self._reader.extent(target.key, self.hub.resolution)
                 first = origin if extent is None else target.day(extent[0])[0]
                 self.marks.put(target, Mark(max(origin, first), origin))
@@ -216,6 +227,7 @@ class Plan:
 
     def _judge(self, target: Target, start: int, end: int, now: int) -> Due | bool | None:
         """What is due of a day; True: nothing (any more), None: not yet."""
+        self._alive()
         row = self._store.slot(self.hub.name, self._slot(target, start))
         # a slot without content is to be sent anew (hub_rows.SlotRow)
         if (row is not None and self._is_done(row, target)) or self._is_old(end, now):
@@ -265,25 +277,44 @@ class Plan:
             return None
         return self._made(target, (start, end), found, row, now)
 
-    def _position(self, now: int) -> int:
-        """Where the feed was left; it begins with what is there at the first start, and anew behind a gap."""
+    def _position(self, away: Sequence[Target], now: int) -> int:
+        """Where the feed was left; it begins with what is there at the first start, and anew behind a gap.
+
+        `away`: series whose changes nobody followed, because they did not go to the hub for a while.
+        """
         kept = self._store.note(self.hub.name, FEED)
         oldest = self._store.oldest_change
         position = int(kept) if kept is not None and kept.isdigit() else self._store.last_change
-        if position + 1 < oldest:
-            self._rescan(now)
+        unseen = self.targets if position + 1 < oldest else away
+        if unseen:
+            self._look_again(unseen, now)
+            self._scan = self._unseen(unseen, now)
         return max(position, oldest - 1)
 
-    def _rescan(self, now: int) -> None:
-        """The feed does not reach back to where it was left: every slot of the days since is compared."""
-        reach = now - min(self._policy.correction_days, 1_095) * _DAY_S
-        for target in self.targets:
-            for row in self._store.slots(self.hub.name, target.point, target.direction, since=reach):
+    def _look_again(self, unseen: Sequence[Target], now: int) -> None:
+        """Days that were passed over as empty may have been validated since."""
+        for target in unseen:
+            if (mark := self.marks.get(target)) is not None:
+                first = max(mark.origin, target.day(self._reach(now))[0])
+                self.marks.put(target, Mark(min(mark.at, first), mark.origin))
+
+    def _unseen(self, unseen: Sequence[Target], now: int) -> Iterator[tuple[Target, int]]:
+        """Every slot of some series within the days that may still be corrected."""
+        for target in unseen:
+            for row in self._store.slots(self.hub.name, target.point, target.direction, since=self._reach(now)):
                 if (row.slot.kind, row.slot.resolution) == (target.kind, self.hub.resolution):
-                    self._watch(target, row.slot.start, 0, now)
+                    yield target, row.slot.start
+
+    def _reach(self, now: int) -> int:
+        return now - min(self._policy.correction_days, 1_095) * _DAY_S
 
     def _listen(self, now: int) -> None:
         """Take what changed, where it is about a day before the watermark, or one that was sent."""
+        while self._scan is not None and len(self._watched) < MOST_WATCHED:
+            if (one := next(self._scan, None)) is None:
+                self._scan = None
+            else:
+                self._watch(*one, 0, now)
         while len(self._watched) < MOST_WATCHED and (page := self._store.changes(self._feed, PAGE)):
             for change in page:
                 self._take(change, now)
@@ -320,6 +351,7 @@ class Plan:
         """What is due of a slot that changed; True: nothing (any more), None: not yet."""
         if slot in self._given:
             return None  # what was read of it before may not be stored yet: compared in the next round
+        self._alive()
         row, end = self._store.slot(self.hub.name, slot), target.next_day(slot.start)
         mark = self.marks.get(target)
         if row is None and (mark is None or slot.start >= mark.at):
@@ -329,8 +361,8 @@ class Plan:
         found = self._intervals(target, slot.start, end)
         if not self._ready(found, max(end, seen), now):
             return None
-        if row is None and not any(one.is_item_e for one in found):
-            return True
+        if not any(one.is_item_e if row is None else one.version for one in found):
+            return True  # what the ledger does not have, or has no more, corrects nothing
         due = self._made(target, (slot.start, end), found, row, now)
         return True if row is not None and row.content == due.row.content else due
 

@@ -169,8 +169,7 @@ class Serving:
 
     def step(self) -> float:
         """Do one thing; the seconds to rest before the next one."""
-        # an answer may take its time, and the budget of the hub another minute
-        self._thread.live(3 * self._hub.timeout_s + 120)
+        self._live()
         now = self._now()
         self._tell_status()
         if not self._world.believed():
@@ -190,6 +189,10 @@ class Serving:
             self._delivery.work(message)
             return 0.0
         return 0.0 if self._stage(now) else TICK_S
+
+    def _live(self) -> None:
+        # an answer may take its time, and the budget of the hub another minute
+        self._thread.live(3 * self._hub.timeout_s + 120)
 
     def _person_acted(self) -> bool:
         """Whether somebody said `meterd hub retry` since the hub is blocked: the audit log tells."""
@@ -322,6 +325,7 @@ class Serving:
                     targets=found.targets,
                     schedule=self._schedule,
                     now=now,
+                    alive=self._live,
                 )
             self._due["series"] = time.monotonic() + max(SERIES_S, PLAN_DUTY * (time.monotonic() - began))
         return self._plan

@@ -20,6 +20,7 @@ from gateway.stores import hubs as hub_stores
 from gateway.stores.hubs import HubStore
 from gateway.stores.intervals import IntervalStore
 from gateway.stores.ledger_salvage import open_ledger
+from gateway.uploader import plan as plans
 from gateway.uploader import staging as stagings
 from gateway.uploader import targets
 from gateway.uploader.hub import Build, Policy
@@ -169,6 +170,20 @@ def test_the_watermarks_of_20000_series_fit_into_notes() -> None:
     assert max(map(len, memory.kept.values())) <= hub_stores.MOST_NOTE
 
 
+def test_watermarks_of_permissions_that_ended_do_not_fill_the_notes() -> None:
+    memory = Memory()
+    for year in range(8):
+        marks = Marks(memory, "PT15M")
+        targets = [TARGET._replace(basis=f"{year}-{number:034}") for number in range(8_000)]
+        marks.meet(targets)
+        for target in targets:
+            marks.put(target, Mark(1_800_000_000 + year, 1_700_000_000))
+        marks.save()
+        assert max(map(len, memory.kept.values())) <= hub_stores.MOST_NOTE
+    again = Marks(memory, "PT15M")
+    assert all(again.get(target) == (1_800_000_007, 1_700_000_000) for target in targets)
+
+
 # -- plan --------------------------------------------------------------------------------------------------------------
 
 
@@ -181,7 +196,10 @@ class Planned:
         self.now = noon(date(2026, 3, 6))
 
     @contextmanager
-    def plan(self, points: tuple[PointSettings, ...] = (), policy: Policy | None = None) -> Iterator[Plan]:
+    def plan(
+        self, points: tuple[PointSettings, ...] = (), policy: Policy | None = None, *, away: bool = False
+    ) -> Iterator[Plan]:
+        """`away`: none of the points goes to the hub for now."""
         whole = settings(self.folder, self.hub, points)
         file = open_ledger(whole.ledger_path).file
         try:
@@ -192,7 +210,8 @@ class Planned:
             self.home, self.store = Home(file, lambda: self.now), store
             schedule = Schedule(self.hub, notes(store, "dk"))
             policy = policy or Policy(max_parts=100)
-            made = Plan(self.hub, policy, store, reader, targets=found.targets, schedule=schedule, now=self.now)
+            chosen = () if away else found.targets
+            made = Plan(self.hub, policy, store, reader, targets=chosen, schedule=schedule, now=self.now)
             self.adapter = Lying(self.hub, Hub(), policy)
             self.staging = Staging(self.hub, self.adapter, store, lambda _: None, "law")
             yield made
@@ -382,6 +401,88 @@ def test_a_feed_that_does_not_reach_back_has_every_slot_compared(
     monkeypatch.setattr(HubStore, "changes", lambda *_: [])
     with planned.plan() as plan:
         assert planned.take(plan) == [(midnight(FIRST), 2)]
+
+
+def test_what_changed_while_a_point_did_not_go_is_made_good(planned: Planned) -> None:
+    """Its permission is not used while the administrator is silent, or it was out of the configuration for a while."""
+    empty = days(FIRST, 4)[3]
+    planned.now = noon(date(2026, 3, 9))
+    with planned.plan() as plan:
+        planned.take(plan)
+        planned.confirm()
+    with planned.plan(away=True) as plan:
+        planned.home.fill(KEY, FIRST, version=2, wh=9)
+        planned.home.fill(KEY, empty)
+        assert planned.take(plan) == []
+    for _ in range(2):
+        with planned.plan(away=True) as plan:
+            assert planned.take(plan) == []
+    with planned.plan() as plan:
+        plan.save()
+    with planned.plan() as plan:
+        assert planned.take(plan) == [(midnight(empty), 1), (midnight(FIRST), 2)]
+        assert planned.take(plan) == []
+
+
+def test_a_day_that_was_empty_before_a_gap_of_the_feed_goes(planned: Planned, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = days(FIRST, 4)[3]
+    planned.now = noon(date(2026, 3, 9))
+    with planned.plan() as plan:
+        planned.take(plan)
+        planned.confirm()
+        planned.home.fill(KEY, empty)
+        last = planned.store.last_change
+    monkeypatch.setattr(HubStore, "oldest_change", property(lambda _: last + 1))
+    monkeypatch.setattr(HubStore, "changes", lambda *_: [])
+    with planned.plan() as plan:
+        assert planned.take(plan) == [(midnight(empty), 1)]
+
+
+def test_what_the_ledger_has_no_more_is_no_correction(planned: Planned, monkeypatch: pytest.MonkeyPatch) -> None:
+    with planned.plan() as plan:
+        planned.take(plan)
+        planned.confirm()
+        last = planned.store.last_change
+    monkeypatch.setattr(HubStore, "oldest_change", property(lambda _: last + 2))
+    monkeypatch.setattr(IntervalStore, "current", lambda *_: iter(()))
+    with planned.plan() as plan:
+        assert planned.take(plan) == []
+
+
+def test_a_long_past_is_compared_a_bounded_piece_at_a_time(planned: Planned, monkeypatch: pytest.MonkeyPatch) -> None:
+    with planned.plan() as plan:
+        planned.take(plan)
+        planned.confirm()
+        for day in days(FIRST, 3):
+            planned.home.fill(KEY, day, version=2, wh=9)
+        last = planned.store.last_change
+    monkeypatch.setattr(HubStore, "oldest_change", property(lambda _: last + 1))
+    monkeypatch.setattr(plans, "MOST_WATCHED", 1)
+    went = []
+    for _ in range(4):
+        with planned.plan() as plan:
+            for _ in range(2):
+                went += planned.take(plan)
+                assert len(plan._watched) <= 1
+            planned.confirm()
+    with planned.plan() as plan:
+        for _ in range(4):
+            went += planned.take(plan)
+            planned.confirm()
+    assert sorted(went) == [(midnight(day), 2) for day in days(FIRST, 3)]
+
+
+def test_another_resolution_begins_where_the_last_one_ended(tmp_path: Path) -> None:
+    one = Planned(tmp_path, since=None)
+    with one.plan():
+        one.home.fill(one.home.series(), FIRST)
+    one.now = noon(FIRST)
+    with one.plan() as plan:
+        assert one.take(plan) == [], "the day of the first start has not ended"
+    one.hub = hub_settings(since=None, resolution="PT1H")
+    one.now = noon(date(2026, 3, 5))
+    with one.plan() as plan:
+        assert plan.marks.get(plan.targets[0]) == (midnight(FIRST), midnight(FIRST))
 
 
 def test_a_position_that_cannot_be_read_begins_with_what_is_there(planned: Planned) -> None:
