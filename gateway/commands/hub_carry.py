@@ -139,6 +139,8 @@ def _dues(  # noqa: PLR0913, PLR0917 - what a plan looks at
 ) -> Iterator["Due"]:
     """Days of the period that the hub does not know as they are, and that are over."""
     from gateway.uploader import targets
+    from gateway.uploader.permission_feed import heard
+    from gateway.uploader.permissions import Grounds, usable
     from gateway.uploader.plan import Plan
     from gateway.uploader.schedule import Schedule
     from gateway.uploader.serving import notes
@@ -147,13 +149,17 @@ def _dues(  # noqa: PLR0913, PLR0917 - what a plan looks at
         reader = IntervalReader(store.path)
     except LedgerError as error:
         raise RefusedError(str(error)) from None
+    ask = None if hub.permissions_url is None else (lambda: heard(store, hub))
+    silent = Grounds(hub, store.permission, heard=ask).silent(now)
+    if silent is not None and usable(store.permissions(), hub, now):
+        found.refused.append(silent)
     try:
         chosen = targets.find(
             settings,
             hub,
             adapter.policy.kinds,
             reader.series(),
-            store.permissions(),
+            () if silent else store.permissions(),
             zone_of=configuration.zones(settings),
             now=now,
         )

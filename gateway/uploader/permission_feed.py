@@ -79,9 +79,8 @@ class PermissionFeed:
         """`receive` keeps an inbound with what the view remembers; permissions of other points are not kept."""
         self._hub, self._store, self._session, self._points = hub, store, session, points
         self._receive, self._clock, self._tell = receive, clock, tell
-        kept = store.note(hub.name, HEARD)
         #: when the administrator was heard last, UTC s
-        self.heard: int | None = int(kept) if kept is not None and kept.isdigit() else None
+        self.heard = heard(store, hub)
         self._kept = self.heard or 0
         self._began = int(clock())
         #: why it is not heard
@@ -220,6 +219,12 @@ class PermissionFeed:
         if self._told:
             self._told.clear()
             self._store.remember(self._hub.name, TOLD, b"")
+
+
+def heard(store: HubStore, hub: HubSettings) -> int | None:
+    """When the permission administrator of a hub was heard last (UTC s), as the ledger says; None: never."""
+    kept = store.note(hub.name, HEARD)
+    return int(kept) if kept is not None and kept.isdigit() else None
 
 
 def _seen(raw: bytes) -> _Seen:

@@ -7,6 +7,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -609,3 +610,21 @@ def test_lost_messages_are_shown_and_retried(hub: Place, capsys: pytest.CaptureF
     assert hub("retry", "ote", str(number)) == 0
     assert "restart meterd-uploader" in capsys.readouterr().out
     assert hub("log", "verify") == 0
+
+
+def test_no_file_is_made_by_a_permission_while_its_administrator_is_silent(
+    hub: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heard = 'permissions_url = "https://localhost:1"\npermissions_party = "5790000000001"\n'
+    ground = f'points = ["{POINT}", "{GAS}"]\nlegal_basis = "a contract of supply"\n'
+    hub.config.write_text(hub.config.read_text().replace(ground, heard))
+    file = hub.folder / "item.json"
+    file.write_text(json.dumps(ITEM_I | {"maximumLifetime": "2090-03-01T12:00:00Z"}))
+    assert hub("import", "ote", str(file)) == 0
+    assert "nothing goes" not in capsys.readouterr().out
+    assert export(hub) == 1
+    assert "the permission administrator was not heard" in "".join(capsys.readouterr())
+    assert sum(hub.hubs.counts("ote").values()) == 0
+    hub.hubs.remember("ote", "permissions.heard", b"%d" % time.time())
+    assert export(hub) == 0
+    assert sum(hub.hubs.counts("ote").values()) == 1
