@@ -28,7 +28,7 @@ from gateway.stores.intervals import IntervalReader
 from gateway.stores.ledger_place import LedgerError
 
 if TYPE_CHECKING:
-    from gateway.uploader.hub import Accounts
+    from gateway.uploader.hub import Accounts, HubAdapter
 
 #: direction of the metering point types of the Danish hub that have one
 TYPES: Final[Mapping[str, Direction]] = {"E17": "import", "E18": "export"}
@@ -74,7 +74,16 @@ def reconcile_(args: argparse.Namespace) -> int:
         raise RefusedError(str(error)) from None
     finally:
         intervals.close()
-    return _tell(args, month, monthly, found, unread)
+    return _tell(args, month, monthly, found, unread, way=_way(adapter, hub))
+
+
+def _way(adapter: "HubAdapter", hub: HubSettings) -> str:
+    """How a hub that told nothing could tell something."""
+    if adapter.requests():
+        return f"ask for it (`meterd hub request {hub.name}`)"
+    if hasattr(adapter, "account"):
+        return f"import what its portal exports (`meterd hub import {hub.name} FILE`)"
+    return f"a hub of kind {hub.kind} takes readings and tells none"
 
 
 def _last_month(today: date) -> date:
@@ -224,12 +233,14 @@ def _judged(fact: Mapping[str, Any], own: tuple[int, int, int] | None) -> dict[s
 # -- telling -----------------------------------------------------------------------------------------------------------
 
 
-def _tell(
+def _tell(  # noqa: PLR0913 - what was found, by name
     args: argparse.Namespace,
     month: date,
     monthly: Sequence[Mapping[str, Any]],
     found: Sequence[tuple[tuple[str, Direction], dict[str, Sum], Sum]],
     unread: Sequence[str],
+    *,
+    way: str,
 ) -> int:
     agrees = all(one["difference_wh"] == 0 for one in monthly) and not any(_differs(total) for _, _, total in found)
     told = bool(monthly or found)
@@ -254,7 +265,7 @@ def _tell(
         )
     lines += [shown(one) for one in unread]
     if not told:
-        lines.append(f"hub {args.hub} has told nothing of {month:%Y-%m}: ask for it (`meterd hub request {args.hub}`)")
+        lines.append(f"hub {args.hub} has told nothing of {month:%Y-%m}: {way}")
     print("\n".join(lines))
     return 0 if agrees and told else 1
 
