@@ -25,7 +25,7 @@ SYSTEM_FILES: dict[str, str] = {
     "sysusers.d/meterd.conf": "usr/lib/sysusers.d/meterd.conf",
     "tmpfiles.d/meterd.conf": "usr/lib/tmpfiles.d/meterd.conf",
 }
-DOCUMENTS = ("service.md", "operations.md", "configuration.md", "hubs/README.md")
+DOCUMENTS = ("service.md", "operations.md", "configuration.md", "hubs/*.md")
 EXAMPLE = "etc/meterd/meterd.example.toml"
 LINK = "usr/local/bin/meterd"
 #: what ProtectHome= hides
@@ -207,8 +207,8 @@ def copy_files(place: Place) -> None:
         write(place.root / target, (ROOT / "systemd" / source).read_text().replace(DEFAULT_PREFIX, place.prefix))
     write(place.root / EXAMPLE, (ROOT / "config" / "meterd.toml").read_text())
     (place.root / "etc/meterd/keys").mkdir(mode=0o700, exist_ok=True)
-    for name in DOCUMENTS:
-        write(place.folder / "share" / "doc" / name, (ROOT / "docs" / name).read_text())
+    for page in (page for names in DOCUMENTS for page in (ROOT / "docs").glob(names)):
+        write(place.folder / "share" / "doc" / page.relative_to(ROOT / "docs"), page.read_text())
     link = place.root / LINK
     link.parent.mkdir(parents=True, exist_ok=True)
     if link.is_symlink() or not link.exists():

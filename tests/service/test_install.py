@@ -200,6 +200,8 @@ def test_another_prefix_stands_in_the_unit(checkout: Path, tmp_path: Path, monke
     unit = (tmp_path / "usr/lib/systemd/system/meterd.service").read_text()
     assert "ExecStart=/srv/meter/bin/meterd run" in unit
     assert "/opt/meterd" not in unit
+    pages = {page.name for page in (tmp_path / "srv/meter/share/doc/hubs").iterdir()}
+    assert pages == {page.name for page in (checkout / "docs/hubs").iterdir()}, "what commands and pages refer to"
 
 
 def test_what_cannot_be_done_is_said_in_a_line(checkout: Path, tmp_path: Path) -> None:
