@@ -90,6 +90,7 @@ figures: ## write the README's table of figures anew from docs/measured
 pictures: env ## draw docs/pictures anew from real runs
 	@$(BIN)/python tools/servers.py
 	@$(BIN)/python tools/pictures.py
+	@$(BIN)/python tools/hub_page.py
 
 lock: ## write requirements/*.txt anew from pyproject.toml; UPGRADE=1 takes the newest versions
 	@$(MAKE_ENV) --bare $(LOCK) requirements/lock.txt
