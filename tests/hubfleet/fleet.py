@@ -24,7 +24,7 @@ from tests.chaos.plant import ROOT
 from tests.hubfleet.fill import Filler
 from tests.hubfleet.oracle import Verdict, judge
 from tests.hubfleet.plant import HUBS, Plant
-from tests.hubfleet.truth import ZONE, Fleet
+from tests.hubfleet.truth import Fleet, last_day
 from tests.sizes import HUB_KILLS, HUB_MESSAGES
 
 PAGE = ROOT / "docs" / "measured" / "hubs.md"
@@ -78,8 +78,7 @@ def run(folder: Path, messages: int, seconds: float, seed: int, kills: int) -> R
     """One run of at least so many kills; `messages` have to arrive in all, without those that are sent again."""
     dice = random.Random(seed)
     points = -(-messages // DAYS)
-    yesterday = dt.datetime.now(ZONE).date() - dt.timedelta(1)
-    fleet = Fleet(seed, points, yesterday - dt.timedelta(DAYS - 1), DAYS, "PT1H", tuple(HUBS))
+    fleet = Fleet(seed, points, last_day() - dt.timedelta(DAYS - 1), DAYS, "PT1H", tuple(HUBS))
     plant, found = Plant(folder, fleet), Run(least_kills=kills)
     filler = Filler(plant.ledger, fleet)
     began = time.monotonic()

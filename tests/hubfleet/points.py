@@ -1,7 +1,6 @@
 """`make hub-points`: a day of 10,000 points in quarter-hours, built, validated, sent within the hub's bundle rules."""
 
 import argparse
-import datetime as dt
 import shutil
 import sys
 import tempfile
@@ -14,7 +13,7 @@ from tests.chaos.plant import ROOT
 from tests.hubfleet.fill import Filler
 from tests.hubfleet.oracle import judge
 from tests.hubfleet.plant import Plant
-from tests.hubfleet.truth import ZONE, Fleet
+from tests.hubfleet.truth import Fleet, last_day
 from tests.sizes import HUB_POINTS, HUB_POINTS_MIB, HUB_POINTS_S
 
 PAGE = ROOT / "docs" / "measured" / "hub-points.md"
@@ -22,8 +21,7 @@ PAGE = ROOT / "docs" / "measured" / "hub-points.md"
 
 def run(folder: Path, points: int, limit_s: float) -> tuple[list[Figure], list[str]]:
     """Send one day of so many points to the Danish hub; figures and violations."""
-    yesterday = dt.datetime.now(ZONE).date() - dt.timedelta(1)
-    fleet = Fleet(10, points, yesterday, 1, "PT15M", ("dk",))
+    fleet = Fleet(10, points, last_day(), 1, "PT15M", ("dk",))
     plant = Plant(folder, fleet)
     filler = Filler(plant.ledger, fleet)
     try:

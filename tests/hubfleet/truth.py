@@ -9,6 +9,13 @@ ZONE = ZoneInfo("Europe/Copenhagen")
 STEP_S = {"PT15M": 900, "PT1H": 3_600}
 #: channels of one meter (the configuration's limit is 255)
 CHANNELS = 250
+#: a day is released so long behind its end
+SETTLES = dt.timedelta(minutes=15)
+
+
+def last_day() -> dt.date:
+    """The newest local day that is released by now."""
+    return (dt.datetime.now(dt.UTC) - SETTLES).astimezone(ZONE).date() - dt.timedelta(1)
 
 
 def gsrn(number: int) -> str:

@@ -7,13 +7,14 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from gateway.sandbox.folder import Folder
 from gateway.stores.hubs import HubReader
 from gateway.stores.ledger_salvage import open_ledger
+from gateway.uploader.schedule import SETTLES_S
 from tests.uploader.lying import POINT, ZONE, Home
 
 
@@ -63,7 +64,8 @@ class Uploader:
         self.config = folder / "meterd.toml"
         self.ledger = folder / "ledger.db"
         self.days = days
-        today = datetime.now(ZONE).date()
+        # Until a quarter past midnight the day before is not released yet.
+        today = (datetime.now(UTC) - timedelta(seconds=SETTLES_S)).astimezone(ZONE).date()
         self.dates = [today - timedelta(n) for n in range(days, 0, -1)]
         self.config.write_text(
             f'[[meter]]\nname = "main"\nport = "{folder}/none"\ntimezone = "{ZONE.key}"\n'
