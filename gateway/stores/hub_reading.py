@@ -162,9 +162,15 @@ class HubRows:
                 if since <= slot.start < until and direction in (None, slot.direction):
                     yield self._slot(row)
 
-    def wanted(self, hub: str, limit: int = 1_000) -> list[Slot]:
-        """Slots that a hub or a person wants anew whatever was sent, until they are staged."""
-        found = self._query("SELECT name FROM hub_slot WHERE wanted = ? ORDER BY name LIMIT ?", (hub, limit))
+    def wanted(self, hub: str, limit: int = 1_000, after: Slot | None = None) -> list[Slot]:
+        """Slots that a hub or a person wants anew whatever was sent, until they are staged; those behind one of them.
+
+        In the order of their names.
+        """
+        statement = (
+            "SELECT name FROM hub_slot INDEXED BY hub_slot_wanted WHERE wanted = ? AND name > ? ORDER BY name LIMIT ?"
+        )
+        found = self._query(statement, (hub, "" if after is None else rows.slot_name(hub, after), limit))
         with self._reading():
             return [rows.slot_of(rows.text(name))[1] for (name,) in found]
 
@@ -336,7 +342,7 @@ class HubRows:
         message = None if state in FINAL else number
         confirmed = data.revision if state == "confirmed" else data.confirmed
         content = b"" if wanted is not None else data.content
-        return SlotRow(slot, data.end, data.revision, content, state, message, number, confirmed)
+        return SlotRow(slot, data.end, data.revision, content, state, message, number, confirmed, data.refused)
 
     def _state_of(self, hub: str, part: int) -> State:
         """The state of a part: its own, or that of its message."""

@@ -86,6 +86,8 @@ class SlotData(msgspec.Struct, array_like=True, frozen=True):
     content: bytes
     #: the highest revision before it that was confirmed
     confirmed: int | None = None
+    #: whether one before it was refused, and none was confirmed since
+    refused: bool = False
 
 
 class Answered(msgspec.Struct, array_like=True, frozen=True):
@@ -159,6 +161,8 @@ class SlotRow(NamedTuple):
     last: int
     #: the highest revision that the hub confirmed
     confirmed: int | None
+    #: whether a revision before it was refused, and none was confirmed since
+    refused: bool = False
 
 
 _D = TypeVar("_D", bound=msgspec.Struct)

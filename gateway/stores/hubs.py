@@ -172,20 +172,21 @@ class HubStore(HubRows):
     def cancel(self, message: Message, who: str, why: str, now: int) -> Message:
         """Give a message up at the word of a person. GoneError when it is final already; HubError of what was lost."""
         with self._file.writing():
-            one = self._again(message)
-            if one.head.operation == LOST_NOTE:
-                raise HubError(
-                    f"message {one.id} stands for what was lost with a damaged ledger: retry it, or leave it"
-                )
-            if one.state in FINAL:
-                raise GoneError(f"message {one.id} of {one.hub} is {one.state} already")
-            said = (("cancelled", rows.printable(why)),)
-            one = self._act(one, Answered(at=now, who=who, what="cancel", state="dead", reasons=said), None)
+            one = self._give_up(message, who, why, now)
         return self._like(message, one)
 
-    def withdraw(self, message: Message, why: str, now: int) -> Message:
-        """Give a message up because its permission ended, or it is too old; as `cancel`, by the uploader itself."""
-        return self.cancel(message, UPLOADER, why, now)
+    def withdraw(self, message: Message, why: str, now: int, wanted: Sequence[Slot] = ()) -> Message:
+        """Give a message up because its permission ended, or it is too old; as `cancel`, by the uploader itself.
+
+        `wanted`: of its slots those that are to be sent anew, in the same transaction.
+        """
+        with self._file.writing():
+            one = self._give_up(message, UPLOADER, why, now)
+            for slot in wanted:
+                self._want(message.hub, slot)
+            if wanted:
+                self.audit.append("wanted", message.hub, UPLOADER, now, {"message": message.id, "slots": len(wanted)})
+        return self._like(message, one)
 
     def retry(self, message: Message, who: str, now: int) -> Message:
         """An open message is due now; the content of a rejected or dead one is wanted anew, in a new document.
@@ -308,9 +309,9 @@ class HubStore(HubRows):
         packed = rows.pack(rows.part_data(part), "hub_part", row, hub, part.transaction)
         self._db.execute("INSERT INTO hub_part VALUES (?, ?, ?, ?)", (row, hub, part.transaction, packed))
         confirmed = None if known is None else known.confirmed
-        self._put_slot(
-            rows.slot_name(hub, part.slot), None, SlotData(part.end, part.revision, row, part.content, confirmed)
-        )
+        refused = known is not None and (known.state == "rejected" or (known.refused and known.state != "confirmed"))
+        data = SlotData(part.end, part.revision, row, part.content, confirmed, refused)
+        self._put_slot(rows.slot_name(hub, part.slot), None, data)
 
     def _settle(  # noqa: PLR0913, PLR0917 - as `settle`
         self, one: Listed, receipt: Receipt, state: State, due: int, now: int, who: str
@@ -321,7 +322,7 @@ class HubStore(HubRows):
         else:
             new = self._settle_rest(one, state) if split else rows.after(one.state, state)
         if receipt.verdict == "pending" and new == one.state:
-            return self._put(one, one.head, new, None if new in FINAL else due)
+            return self._put(one, _in_time(one.head, now), new, None if new in FINAL else due)
         digest = sha256(receipt.raw).hexdigest() if receipt.raw else None
         answer = rows.answered(receipt, now, who, new, digest)
         self._keep_answer(one, answer, receipt.raw)
@@ -364,6 +365,15 @@ class HubStore(HubRows):
             if apart != data.state:
                 self._put_part(row, one.hub, transaction, data, apart, data.reasons)
         return rows.of_parts(states, state)
+
+    def _give_up(self, message: Message, who: str, why: str, now: int) -> Listed:
+        one = self._again(message)
+        if one.head.operation == LOST_NOTE:
+            raise HubError(f"message {one.id} stands for what was lost with a damaged ledger: retry it, or leave it")
+        if one.state in FINAL:
+            raise GoneError(f"message {one.id} of {one.hub} is {one.state} already")
+        said = (("cancelled", rows.printable(why)),)
+        return self._act(one, Answered(at=now, who=who, what="cancel", state="dead", reasons=said), None)
 
     def _retry(self, one: Listed, now: int) -> tuple[State, int | None]:
         """What becomes of a message that a person has tried again: its state, and when it is due."""
@@ -627,6 +637,14 @@ class HubStore(HubRows):
         if isinstance(error, Corrupt):
             return files.Damaged(f"{self.path}: {error}")
         return files.told(error, self.path, LEDGER)
+
+
+def _in_time(head: Head, now: int) -> Head:
+    """A message of a time when the clock was ahead: what is counted from its last attempt begins now."""
+    if head.since <= now:
+        return head
+    first = None if head.first is None else min(head.first, now)
+    return msgspec.structs.replace(head, since=now, first=first)
 
 
 def _named(slot: Slot) -> str:

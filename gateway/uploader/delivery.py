@@ -11,12 +11,12 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from gateway.hub_model import FINAL, Event, Message, Reason, Receipt, State, Verdict
+from gateway.hub_model import FINAL, Event, Message, PartRow, Reason, Receipt, State, Verdict
 from gateway.hub_settings import HubSettings
 from gateway.stores.hubs import GoneError, HubStore
 from gateway.uploader.hub import HubAdapter, Policy, Session, SessionError
 from gateway.uploader.line import Line
-from gateway.uploader.permissions import NO_BASIS, Grounds
+from gateway.uploader.permissions import CONFIG, Grounds
 from gateway.uploader.telling import Telling
 
 #: a hub that can be asked is believed to be still at work on an unknown message for so long (s)
@@ -25,6 +25,8 @@ QUIET_S: Final = 60
 LOOK_S: Final = 3_600
 #: what waits for the permission administrator is looked at so often (s)
 HELD_S: Final = 60
+#: code of the reason why an accepted message is given up
+NO_VERDICT: Final = "no_verdict"
 _DAY_S: Final = 86_400
 #: what a verdict that decides makes of a message
 DECIDED: Final[Mapping[Verdict, State]] = {
@@ -105,7 +107,12 @@ class Delivery:
         if receipt.verdict == "rejected":
             self._telling.rejected(message, receipt)
         elif receipt.verdict == "confirmed":
-            self._telling.repaired(message, receipt)
+            self._telling.repaired(message, receipt, self._was_refused)
+
+    def _was_refused(self, part: PartRow) -> bool:
+        """Whether a part, or what it corrects, was refused, and nothing was confirmed since."""
+        row = self._store.slot(self._hub.name, part.slot) if part.revision > 1 else None
+        return part.state == "rejected" or (row is not None and row.refused and row.revision == part.revision)
 
     def _due_of(self, state: State, message: Message, now: int) -> int:
         """When a message is to be looked at again."""
@@ -118,11 +125,19 @@ class Delivery:
         return now + min(wait for wait in waits if wait > 0)
 
     def _drop(self, message: Message, reason: Reason, now: int) -> None:
-        """Give a message up; parts for which a ground is left are staged anew, in a document of their own."""
-        gone = self._store.withdraw(message, reason.text, now)
+        """Give a message up; parts that may go, or may go again one day, are staged anew in a document of their own."""
+        is_over = reason.code == NO_VERDICT
+        left = () if is_over else [one.slot for one in message.parts if one.state not in FINAL and self._goes(one, now)]
+        self._store.withdraw(message, reason.text, now, left)
         self._telling.given_up(message, reason)
-        if reason.code == NO_BASIS and (len(message.parts) > 1 or self._grounds.again(message.parts, now)):
-            self._store.retry(gone, "uploader", now)
+
+    def _goes(self, part: PartRow, now: int) -> bool:
+        """Whether a part may leave, but for its message; a point may come back into the configuration."""
+        stays = part.basis == CONFIG or self._grounds.again((part,), now)
+        return not self._is_old(part, now) and (stays or self._grounds.missing((part,), now) is None)
+
+    def _is_old(self, part: PartRow, now: int) -> bool:
+        return part.end < now - self._policy.correction_days * _DAY_S
 
     def failed(self, error: SessionError) -> None:
         """A request that was about no message had no answer."""
@@ -142,9 +157,8 @@ class Delivery:
             return None
         if (reason := self._grounds.missing(message.parts, now)) is not None:
             return reason
-        days = self._policy.correction_days
-        if any(part.end < now - days * _DAY_S for part in message.parts):
-            return Reason("too_old", f"the hub takes data of the last {days} days only")
+        if any(self._is_old(part, now) for part in message.parts):
+            return Reason("too_old", f"the hub takes data of the last {self._policy.correction_days} days only")
         return None
 
     def _attempt(self, message: Message) -> None:
@@ -236,7 +250,7 @@ class Delivery:
         if message.kind == "readings" and silence is not None and age >= silence and self._heard(message, silence):
             self._confirm(message, silence, now)
         elif now - (message.first or message.created) >= self._policy.give_up_s:
-            self._drop(message, Reason("no_verdict", "the hub received it, and said nothing more of it"), now)
+            self._drop(message, Reason(NO_VERDICT, "the hub received it, and said nothing more of it"), now)
         elif lost is not None and age >= lost:
             self._send_again(message, now)
         else:
@@ -254,7 +268,7 @@ class Delivery:
         said = Reason("not_rejected", f"the hub did not refuse it within {silence} s")
         receipt = Receipt("confirmed", (said,))
         self._settle(message, receipt, "confirmed", now)
-        self._telling.repaired(message, receipt)
+        self.judged(message, receipt)
 
     def _heard(self, message: Message, silence: int) -> bool:
         """Whether a refusal would have been seen: the inbox was emptied after the time was over."""

@@ -259,13 +259,15 @@ class Plan:
 
     def _wanted(self, now: int) -> Iterator[Due]:
         """What the hub, or a person by `meterd hub retry`, wants anew."""
-        for slot in self._store.wanted(self.hub.name, PAGE):
-            row = self._store.slot(self.hub.name, slot)
-            for target in self._by_slot.get((slot.point, slot.direction, slot.kind), ()):
-                due = None if row is None else self._again(row, target, now)
-                if due is not None:
+        after = None
+        while page := self._store.wanted(self.hub.name, PAGE, after):
+            after = page[-1]
+            for slot in page:
+                targets = self._by_slot.get((slot.point, slot.direction, slot.kind), ())
+                row = self._store.slot(self.hub.name, slot) if targets else None
+                again = (self._again(row, target, now) for target in targets if row is not None)
+                if (due := next(filter(None, again), None)) is not None:
                     yield due
-                    break
 
     def _again(self, row: SlotRow, target: Target, now: int) -> Due | None:
         start, end = target.day(row.slot.start)

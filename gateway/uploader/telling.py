@@ -84,10 +84,10 @@ class Telling:
             text = f"{_name(message)}: {len(parts) - _MOST_TOLD} more parts were refused: meterd hub show {message.id}"
             self._say("rejected", "error", text, message)
 
-    def repaired(self, message: Message, receipt: Receipt) -> None:
+    def repaired(self, message: Message, receipt: Receipt, was_refused: Callable[[PartRow], bool]) -> None:
         """What was refused once, and is there now."""
         for part in message.parts:
-            if part.revision > 1 and (not receipt.transactions or part.transaction in receipt.transactions):
+            if (not receipt.transactions or part.transaction in receipt.transactions) and was_refused(part):
                 self._say("rejected", "info", f"{_day(part)} is at the hub now", part, recovered=True)
 
     def _say(

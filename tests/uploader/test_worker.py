@@ -257,6 +257,72 @@ def test_a_reject_is_parked_and_newer_content_goes(house: Any) -> None:
     assert one.events[-1].key == one.events[0].key
 
 
+def test_a_correction_of_what_was_never_refused_is_nothing_to_tell(house: Any) -> None:
+    one = house(Policy(confirm_after_s=60))
+    fill(one, 1)
+    one.now = noon(date(2026, 3, 3))
+    one.run(until=one.now + 300, step_s=30)
+    for version in (2, 3):
+        with one.home() as home:
+            home.fill(home.series(), FIRST, version=version, wh=version)
+        one.run(until=one.now + 300, step_s=30)
+    assert one.there.values[POINT, "import", midnight(FIRST)][0] == 3
+    assert one.events == []
+
+
+def test_a_message_of_a_time_when_the_clock_was_ahead_ends(house: Any) -> None:
+    one = house(Policy(confirm_after_s=3_600))
+    fill(one, 1)
+    one.now = noon(date(2027, 3, 3))
+    one.run()
+    one.now = noon(date(2026, 3, 3))
+    one.run(until=one.now + 8 * 3_600, step_s=600)
+    with one.store() as store:
+        assert store.message("dk", 1).state == "confirmed"
+    assert one.there.sends == 1
+
+
+def test_what_is_too_old_takes_no_younger_day_with_it(house: Any) -> None:
+    one = house(Policy(max_parts=10, confirm_after_s=60, correction_days=3), script=iter(["503"]))
+    fill(one, 3)
+    one.now = noon(date(2026, 3, 5))
+    one.run()
+    with one.store() as store:
+        assert len(store.message("dk", 1).parts) == 3
+    one.now = noon(date(2026, 3, 7))
+    one.run(until=one.now + 300, step_s=30)
+    assert [start for _, _, start in sorted(one.there.values)] == [midnight(date(2026, 3, 4))]
+    assert "given_up" in one.names()
+
+
+def test_a_day_of_a_point_that_is_back_in_the_configuration_goes(house: Any) -> None:
+    one = house(script=iter(["503"]))
+    fill(one, 1)
+    one.now = noon(date(2026, 3, 3))
+    one.run()
+    whole, one.hub = one.hub, hub_settings(points=("9",), since="2026-03-02")
+    one.run(until=one.now + 120, step_s=30)
+    with one.store() as store:
+        assert store.message("dk", 1).state == "dead"
+    one.hub = whole
+    one.run(until=one.now + 120, step_s=30)
+    assert list(one.there.values) == [(POINT, "import", midnight(FIRST))]
+
+
+def test_slots_that_nobody_can_send_hold_up_no_other(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.uploader.plan.PAGE", 2)
+    one = house(Policy(confirm_after_s=60))
+    fill(one, 1)
+    one.now = noon(date(2026, 3, 3))
+    one.run(until=one.now + 200, step_s=20)
+    with one.store() as store:
+        strange = [Slot(f"1{n}", "import", "active", "PT15M", midnight(FIRST)) for n in range(5)]
+        wanted = [*strange, Slot(POINT, "import", "active", "PT15M", midnight(FIRST))]
+        store.want("dk", wanted, "anna", int(one.now))
+    one.run()
+    assert one.there.values[POINT, "import", midnight(FIRST)][0] == 2
+
+
 def test_a_retry_by_a_person_is_a_new_document(house: Any) -> None:
     one = house(script=iter(["reject"]))
     fill(one, 1)
