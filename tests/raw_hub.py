@@ -22,14 +22,15 @@ class RawHub:
         *,
         clients: Authority | None = None,
         demands: bool = True,
-        answers: list[Answer] | None = None,
+        answers: list[Answer] | Callable[[bytes], Answer] | None = None,
         newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
         reads: bool = True,
     ) -> None:
         """Without `server` it speaks no TLS; `clients` is the authority of the certificates that it demands, or
         asks for.
 
-        `answers` are given one after the other, the last one for ever. `reads` False: it never reads.
+        `answers` are given one after the other, the last one for ever, or by what was asked. `reads` False: it never
+        reads.
         """
         self.requests: list[bytes] = []
         self.serials: list[str | None] = []
@@ -109,12 +110,17 @@ class RawHub:
         if request is None:
             return False
         self.requests.append(request)
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        answer = self._answer(request)
         if isinstance(answer, bytes):
             sock.sendall(answer)
             return b"\r\n\r\n" in answer and b"connection: close" not in answer.lower()
         answer(sock)
         return False
+
+    def _answer(self, request: bytes) -> Answer:
+        if callable(self.answers):
+            return self.answers(request)
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
 def ok(body: bytes = b"", *headers: str, status: str = "200 OK") -> bytes:

@@ -143,6 +143,8 @@ class Serving:
                 clock=world.clock,
                 tell=world.tell,
             )
+        #: the queue could not be read: a message goes before it is tried again, or a broken queue keeps every day back
+        self._unheard = False
         #: whether a permission ended since the messages were looked through
         self._ended = False
         self._plan: Plan | None = None
@@ -181,9 +183,10 @@ class Serving:
             self._line.unblock()
         if not self._line.free(now):
             return TICK_S
-        if self._is_due("inbox", self._inbox_s):
+        if not self._unheard and self._is_due("inbox", self._inbox_s):
             self._ask_inbox(now)
             return 0.0
+        self._unheard = False
         message = next(iter(self._store.open(self._hub.name, now, 1)), None) or self._misdated(now)
         if message is not None:
             self._delivery.work(message)
@@ -262,6 +265,7 @@ class Serving:
         try:
             self._inbox.empty(self._session, self._thread.ends)
         except SessionError as error:
+            self._unheard = True
             self._delivery.failed(error)
         if self._inbox.asked:
             self._inbox.asked = False

@@ -18,7 +18,7 @@ from gateway.hub_settings import HubSettings
 from gateway.settings import PointSettings
 from gateway.stores.hubs import HubStore
 from gateway.stores.ledger_salvage import open_ledger
-from gateway.uploader.hub import BuildError, Policy
+from gateway.uploader.hub import BuildError, Policy, SessionError
 from gateway.uploader.line import Line
 from gateway.uploader.serving import STATUS, Serving, World
 from tests.uploader.lying import (
@@ -582,6 +582,22 @@ def test_a_queue_that_can_be_read_is_enough_where_nothing_is_to_be_sent(house: A
         store.cancel(message, "a person", "broken for good", int(one.now))
     one.run(until=one.now + 1_800, step_s=60)
     assert one.status["state"] == "ok"
+
+
+def test_a_queue_that_cannot_be_read_keeps_no_day_back(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> Any:
+        raise SessionError("status 500", sent=True)
+        yield
+
+    monkeypatch.setattr(Lying, "inbox", broken)
+    one = house(Policy(confirm_after_s=60, inbox_s=10))
+    one.now = noon(date(2026, 3, 3))
+    one.run(until=one.now + 1_800, step_s=60)
+    fill(one, 1)
+    one.run(until=one.now + 3_600, step_s=60)
+    assert one.there.effects == {(POINT, "import", midnight(FIRST), 1): 1}
+    with one.store() as store:
+        assert store.counts("dk")["accepted"] == 1
 
 
 def test_what_cannot_be_asked_of_a_hub_each_day_holds_up_nothing_else(
