@@ -31,8 +31,10 @@ _LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
 _EIC: Final = {sign: n for n, sign in enumerate("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ-")}
 
 
-def check(hubs: Mapping[str, dict[str, Any]], points: Mapping[str, dict[str, Any]], problems: Problems) -> None:
-    """Check tables by how a message names them; `points` are those of `[[point]]`."""
+def check(
+    hubs: Mapping[str, dict[str, Any]], points: Mapping[str, dict[str, Any]], problems: Problems, *, files: bool = True
+) -> None:
+    """Check tables by how a message names them; `points` are those of `[[point]]`, `files`: whether those open."""
     known = {name for values in points.values() for key in ("id", "id_export") if (name := values.get(key))}
     first: dict[str, str] = {}
     for where, values in hubs.items():
@@ -42,7 +44,7 @@ def check(hubs: Mapping[str, dict[str, Any]], points: Mapping[str, dict[str, Any
         for point in values.get("points", ()):
             if point not in known:
                 problems.add(f"{where} points", f"no [[point]] has the id {point!r}{near(point, known)}")
-        check_keys(dict.fromkeys(_FILES, _file), values, where, problems)
+        check_keys(dict.fromkeys(_FILES if files else (), _file), values, where, problems)
         for key, what, allowed in (*_addresses(values), *_together(values), *_production(values)):
             problems.add(f"{where} {key}", what, allowed)
 

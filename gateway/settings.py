@@ -369,7 +369,8 @@ PATHS = {
 def load(path: Path, known: Known = Known(), ignored: Collection[str] = ()) -> Settings:  # noqa: B008  # an empty tuple
     """Read meterd.toml; `known` brings what other modules know. Raises SettingsError with every error of the file.
 
-    `ignored` names tables of another process, which may have files that this one cannot read; "keys": those of meters.
+    `ignored` names tables of another process, which may have files that this one cannot read; "keys": those of meters,
+    "files": those of hubs.
     """
     raw, problems = read(path), Problems(path)
     unknown(raw, ["meter", "compat", "point", "hub", *LISTENING, *TABLES], "", problems)
@@ -396,7 +397,7 @@ def load(path: Path, known: Known = Known(), ignored: Collection[str] = ()) -> S
     hubs = _list(raw.get("hub", []), "hub", HubSettings, problems)
     for values in hubs.values():
         _join(path.parent, hub_rules.PATHS, values)
-    hub_rules.check(hubs, points, problems)
+    hub_rules.check(hubs, points, problems, files="files" not in ignored)
     hub_rules.check_notice(tables.get("notice", {}), problems)
     listening = {name: _list(raw.get(name, []), name, struct, problems) for name, struct in LISTENING.items()}
     outputs = {where: one for many in listening.values() for where, one in many.items()}

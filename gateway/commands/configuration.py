@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
 SYSTEM = Path("/etc/meterd/meterd.toml")
 #: tables that belong to the other process, whose secrets this one cannot read, and must not stop for
+_DAEMONS = ("keys", "influx", "compat", "virtual_p1", "homewizard", "metrics")
 IGNORED: dict[str, tuple[str, ...]] = {
     "run": ("hub", "notice"),
-    "uploader": ("keys", "influx", "compat", "virtual_p1", "homewizard", "metrics"),
+    "uploader": _DAEMONS,
+    # people, who need no secret to look at the ledger and to change it, nor one that is in its place
+    "hub": (*_DAEMONS, "mqtt", "notice", "files"),
 }
 #: packages of the extra `hubs`
 HUBS_NEED = ("httpx", "lxml", "fastjsonschema", "aiohttp")

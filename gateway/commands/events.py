@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _ledger(args: argparse.Namespace) -> Path:
-    return Path(args.ledger or configuration.read(configuration.place(args.config)).ledger_path)
+    return Path(args.ledger or configuration.read(configuration.place(args.config), "run").ledger_path)
 
 
 def _print(reader: LedgerReader, args: argparse.Namespace) -> int:

@@ -107,7 +107,7 @@ def _conflict(args: argparse.Namespace) -> str | None:
 def _journal(args: argparse.Namespace) -> Path:
     if args.journal:
         return Path(args.journal)
-    return Path(configuration.read(configuration.place(args.config)).journal.path)
+    return Path(configuration.read(configuration.place(args.config), "run").journal.path)
 
 
 def _export(reader: Reader, args: argparse.Namespace) -> int:

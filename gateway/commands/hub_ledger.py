@@ -31,8 +31,8 @@ class RefusedError(Exception):
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
-    """The configuration, as the uploader reads it; raises SettingsError."""
-    return configuration.read(configuration.place(args.config), "uploader")
+    """The configuration, but for secrets, which are the uploader's; raises SettingsError."""
+    return configuration.read(configuration.place(args.config), "hub")
 
 
 def hub_of(settings: Settings, name: str) -> HubSettings:

@@ -64,7 +64,7 @@ def conflict(args: argparse.Namespace) -> str | None:
 
 def settings_of(args: argparse.Namespace) -> Settings:
     """The configuration; raises SettingsError."""
-    return configuration.read(configuration.place(args.config))
+    return configuration.read(configuration.place(args.config), "run")
 
 
 def ledger_of(args: argparse.Namespace, settings: Settings) -> Path:

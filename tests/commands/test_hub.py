@@ -478,6 +478,14 @@ def test_sums_of_the_hub_are_compared_with_ours(hub: Place, capsys: pytest.Captu
     assert hub("reconcile", "dk", "--month", "2026-02") == 1
 
 
+def test_a_person_needs_none_of_the_secrets(hub: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    tables = hub.config.read_text().replace('party = "5799999933318"', 'party = "5799999933318"\nca_file = "absent"')
+    hub.config.write_text(tables + '[mqtt]\npassword_file = "absent"\nusername = "u"\n')
+    for action in (("status",), ("show", "dk"), ("request", "dk"), ("permissions",), ("log", "verify")):
+        hub(*action)
+        assert "cannot be read" not in capsys.readouterr().err, action
+
+
 def test_a_hub_that_tells_nothing_says_whether_it_could(hub: Place, capsys: pytest.CaptureFixture[str]) -> None:
     assert hub("reconcile", "ote", "--month", "2026-03") == 1
     assert "2026-03: a hub of kind cz-ote takes readings and tells none" in capsys.readouterr().out

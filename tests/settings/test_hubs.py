@@ -90,6 +90,7 @@ def test_each_process_stops_for_its_own_tables_only(tmp_path: Path) -> None:
     path = write(tmp_path, RIGHT | {"ca_file": "/absent"}, more='[notice]\nsmtp_ca_file = "/absent"\n')
     assert len(problems(path)) == 2
     assert not load(path, ignored=("hub", "notice")).hub
+    assert load(path, ignored=("notice", "files")).hub, "who looks at the ledger needs no secret"
     keyed = METER.replace("[[point]]", 'key_file = "/absent"\n[[point]]')
     path = write(tmp_path, RIGHT, head=keyed)
     assert len(problems(path)) == 1
