@@ -110,9 +110,8 @@ def parse_one(text: str, role: KeyRole) -> Secret:
 def read_file(path: Path, *, private: bool = True) -> str:
     """The text of a file of keys; raises KeyFileError. `private`: refuse one that others than its owner can read."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(handle, "rb") as file:
-            found = os.fstat(handle)
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise KeyFileError(f"{path} is not a file")
             if private and found.st_mode & 0o077:

@@ -192,9 +192,8 @@ _WHAT_TO_DO = {
 def read(key: str, path: Path, *, private: bool) -> bytes:
     """The octets of a file; raises CredentialError. `private`: refuse one that others than its owner can read."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(handle, "rb") as file:
-            found = os.fstat(handle)
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise CredentialError(f"{key} {path} is not a file")
             if private and found.st_mode & 0o077:

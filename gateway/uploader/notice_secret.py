@@ -15,9 +15,8 @@ def secret(path: str | None, what: str) -> str | None:
     if path is None:
         return None
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(handle, "rb") as file:
-            mode = os.fstat(handle).st_mode
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            mode = os.fstat(file.fileno()).st_mode
             if not stat.S_ISREG(mode):
                 raise NoticeError(f"{what} {path} is not a file", NEEDS_PERSON_S)
             if mode & (stat.S_IROTH | stat.S_IWOTH):

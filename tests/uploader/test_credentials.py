@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway import key_material
 from gateway.hub_settings import HubSettings
+from gateway.uploader import notice_secret
 from gateway.uploader.credentials import CredentialError, Credentials, Expiry, Reminder
+from gateway.uploader.notice_channel import NoticeError
 from tests.certificates import Authority
 
 DAY = 86_400
@@ -130,6 +133,22 @@ def test_files_that_are_none(tmp_path, what):
         os.mkfifo(path, 0o400)
     with pytest.raises(CredentialError):
         Credentials(hub(client_secret_file=path)).load()
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda path: Credentials(hub(client_secret_file=path)).load(),
+        lambda path: notice_secret.secret(str(path), "password_file"),
+        key_material.read_file,
+    ],
+    ids=["hub", "notice", "key"],
+)
+def test_a_folder_in_the_place_of_a_secret_is_not_left_open(tmp_path, read):
+    """It is tried again and again: each time would cost a descriptor."""
+    with pytest.raises((CredentialError, NoticeError, key_material.KeyFileError), match="Is a directory"):
+        read(tmp_path)
+    assert not [file for file in Path("/proc/self/fd").iterdir() if file.exists() and file.samefile(tmp_path)]
 
 
 def test_a_secret_shows_in_no_form(tmp_path):
