@@ -63,7 +63,11 @@ def test_ctrl_c_ends_everything(tmp_path):
 
 def test_without_readings_it_is_no_success(tmp_path):
     with demo(tmp_path) as process:
-        time.sleep(0.3)
+        until = time.monotonic() + 60
+        while not list(tmp_path.glob("*/*")):  # its parts are being started
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
         out, _ = process.communicate(timeout=60)
     assert process.returncode == (0 if LINE.search(out) else 1)
