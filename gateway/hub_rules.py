@@ -88,7 +88,8 @@ def expanded(path: str) -> str | None:
 
 def _file(path: str) -> Verdict:
     """A file that can be read; one among the secrets of the service is there only when that runs."""
-    return None if path.startswith(CREDENTIALS) else BROKER_RULES["ca_file"](path)
+    wrong = None if path.startswith(CREDENTIALS) else BROKER_RULES["ca_file"](path)
+    return wrong and (wrong[0], "a file that the user of `meterd uploader` can read")
 
 
 def _addresses(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -159,7 +160,8 @@ def _production(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         return
     kind = values.get("kind")
     for key in _PRODUCTION:
-        if not values.get(key):
+        told = key == "legal_basis" and values.get("points")
+        if not values.get(key) and not told:
             yield key, "is missing: nothing goes to a production hub without it", "what the hub's operator gave you"
     for key in ("party", "receiver"):
         party, forms = values.get(key), _PARTIES.get(str(kind), ())
