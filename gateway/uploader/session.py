@@ -65,7 +65,7 @@ class HttpSession(Identified):
             bearer = self._bearer(loaded) if token else None
             self._budget.take(operation)
             sent = self._headers(headers or {}, bearer)
-            answer = self._exchange(method, url, sent, body, max_answer, hub=True)
+            answer = _without(bearer, self._exchange(method, url, sent, body, max_answer, hub=True))
             if answer.status != 401 or bearer is None or self._tokens is None:
                 break
             self._tokens.forget()
@@ -135,6 +135,13 @@ class HttpSession(Identified):
         paths = loaded.paths
         hub = tls.context(paths.get("ca_file"), paths.get("cert_file"), paths.get("key_file"))
         return hub, tls.context(paths.get("token_ca_file"), None, None)
+
+
+def _without(token: str | None, answer: Answer) -> Answer:
+    """An answer that does not give our own token back: what a hub says is kept, shown and logged."""
+    if token is None or token.encode() not in answer.body:
+        return answer
+    return Answer(answer.status, answer.headers, answer.body.replace(token.encode(), b"***"))
 
 
 def open_session(
