@@ -101,6 +101,10 @@ class Lying:
         what = next(self.script, "ok") if self.script else self._draw()
         if what == PROXY:
             return Receipt("rejected", (Reason("http_400", "bad request"),), status=400, judged=False)
+        if what == "some":
+            self.hub.take(message)
+            first = (message.parts[0].transaction,)
+            return Receipt("rejected", (Reason("A50", "not above the stored version"),), status=200, transactions=first)
         return self._answer(what, message)
 
     def _draw(self) -> str:

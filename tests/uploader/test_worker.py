@@ -282,6 +282,17 @@ def test_a_message_of_a_time_when_the_clock_was_ahead_ends(house: Any) -> None:
     assert one.there.sends == 1
 
 
+def test_a_message_of_which_a_part_was_refused_says_what_the_hub_said(house: Any) -> None:
+    one = house(Policy(max_parts=10), script=iter(["some"]))
+    fill(one, 2)
+    one.now = noon(date(2026, 3, 4))
+    one.run()
+    with one.store() as store:
+        message = store.message("dk", 1)
+    assert (message.state, [part.state for part in message.parts]) == ("rejected", ["rejected", "confirmed"])
+    assert message.reasons == (Reason("A50", "not above the stored version"),)
+
+
 def test_what_is_too_old_takes_no_younger_day_with_it(house: Any) -> None:
     one = house(Policy(max_parts=10, confirm_after_s=60, correction_days=3), script=iter(["503"]))
     fill(one, 3)
