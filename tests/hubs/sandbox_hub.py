@@ -83,6 +83,7 @@ class SandboxHub:
                 await self._stop.wait()
         finally:
             self._ready.set()
+            await self._loop.shutdown_default_executor()
 
 
 def until(ask, wanted, deadline_s: float = 60):

@@ -133,6 +133,7 @@ class Hub:
             raise
         finally:
             self._ready.set()
+            await self._loop.shutdown_default_executor()
 
 
 def _more(folder: Folder) -> None:
