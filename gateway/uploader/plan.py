@@ -131,6 +131,10 @@ class Plan:
             self._out.pop(one.part.slot, None)
             self._refused.discard(one.part.slot)
 
+    def holds(self, due: Due) -> bool:
+        """Whether a part was given out, and is not stored."""
+        return due.part.slot in self._out
+
     def refused(self, due: Due) -> None:
         """A part is refused here: on disk watermark and position stay before it, this process tries it no more."""
         self._refused.add(due.part.slot)

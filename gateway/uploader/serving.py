@@ -22,6 +22,7 @@ from gateway.uploader.credentials import Reminder
 from gateway.uploader.delivery import Delivery
 from gateway.uploader.hub import BuildError, HubAdapter, Session, SessionError
 from gateway.uploader.inbox import Inbox, View
+from gateway.uploader.late import Late
 from gateway.uploader.line import Line
 from gateway.uploader.permission_feed import PermissionFeed
 from gateway.uploader.permissions import Grounds
@@ -123,6 +124,7 @@ class Serving:
             clock=world.clock,
             tell=world.tell,
         )
+        self._late = Late(hub.name, notes(self._store, hub.name), world.tell)
         self._staging = Staging(hub, self._adapter, self._store, world.tell, hub.legal_basis)
         self._inbox = Inbox(
             hub,
@@ -294,11 +296,12 @@ class Serving:
             self._slices = None
             plan.save()
             self._due["plan"] = time.monotonic() + max(PLAN_S, PLAN_DUTY * (time.monotonic() - self._round))
-            self._tell_empty(plan, now)
+            self._late.passed(plan.empty, now)
             self._tell_done(now)
             return False
         self._staging.stage(dues, plan, now)
         plan.save()
+        self._late.went(((one.target, one.part.slot.start) for one in dues if not plan.holds(one)), now)
         return True
 
     _round = 0.0
@@ -355,17 +358,6 @@ class Serving:
             self._due["prune"] = 0.0
 
     # -- what is told --------------------------------------------------------------------------------------------------
-
-    def _tell_empty(self, plan: Plan, now: int) -> None:
-        """Days that are passed over because nothing in them is validated."""
-        days: dict[int, list[str]] = {}
-        for target, start in plan.empty:
-            days.setdefault(start, []).append(f"{target.direction} of {target.point}")
-        for start, names in sorted(days.items()):
-            day = datetime.fromtimestamp(start, UTC)
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            text = f"the day from {day:%Y-%m-%dT%H:%MZ} has no validated interval: {', '.join(names[:3])}{more}"
-            self._world.tell(Event("late_day", self._hub.name, "warning", text, now, f"{start}"))
 
     def _tell_done(self, now: int) -> None:
         """Once for each daily run: everything that was due has reached the hub."""

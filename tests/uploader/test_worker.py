@@ -217,6 +217,11 @@ def test_a_day_without_anything_validated_never_goes_and_is_told(house: Any) -> 
         home.fill(home.series(), FIRST, version=2, wh=7)
     one.run()
     assert one.there.values[POINT, "import", midnight(FIRST)] == (1, list(range(7, 103)))
+    told = [(event.recovered, event.key) for event in one.events if event.name == "late_day"]
+    over = (True, f"{midnight(FIRST)}")
+    assert told.count(over) == 1
+    assert told.count((False, over[1])) == 1, "once, however often the day is looked at"
+    assert one.events[-1].text == "the day from 2026-03-01T23:00Z is validated now, and goes"
 
 
 def test_a_correction_is_the_next_revision_and_the_same_content_is_not_sent(house: Any) -> None:
