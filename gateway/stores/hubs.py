@@ -74,17 +74,27 @@ class HubStore(HubRows):
         self._file = file
         self._clock = clock
 
-    def stage(
-        self, hub: str, drafts: Sequence[Draft], due: int, *, who: str = UPLOADER, ground: str | None = None
+    def stage(  # noqa: PLR0913 - all of it in one transaction
+        self,
+        hub: str,
+        drafts: Sequence[Draft],
+        due: int,
+        *,
+        who: str = UPLOADER,
+        ground: str | None = None,
+        notes: Mapping[str, bytes] | None = None,
     ) -> list[Message]:
         """Store messages with bytes, ids, parts and slots in one transaction, all or none; `due` at once or later.
 
-        `ground`: the legal basis in words, for the audit log. Raises SlotBusyError for a slot with an open message or
-        another revision than the next ones, IdTakenError for an id that was used before.
+        `ground`: the legal basis in words, for the audit log. `notes` are kept with them.
+        Raises SlotBusyError for a slot with an open message or another revision than the next ones, IdTakenError for an
+        id that was used before.
         """
         now = int(self._clock())
         with self._file.writing():
             self._own_lost(hub, now)
+            for key, value in (notes or {}).items():
+                self._note(hub, key, value)
             return [self._stage(hub, draft, due, now, who, ground) for draft in drafts]
 
     def begin(self, message: Message, now: int) -> Message:

@@ -247,9 +247,7 @@ class Serving:
         self._line.unblock()
         view = View(self._store, self._hub.name)
         drafts = self._daily(view, now)
-        self._staging.ask(drafts, now)
-        view.flush()
-        self._store.remember(self._hub.name, RUN, day)
+        self._staging.ask(drafts, view.notes | {RUN: day}, now)
         self._store.say("run", self._hub.name, "uploader", now, {"day": day.decode(), "requests": len(drafts)})
         self._due["plan"] = 0.0
         return True

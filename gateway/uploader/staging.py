@@ -70,11 +70,9 @@ class Staging:
         plan.staged(dues)
         return len(drafts)
 
-    def ask(self, drafts: Sequence[Draft], now: int) -> int:
-        """Store requests."""
-        if drafts:
-            self._store.stage(self._hub.name, drafts, now, ground=self._hub.legal_basis)
-        return len(drafts)
+    def ask(self, drafts: Sequence[Draft], notes: Mapping[str, bytes], now: int) -> None:
+        """Store requests, and with them what says that they are made."""
+        self._store.stage(self._hub.name, drafts, now, ground=self._hub.legal_basis, notes=notes)
 
     def about(self, now: int) -> Build:
         """What building needs."""

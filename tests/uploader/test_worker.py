@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as tuned
 from hypothesis import strategies as st
 
-from gateway.hub_model import Event, Inbound, Message, Reason, Receipt, Slot
+from gateway.hub_model import Draft, Event, Inbound, Message, Reason, Receipt, Slot
 from gateway.hub_settings import HubSettings
 from gateway.settings import PointSettings
 from gateway.stores.hubs import HubStore
+from gateway.stores.ledger_file import LedgerFile
 from gateway.stores.ledger_salvage import open_ledger
 from gateway.uploader.hub import BuildError, Policy, SessionError
 from gateway.uploader.line import Line
@@ -614,6 +615,33 @@ def test_a_queue_that_cannot_be_read_keeps_no_day_back(house: Any, monkeypatch: 
     assert one.there.effects == {(POINT, "import", midnight(FIRST), 1): 1}
     with one.store() as store:
         assert store.counts("dk")["accepted"] == 1
+
+
+@pytest.mark.parametrize("commits", range(8))
+def test_what_is_asked_each_day_is_asked_once_whenever_the_process_dies(
+    house: Any, monkeypatch: pytest.MonkeyPatch, commits: int
+) -> None:
+    whole, left = LedgerFile.writing, [commits]
+
+    @contextmanager
+    def writing(self: LedgerFile) -> Iterator[None]:
+        with whole(self):
+            yield
+        left[0] -= 1
+        if left[0] == -1:
+            raise Killed
+
+    def daily(_: Lying, about: Any, __: Any) -> list[Draft]:
+        return [Draft("request", "ask", about.new_id(), b'{"parts": []}', "application/json")]
+
+    monkeypatch.setattr(Lying, "daily", daily)
+    one = house(Policy(confirm_after_s=60))
+    fill(one, 1)
+    monkeypatch.setattr(LedgerFile, "writing", writing)
+    one.run()
+    assert left[0] < 0, "it died"
+    with one.store() as store:
+        assert [message.head.operation for message in store.in_state("dk")] == ["ask"]
 
 
 def test_what_cannot_be_asked_of_a_hub_each_day_holds_up_nothing_else(
