@@ -18,7 +18,6 @@ from lxml import etree
 DK_JSON: Final = "dk-datahub3/json-schema"
 DK_XSD: Final = "dk-datahub3/xsd"
 VHD_XSD: Final = "eu-eddie-cim/v1_04/vhd/ValidatedHistoricalData_Document_v1.04_annotated.xsd"
-ACK_XSD: Final = "eu-eddie-cim/v1_12/ack/Acknowledgement_Document_v1.12_annotated.xsd"
 #: parts of a schema that check nothing by themselves
 _UNUSED: Final = {"definitions", "description", "title", "$id", "id"}
 #: characters of what a validator says that are passed on

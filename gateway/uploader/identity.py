@@ -1,6 +1,7 @@
 """What every session knows of itself: the credentials in use, why newer ones are not, and when they end."""
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 
 from gateway.hub_model import Event
@@ -11,7 +12,7 @@ from gateway.uploader.hub import SessionError
 _log = logging.getLogger(__name__)
 
 
-class Identified:
+class Identified(ABC):
     """Base of sessions: files are looked at before each request, and `_renew` is called when they changed."""
 
     def __init__(self, settings: HubSettings, clock: Callable[[], float], told: Mapping[str, int] | None) -> None:
@@ -39,13 +40,13 @@ class Identified:
         self._reload()
         return self.reminder.due(self._loaded.expiries, self._clock()) if self._loaded else []
 
+    @abstractmethod
     def close(self) -> None:
         """Close the connections."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _renew(self, loaded: Loaded) -> None:
         """Make what is made of the credentials; raises CredentialError, and then changes nothing."""
-        raise NotImplementedError
 
     def _ready(self) -> Loaded:
         """The credentials as they are now; raises SessionError where there are none that can be used."""

@@ -114,6 +114,9 @@ def test_starting_stays_light():
     code = (
         "import sys, gateway.cli, gateway.commands.run, gateway.daemon\n"
         "heavy = {'paho', 'sqlite3', 'http', 'urllib.request', 'email', 'amqtt', 'decoders.decoder'}\n"
+        "import gateway.commands.status, gateway.commands.check\n"
+        "hubs = {'httpx', 'httpcore', 'lxml', 'aiohttp', 'fastjsonschema', 'cryptography.x509', 'gateway.uploader'}\n"
+        "heavy |= hubs | {'gateway.sandbox', 'gateway.stores.hubs'}\n"
         "print(sorted(heavy & sys.modules.keys()))"
     )
     # Coverage, where it measures child processes, brings sqlite3 of its own.

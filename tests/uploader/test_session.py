@@ -355,6 +355,13 @@ def test_a_401_renews_the_token_once(server, session_to, client):
     assert hub.requests[0].replace(b"Bearer a", b"") == hub.requests[1].replace(b"Bearer b", b"")
 
 
+def test_a_hub_that_quotes_our_token_is_not_quoted(server, session_to, client):
+    page = f"500 while Authorization: Bearer {TOKEN}".encode()
+    with RawHub(server, answers=[token(), ok(page, status="500 Oops")]) as hub:
+        answer = post(session_to(hub, token_url=f"{hub.url}/token", **client))
+    assert answer.body == b"500 while Authorization: Bearer ***"
+
+
 def test_a_second_401_is_the_answer(server, session_to, client):
     with RawHub(server, answers=[token()]) as tokens, RawHub(server, answers=[ok(status="401 No")]) as hub:
         session = session_to(hub, token_url=tokens.url, **client)

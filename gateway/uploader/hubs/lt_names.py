@@ -114,7 +114,6 @@ LISTS: Final[dict[str, Listing]] = {
 }
 
 #: SANDBOX
-ORDER_FIELDS: Final[Fields] = {"orderId": ("integer", "needed")}
 REPORT_FIELDS: Final[Fields] = {
     "orderId": ("integer", "needed"),
     "status": ("text", "needed"),
