@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.ports import free_port
 
@@ -20,6 +21,9 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 # A job in the background starts with SIGINT ignored, and hands that on to every process that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The same examples in every run, here as in CI, and none has to be fast: two cores may be busy with something else.
+settings.load_profile("ci")
 
 
 @pytest.fixture(autouse=True)
