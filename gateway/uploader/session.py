@@ -19,6 +19,8 @@ from gateway.uploader.wire import Wire
 #: what may stand in a path as it is (RFC 3986, clause 3.3), `%` of what was quoted before
 _PATH: Final = "/%:@!$&'()*+,;=-._~"
 _LOOPBACK: Final = frozenset(("localhost", "127.0.0.1", "::1"))
+#: a token that is shorter is no secret (characters; RFC 6749, clause 10.10 asks for 128 bits)
+_LEAST_TOKEN: Final = 16
 
 
 class HttpSession(Identified):
@@ -138,8 +140,11 @@ class HttpSession(Identified):
 
 
 def _without(token: str | None, answer: Answer) -> Answer:
-    """An answer that does not give our own token back: what a hub says is kept, shown and logged."""
-    if token is None or token.encode() not in answer.body:
+    """An answer that does not give our own token back: what a hub says is kept, shown and logged.
+
+    A token of a few letters guards nothing, and would be cut out of words and numbers.
+    """
+    if token is None or len(token) < _LEAST_TOKEN or token.encode() not in answer.body:
         return answer
     return Answer(answer.status, answer.headers, answer.body.replace(token.encode(), b"***"))
 
