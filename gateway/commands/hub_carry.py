@@ -162,6 +162,7 @@ def _dues(  # noqa: PLR0913, PLR0917 - what a plan looks at
             () if silent else store.permissions(),
             zone_of=configuration.zones(settings),
             now=now,
+            one_direction=adapter.policy.one_direction,
         )
         found.refused += chosen.problems
         schedule = Schedule(hub, notes(store, hub.name))

@@ -1,6 +1,7 @@
 """Reading what went to hubs and what came back, from an open ledger; every look-up is by an index."""
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from hashlib import sha256
@@ -23,6 +24,8 @@ STATES: Final[tuple[State, ...]] = get_args(State)
 LOST = 7
 #: what the notes call that the lost messages of a hub were dealt with: "open", or "retried"
 LOST_NOTE: Final = "lost"
+#: a refused request is named among what waits for a person so long (s)
+REQUEST_S: Final = 7 * 86_400
 #: revisions of a slot whose content is unknown go on behind it: it is above all that were lost
 LOST_REVISION: Final = 100
 _ENDS: Final[dict[str, Literal["J", "L"]]] = {"J": "J", "L": "L"}
@@ -103,7 +106,10 @@ class HubRows:
         """Whether a rejected message has something that waits for a person."""
         rejected = [data.slot for _, _, data in self._part_rows(one.id) if (data.state or one.state) == "rejected"]
         known = (self.slot(one.hub, slot) for slot in rejected)
-        return not one.head.parts or any(row is not None and row.last == one.id and row.content for row in known)
+        if not one.head.parts:
+            # a request is made anew, or was of no use: nobody can settle it
+            return one.head.since > time.time() - REQUEST_S
+        return any(row is not None and row.last == one.id and row.content for row in known)
 
     def awaiting(self, hub: str, operation: str | None = None, limit: int = 1_000) -> list[Message]:
         """Messages that wait for the word of the hub (accepted, unknown), oldest first."""

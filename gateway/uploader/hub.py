@@ -94,6 +94,8 @@ class Policy:
     resolutions: frozenset[Resolution] = frozenset(("PT15M", "PT1H"))
     #: periods are gas days for gas points, local days for the others; False: this hub gets no readings of us
     takes_readings: bool = True
+    #: a point is registered for one direction: feeding in has an id of its own
+    one_direction: bool = False
     #: a message that went out by hand is the same message: `meterd hub export` writes it
     manual: bool = False
 

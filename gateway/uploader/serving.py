@@ -317,6 +317,7 @@ class Serving:
                 () if self._grounds.silent(now) else self._store.permissions(),
                 zone_of=self._world.zone_of,
                 now=now,
+                one_direction=self._adapter.policy.one_direction,
             )
             self._problems = found.problems
             if self._plan is None or self._plan.targets != found.targets:

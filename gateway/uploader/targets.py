@@ -70,8 +70,12 @@ def find(  # noqa: PLR0913 - what a choice of series depends on
     *,
     zone_of: Callable[[PointSettings], ZoneInfo | None],
     now: int,
+    one_direction: bool = False,
 ) -> Found:
-    """The series that go to a hub, in order; each under its first ground, the configuration before permissions."""
+    """The series that go to a hub, in order; each under its first ground, the configuration before permissions.
+
+    `one_direction`: the hub registers a point for one direction, so that feeding in goes by its own id only.
+    """
     permitted = defaultdict(list)
     for one in usable(permissions, hub, now):
         permitted[one.point].append(one)
@@ -85,6 +89,8 @@ def find(  # noqa: PLR0913 - what a choice of series depends on
         if point is None or name is None or key.kind not in kinds:
             continue
         grounds = [(CONFIG, None, None)] if name in named else list(_grounds(key, permitted.get(name, ())))
+        if one_direction and key.direction == "export" and point.id_export is None:
+            continue
         zone = zone_of(point) if grounds else None
         if grounds and zone is None:
             problems.append(f"the zone of point {name} is not known: set timezone in its [[point]]")

@@ -30,6 +30,8 @@ from tests.uploader.lying import POINT, ZONE, Home, days, midnight, noon, settin
 
 PARTY = "5799999933318"
 DAY = date(2026, 3, 3)
+#: feeding in has a GSRN of its own
+EXPORT = "571313000000002017"
 #: a hub confirms by silence after it
 SILENCE_S = 4 * 3_600
 
@@ -49,7 +51,7 @@ class House:
             "url": f"{hub.url}/dk",
             "party": PARTY,
             "role": "MDR",
-            "points": (POINT,),
+            "points": (POINT, EXPORT),
             "legal_basis": "a contract",
             "since": DAY.isoformat(),
             "at": "01:00",
@@ -65,7 +67,7 @@ class House:
 
     @property
     def settings(self) -> Any:
-        return settings(self.folder, self.hub, (PointSettings(meter="main", id=POINT),))
+        return settings(self.folder, self.hub, (PointSettings(meter="main", id=POINT, id_export=EXPORT),))
 
     @property
     def now(self) -> float:
@@ -231,7 +233,7 @@ def test_a_whole_day_arrives_exactly_and_is_confirmed_by_silence(house, form, da
 def test_a_reject_is_parked_with_its_reasons_and_repaired_by_a_correction(house) -> None:
     one = house(noon(DAY + timedelta(days=1)))
     facts = {"type": "E18", "resolution": "PT15M", "unit": "KWH", "owner": PARTY}
-    one.control("points", profile="dk", points={POINT: facts})
+    one.control("points", profile="dk", points={POINT: facts, EXPORT: facts})
     one.control("options", "PATCH", points="registered")
     one.fill(DAY)
     one.run()
@@ -316,7 +318,7 @@ def test_whatever_happens_to_the_queue_a_reject_is_not_lost(house, fault, form) 
     one = house(noon(DAY + timedelta(days=1)), format=form, timeout_s=5)
     one.control("options", "PATCH", points="registered")
     facts = {"type": "E18", "resolution": "PT15M", "unit": "KWH", "owner": PARTY}
-    one.control("points", profile="dk", points={POINT: facts})
+    one.control("points", profile="dk", points={POINT: facts, EXPORT: facts})
     one.fill(DAY)
     one.run(inbox=False)
     one.judged()
@@ -350,7 +352,7 @@ def test_a_reject_of_a_message_whose_answer_was_lost(house) -> None:
     one = house(noon(DAY + timedelta(days=1)))
     one.control("options", "PATCH", points="registered")
     facts = {"type": "E18", "resolution": "PT15M", "unit": "KWH", "owner": PARTY}
-    one.control("points", profile="dk", points={POINT: facts})
+    one.control("points", profile="dk", points={POINT: facts, EXPORT: facts})
     one.fill(DAY)
     one.control("faults", drop_response={"p": 1, "count": 1, "profile": "dk"})
     one.run(inbox=False)
@@ -372,7 +374,7 @@ def test_a_reject_that_comes_after_the_silence(house) -> None:
     one = house(noon(DAY + timedelta(days=1)), confirm_after_s=60)
     one.control("options", "PATCH", points="registered", delay_s=1e6)
     facts = {"type": "E18", "resolution": "PT15M", "unit": "KWH", "owner": PARTY}
-    one.control("points", profile="dk", points={POINT: facts})
+    one.control("points", profile="dk", points={POINT: facts, EXPORT: facts})
     one.fill(DAY)
     one.run(until=one.now + 120, step_s=60)
     assert one.counts() == {"confirmed": 1}
@@ -397,13 +399,13 @@ def test_a_reminder_is_answered_within_what_may_be_sent(house) -> None:
     one.control(
         "reminders",
         "POST",
-        **{"from": DAY.isoformat(), "to": DAY.isoformat(), "points": [POINT, "571313000000003007"]},
+        **{"from": DAY.isoformat(), "to": DAY.isoformat(), "points": [POINT, EXPORT, "571313000000003007"]},
     )
     one.run()
     one.run()
     one.judged()
     assert {start for _, start in held(one)} == {midnight(DAY), midnight(DAY + timedelta(days=1))}
-    assert {effect["point"] for effect in one.there.effects(profile="dk")} == {POINT}
+    assert {effect["point"] for effect in one.there.effects(profile="dk")} == {POINT, EXPORT}
     assert "rsm_018" in one.names()
 
 
@@ -446,6 +448,7 @@ timezone = "{ZONE.key}"
 [[point]]
 meter = "main"
 id = "{POINT}"
+id_export = "{EXPORT}"
 [ledger]
 path = "{one.settings.ledger_path}"
 [[hub]]
@@ -453,7 +456,7 @@ name = "dk"
 kind = "dk-datahub3"
 url = "{one.hub.url}"
 party = "{PARTY}"
-points = ["{POINT}"]
+points = ["{POINT}", "{EXPORT}"]
 legal_basis = "a contract"
 '''
     )

@@ -508,6 +508,22 @@ def test_points_of_feeding_in_go_under_their_own_id(planned: Planned) -> None:
         assert planned.take(plan) == [(midnight(FIRST), 1)]
 
 
+def test_a_hub_that_has_a_point_by_one_direction_gets_no_feeding_in_under_its_id(planned: Planned) -> None:
+    with planned.plan():
+        planned.home.series(direction="export")
+        known = planned.home.store.series()
+    for id_export, wanted in ((None, ["import"]), ("2", ["import", "export"])):
+        points = (PointSettings(meter="main", id=POINT, id_export=id_export),)
+        whole, hub = settings(planned.folder, planned.hub, points), hub_settings(points=(POINT, "2"))
+        kinds = frozenset(("active",))
+        for one_direction in (True, False):
+            found = targets.find(
+                whole, hub, kinds, known, [], zone_of=lambda _: ZONE, now=1, one_direction=one_direction
+            )
+            directions = ["import", "export"] if not one_direction else wanted
+            assert sorted(one.direction for one in found.targets) == sorted(directions)
+
+
 def test_a_point_without_a_zone_is_told_and_does_not_go(planned: Planned) -> None:
     whole = settings(planned.folder, planned.hub)
     with planned.plan():

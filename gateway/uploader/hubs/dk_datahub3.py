@@ -35,6 +35,8 @@ POLICY: Final = Policy(
     # what DataHub itself bundles by default (opengeh-edi, BundlingOptions)
     max_parts=dk_build.MOST_PARTS,
     max_intervals=dk_build.MOST_POINTS,
+    # D18: a metering point is E17 or E18, never both
+    one_direction=True,
     # ours: DataHub judges within minutes and bundles for five (BundleMessagesOlderThanSeconds), and never confirms
     confirm_after_s=4 * 3_600,
     # ids are kept for ever and a re-send is told 00101, so nothing that was accepted needs a second attempt
