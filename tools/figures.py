@@ -47,6 +47,7 @@ CHOSEN: dict[str, tuple[str, ...]] = {
         "written in a day, telegrams each second, with the kernel's part, ext4 defaults",
     ),
     "soak": ("simulated days", "memory, slope per simulated day"),
+    "hubs": ("messages", "kills of the uploader", "violations: lost, doubled, out of order, invented"),
     "hub-points": ("10000 points x 96 intervals built, validated and sent", "memory of the uploader at its peak"),
 }
 
