@@ -135,13 +135,13 @@ def test_a_permission_from_its_beginning_to_its_revocation(house: Permitted, cap
     name = house.permit()
     house.run()
     first = {midnight(DAY + timedelta(days=n)) for n in range(3)}
-    assert house.days() == {"consumption": first, "production": first}, "the history, and yesterday (2.17)"
+    assert house.days() == {"consumption": first, "production": set()}, "the history, and yesterday (2.17)"
     assert held(house)["consumption", midnight(DAY)] == expected("import", DAY)
     with house.store() as store:
         assert {part.basis for part in store.message("dk", 1).parts} == {name}
     (delivery,) = house.supplier.get(f"{API}/deliveries").json()["items"]
     assert delivery["content"]["permissionId"] == name
-    assert len(delivery["content"]["data"]["intervals"]) == 2 * 3 * 96
+    assert len(delivery["content"]["data"]["intervals"]) == 3 * 96
     house.fill(DAY + timedelta(days=3))
     house.at(DAY + timedelta(days=4))
     house.run()
