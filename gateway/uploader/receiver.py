@@ -10,7 +10,7 @@ import logging
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from html import escape
 from typing import Any, Final, Self, cast
 
@@ -119,7 +119,7 @@ class Receiver:
         self._port = self._port or port
         self._files.changed()
         context = self._context()
-        application = web.Application(client_max_size=cz_portal.MOST_DELIVERY)
+        application = web.Application(client_max_size=cz_portal.MOST_DELIVERY, middlewares=[_close_refused])
         application.router.add_post(PATH, self._take)
         application.router.add_get(PATH, self._describe, allow_head=False)
         runner = web.AppRunner(
@@ -306,6 +306,18 @@ def _later(why: str) -> web.Response:
     response = _answer(503, soap.fault("Server", f"{why}: send the same message again"))
     response.headers["Retry-After"] = _RETRY_S
     return response
+
+
+@web.middleware
+async def _close_refused(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Say that the connection ends with a refusal, too: nobody sends a second request into it."""
+    try:
+        return await handler(request)
+    except web.HTTPException as refusal:
+        refusal.force_close()
+        raise
 
 
 def _closing(response: web.Response) -> web.Response:
