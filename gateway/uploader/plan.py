@@ -209,9 +209,22 @@ class Plan:
         start, end = target.day(target.start)
         return start if start == target.start else end
 
+    def _mark(self, target: Target, now: int) -> Mark | None:
+        """The watermark of a series; one that was put while the clock of this host was ahead is taken back."""
+        mark = self.marks.get(target)
+        if mark is None or mark.at <= now:
+            return mark
+        origin = min(mark.origin, self._origin(target, now))
+        at = min(mark.at, max(origin, target.day(self._reach(now))[0]))
+        if at < mark.at:
+            # what was sent, the slots say
+            mark = Mark(at, origin)
+            self.marks.put(target, mark)
+        return mark
+
     def _fresh(self, now: int) -> Iterator[Due]:
         """Days from the watermarks on, the oldest of all series first."""
-        heap = [(mark.at, number) for number, one in enumerate(self.targets) if (mark := self.marks.get(one))]
+        heap = [(mark.at, number) for number, one in enumerate(self.targets) if (mark := self._mark(one, now))]
         heapq.heapify(heap)
         stuck: set[int] = set()
         while heap:

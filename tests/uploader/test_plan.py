@@ -499,6 +499,26 @@ def test_what_is_too_old_for_the_hub_is_not_due(planned: Planned) -> None:
         assert [start for start, _ in planned.take(plan)] == [midnight(date(2026, 3, 4))]
 
 
+@pytest.mark.parametrize("since", ["2026-03-02", None])
+def test_days_that_were_passed_over_while_the_clock_was_ahead_go_when_it_is_right(tmp_path: Path, since: Any) -> None:
+    one = Planned(tmp_path, since=since)
+    with one.plan():
+        key = one.home.series()
+        one.home.fill(key, FIRST)
+    for _ in range(2):
+        # the next process reads what this one kept
+        one.now = noon(date(2036, 3, 6))
+        with one.plan() as plan:
+            assert one.take(plan) == []
+    one.now = noon(FIRST)
+    with one.plan() as plan:
+        assert one.take(plan) == []
+        one.now = noon(FIRST + timedelta(1))
+        assert one.take(plan) == [(midnight(FIRST), 1)]
+        one.confirm()
+        assert one.take(plan) == []
+
+
 def test_points_of_feeding_in_go_under_their_own_id(planned: Planned) -> None:
     with planned.plan():
         planned.home.fill(planned.home.series(direction="export"), FIRST)
