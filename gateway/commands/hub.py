@@ -39,6 +39,10 @@ MODULES: Final = {
     "permissions": "hub_status",
     "log": "hub_log",
 }
+#: digits of numbers that are taken
+_DIGITS: Final = 18
+#: years in which something can have been measured
+_YEARS: Final = range(1971, 9999)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,9 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in ("show", "retry", "cancel", "request", "reconcile", "export", "import"):
         made[name].add_argument("hub", metavar="HUB", help="name of the hub")
     _add_show(made["show"])
-    made["retry"].add_argument("id", nargs="?", type=int, metavar="ID", help="number of the message")
+    made["retry"].add_argument("id", nargs="?", type=_number, metavar="ID", help="number of the message")
     made["retry"].add_argument("--parked", action="store_true", help="instead of ID: every refused one that waits")
-    made["cancel"].add_argument("id", type=int, metavar="ID", help="number of the message")
+    made["cancel"].add_argument("id", type=_number, metavar="ID", help="number of the message")
     made["cancel"].add_argument("--reason", required=True, metavar="TEXT", help="why, for the audit log")
     made["request"].add_argument("what", nargs="?", metavar="WHAT", help="what is asked; absent: a list")
     made["request"].add_argument("arguments", nargs="*", type=_pair, metavar="KEY=VALUE", help="what it takes")
@@ -84,11 +88,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _add_show(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", nargs="?", type=int, metavar="ID", help="number of a message; absent: a list")
+    parser.add_argument("id", nargs="?", type=_number, metavar="ID", help="number of a message; absent: a list")
     parser.add_argument("--state", choices=get_args(State), action="append", help="list: messages in this state")
-    parser.add_argument("--limit", type=int, default=50, metavar="N", help="list: so many (default: 50)")
+    parser.add_argument("--limit", type=_number, default=50, metavar="N", help="list: so many (default: 50)")
     parser.add_argument("--bytes", action="store_true", help="the exact bytes of the message on standard output")
-    parser.add_argument("--answer", type=int, metavar="N", help="the exact bytes of the N-th answer")
+    parser.add_argument("--answer", type=_number, metavar="N", help="the exact bytes of the N-th answer")
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -98,15 +102,27 @@ def _pair(text: str) -> tuple[str, str]:
     return key, value
 
 
+def _number(text: str) -> int:
+    """What SQLite can number, from 1 on."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
+
+
 def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no day: write one such as 2026-11-21") from None
+    return _dated(text, f"{text!r} is no day: write one such as 2026-11-21")
 
 
 def _month(text: str) -> date:
+    return _dated(f"{text}-01", f"{text!r} is no month: write one such as 2026-11")
+
+
+def _dated(text: str, otherwise: str) -> date:
+    """A day of a year that a clock can have on either side of it, in every zone."""
     try:
-        return date.fromisoformat(f"{text}-01")
+        day = date.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no month: write one such as 2026-11") from None
+        raise argparse.ArgumentTypeError(otherwise) from None
+    if day.year not in _YEARS:
+        raise argparse.ArgumentTypeError(otherwise)
+    return day

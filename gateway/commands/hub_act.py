@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 import time
 from typing import Any
 
@@ -13,7 +14,8 @@ from gateway.stores.hub_reading import LOST_NOTE
 def retry_(args: argparse.Namespace) -> int:
     """Have a message tried again, or every one that was refused and waits for a person."""
     if (args.id is None) != args.parked:
-        raise RefusedError("name one message by its ID, or all that were refused by --parked")
+        print("meterd hub: name one message by its ID, or all that were refused by --parked", file=sys.stderr)
+        return 2
     if args.parked:
         return _retry_parked(args)
     with writing(args) as store:

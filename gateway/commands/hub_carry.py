@@ -242,24 +242,27 @@ def _tell_export(found: Exported, files: Mapping[int, Path], hub: HubSettings, a
             "file": str(files[one.id]),
             "octets": len(one.body),
             "digest": one.digest,
-            "days": len(one.parts),
+            "days": len({part.slot.start for part in one.parts}),
+            "points": len({part.slot.point for part in one.parts}),
             "again": one in found.again,
         }
         for one in found.again + found.messages
     ]
     said = {"hub": hub.name, "files": messages, "known": found.known, "refused": found.refused}
-    lines = [
-        f"{one['file']}: message {one['id']}, {one['days']} days" + (", written again" if one["again"] else "")
-        for one in messages
-    ]
+    lines = [f"{one['file']}: message {one['id']}, {one['days']} days" + _more(one) for one in messages]
     if found.known:
-        lines.append(f"{found.known} days are left out: the hub has them as they are")
+        lines.append(f"{found.known} days (each series counts) are left out: the hub has them as they are")
     lines += [shown(one) for one in found.refused]
     if messages:
         lines.append(f"take them to the portal; then `meterd hub import {hub.name} ANSWER` with what it answers")
     elif not found.refused:
         lines.append("nothing to export: no day of the period has validated data that the hub does not know")
     _print(args, said, lines)
+
+
+def _more(one: Mapping[str, Any]) -> str:
+    points = f" of {one['points']} points" if one["points"] > 1 else ""
+    return points + (", written again" if one["again"] else "")
 
 
 # -- import ------------------------------------------------------------------------------------------------------------

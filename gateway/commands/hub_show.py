@@ -35,7 +35,7 @@ def show_(args: argparse.Namespace) -> int:
 
 
 def _list(rows: HubRows, args: argparse.Namespace) -> int:
-    found = rows.in_state(args.hub, *(args.state or ()), limit=max(1, args.limit))
+    found = rows.in_state(args.hub, *(args.state or ()), limit=args.limit)
     if not found:
         known = rows.hubs()
         there = f": there are messages of {', '.join(known)}" if args.hub not in known and known else ""

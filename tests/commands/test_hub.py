@@ -312,6 +312,14 @@ def test_what_cannot_be_done_is_one_clear_line(
         ("export", "ote", "--from", "yesterday", "--to", "2026-03-01", "--folder", "."),
         ("reconcile", "ote", "--month", "2026"),
         ("log", "verify", "--since", "2026-03-01"),
+        ("show", "ote", "99999999999999999999"),
+        ("show", "ote", "-1"),
+        ("show", "ote", "--limit", "0"),
+        ("show", "ote", "--limit", "99999999999999999999"),
+        ("retry", "ote", "99999999999999999999"),
+        ("export", "ote", "--from", "0001-01-01", "--to", "0001-01-02", "--folder", "."),
+        ("export", "ote", "--from", "9999-12-31", "--to", "9999-12-31", "--folder", "."),
+        ("reconcile", "ote", "--month", "0001-01"),
     ],
 )
 def test_wrong_usage_is_2(hub: Place, arguments: tuple[str, ...]) -> None:
@@ -319,6 +327,7 @@ def test_wrong_usage_is_2(hub: Place, arguments: tuple[str, ...]) -> None:
         hub(*arguments)
     assert ended.value.code == 2
     assert hub("show", "ote", "--bytes") == 2
+    assert hub("retry", "ote") == hub("retry", "ote", "1", "--parked") == 2
 
 
 # -- export and import -------------------------------------------------------------------------------------------------

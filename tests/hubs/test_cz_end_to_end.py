@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -373,12 +374,13 @@ def test_a_month_by_hand_by_commands(house: Any, tmp_path: Path, capsys: Any) ->
     days = [first, first + dt.timedelta(days=1)]
     one = house(since=first.isoformat())
     one.there.clock = time.time()
-    one.fill(*days, points=(POINT, GAS))
+    one.fill(*days)
     config, files = tmp_path / "meterd.toml", tmp_path / "files"
     config.write_text(toml(one))
     files.mkdir()
     span = ["--from", str(days[0]), "--to", str(days[1]), "--folder", str(files)]
     assert main(["hub", "export", "ote", "-c", str(config), *span]) == 0
+    assert re.findall(r"message \d, (.*)", capsys.readouterr().out) == ["2 days of 2 points", "2 days"]
     names = sorted(path.name.rpartition("-")[0] for path in files.iterdir())
     assert names == [f"{what}-{days[0]}-{days[1]}" for what in ("electricity", "gas")]
     one.run()
@@ -394,9 +396,9 @@ def test_a_month_by_hand_by_commands(house: Any, tmp_path: Path, capsys: Any) ->
     assert "it was imported before, and nothing changed" in capsys.readouterr().out
     one.run(one.now + 600)
     assert one.counts() == {"confirmed": 2}
-    assert len(one.held()) == 4
+    assert len(one.held()) == 6
     assert main(["hub", "export", "ote", "-c", str(config), *span]) == 1
-    assert "4 days are left out" in capsys.readouterr().out
+    assert "6 days (each series counts) are left out" in capsys.readouterr().out
     one.fill(days[1], points=(POINT,), wh=500, version=2)
     one.run(one.now + 600)
     assert one.held()[POINT, energy_day(POINT, days[1])[0], 2, "consumption"] == expected(POINT, days[1], 500)
