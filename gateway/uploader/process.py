@@ -168,7 +168,7 @@ class Uploader:
             waiting = [name for name in AT_START if getattr(before, name) != getattr(fresh, name)]
             if before.log != fresh.log:
                 log.setup(fresh.log.format, fresh.log.level)
-            if before.notice != fresh.notice:
+            if before.notice != fresh.notice or _names(before) != _names(fresh):
                 await self._swap_notices()
             log.event("reloaded", hubs=",".join(hub.name for hub in fresh.hub))
             if waiting:
@@ -198,7 +198,8 @@ class Uploader:
         """Say in one sentence how it goes (`systemctl status`)."""
         good = sum(worker.status.get("state") == "ok" for worker in self._workers.values())
         refused = "; the configuration on disk is refused" if self._refused else ""
-        sentence = f"{good} of {len(self._settings.hub)} hubs ok{refused}"
+        hubs = f"{good} of {len(self._settings.hub)} hubs ok" if self._settings.hub else "waits for a [[hub]]"
+        sentence = f"{hubs}{refused}"
         if sentence != self._sentence:
             self._sentence = sentence
             sd_notify.notify(STATUS=sentence)
@@ -218,8 +219,8 @@ class Uploader:
 
     def _make_notices(self) -> Notices:
         publish = None if self._topic is None else self._topic.publish
-        names = [hub.name for hub in self._settings.hub]
-        return Notices(self._settings.notice, _Place(self._settings.ledger_path).open, publish, hubs=names)
+        place = _Place(self._settings.ledger_path)
+        return Notices(self._settings.notice, place.open, publish, hubs=_names(self._settings))
 
     async def _swap_notices(self) -> None:
         """Let others be told; what the ones before did not tell is in the ledger."""
@@ -274,6 +275,10 @@ class _Place:
             return notes(HubStore(open_ledger(self._path).file), _NOBODY)
         except LedgerError as error:
             raise StorageFault(str(error)) from error
+
+
+def _names(settings: Settings) -> set[str]:
+    return {hub.name for hub in settings.hub}
 
 
 def _session(hub: HubSettings, wait: Callable[[float], bool], told: Mapping[str, int]) -> HubSession:

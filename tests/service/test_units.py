@@ -1,6 +1,7 @@
 """The units as systemd's own tools judge them, offline: no warning, little exposure, the users and folders promised."""
 
 import grp
+import os
 import pwd
 import re
 import shutil
@@ -111,6 +112,12 @@ def test_the_uploader_has_neither_keys_nor_ports(units: Path) -> None:
     assert not {value.split(":")[1] for key in daemon if key.startswith("LoadCredential") for value in daemon[key]} & {
         value.split(":")[1] for key in uploader if key.startswith("LoadCredential") for value in uploader[key]
     }
+
+
+def test_a_wrong_configuration_of_the_uploader_is_no_storm_of_restarts(units: Path) -> None:
+    uploader = lines(units / "meterd-uploader.service")
+    assert uploader["RestartPreventExitStatus"] == [str(os.EX_CONFIG)]
+    assert "--reload $MAINPID" in uploader["ExecReload"][0]
 
 
 def test_users_and_groups_are_made(root: Path) -> None:

@@ -106,7 +106,7 @@ class Uploader:
         assert self.process
         began = time.monotonic()
         self.process.terminate()
-        assert self.process.wait(30) == 0, self.log
+        assert self.process.wait(60) == 0, self.log
         return time.monotonic() - began
 
     def counts(self) -> dict[str, int]:
