@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -159,8 +159,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--record"):
+    # Where tests run in several processes (pytest-xdist), the one that hands them out hears of every outcome.
+    if config.getoption("--record") and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Recorder(Path(config.getoption("--record"))))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Name the mark `corpus` in the report, which travels between processes; the item does not."""
+    report = yield
+    report.on_corpus = item.get_closest_marker("corpus") is not None
+    return report
 
 
 class Recorder:
@@ -168,11 +177,7 @@ class Recorder:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._on_corpus: set[str] = set()
         path.write_text("")
-
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        self._on_corpus = {item.nodeid for item in items if item.get_closest_marker("corpus")}
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.outcome != "passed":
@@ -185,7 +190,8 @@ class Recorder:
     def _write(self, report: pytest.CollectReport | pytest.TestReport) -> None:
         reason = report.longrepr[2] if report.skipped and isinstance(report.longrepr, tuple) else ""
         reason = f"expected to fail: {report.wasxfail}" if hasattr(report, "wasxfail") else reason
-        suite = "shared corpus" if report.nodeid in self._on_corpus else "/".join(Path(report.nodeid).parts[:-1][:2])
+        on_corpus = getattr(report, "on_corpus", False)
+        suite = "shared corpus" if on_corpus else "/".join(Path(report.nodeid).parts[:-1][:2])
         row = {
             "id": report.nodeid,
             "suite": suite,

@@ -1,6 +1,7 @@
 """The suites of `make test`: each runs one tool and tells what it counted, by what the tool writes for machines."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -16,8 +17,11 @@ BIN = Path(sys.executable).parent
 SCRATCH = ROOT / ".make"
 CORPUS = "shared corpus"
 #: seconds after which a tool hangs; single tests end long before (pyproject.toml, timeout)
-HANGS_AFTER_S = 3_600
+HANGS_AFTER_S = 4_800
 LINGERS_S = 10
+#: how tests are shared out: one process more than there are cores, for many wait; a file's tests stay together, for
+#: they share what is dear to set up. `tests` names the folder whose conftest.py knows --record in every process.
+SHARED_OUT = ("--numprocesses", str((os.cpu_count() or 1) + 1), "--dist", "loadfile", "tests")
 
 
 @dataclass
@@ -75,7 +79,7 @@ def tests() -> list[Suite]:
     record = SCRATCH / "outcomes.jsonl"
     shutil.rmtree(SCRATCH / "coverage", ignore_errors=True)
     (SCRATCH / "coverage").mkdir(parents=True)
-    code, _ = run("coverage", "run", "-m", "pytest", "--record", str(record))
+    code, _ = run("coverage", "run", "-m", "pytest", "--record", str(record), *SHARED_OUT)
     found = by_area(record)
     # 0: all passed, 1: some failed; anything else is pytest itself.
     if code not in (0, 1) or (code == 1 and not any(suite.failed for suite in found)):

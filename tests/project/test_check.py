@@ -110,8 +110,12 @@ def test_without_corpus(): pytest.skip("no shared corpus beside the checkout")
 """
 
 
-@pytest.fixture
-def record(checkout: Path, tmp_path: Path) -> Path:
+#: a test that takes its process with it
+CRASH = "import os\ndef test_crashes(): os._exit(3)\n"
+
+
+@pytest.fixture(params=[(), ("--numprocesses", "2", "--dist", "loadfile", "tests")], ids=["one process", "two"])
+def record(request: pytest.FixtureRequest, checkout: Path, tmp_path: Path) -> Path:
     """The record of a real pytest run over tests that end in every way there is."""
     area = tmp_path / "tests" / "area"
     area.mkdir(parents=True)
@@ -120,11 +124,13 @@ def record(checkout: Path, tmp_path: Path) -> Path:
     (tmp_path / "pyproject.toml").write_text((checkout / "pyproject.toml").read_text())
     (area / "test_all.py").write_text(AREA)
     (area / "test_broken.py").write_text("import nothing_of_that_name\n")
+    if request.param:
+        (area / "test_crash.py").write_text(CRASH)
     (tmp_path / "shared").mkdir()
     written = tmp_path / "record.jsonl"
     command = [sys.executable, "-m", "pytest", "-q", "--timeout", "2", "--continue-on-collection-errors"]
     done = subprocess.run(
-        [*command, "--record", str(written)],
+        [*command, "--record", str(written), *request.param],
         cwd=tmp_path,
         env={"METERD_CORPUS": str(tmp_path / "shared"), "LC_ALL": "C.UTF-8"},
         capture_output=True,
@@ -136,17 +142,18 @@ def record(checkout: Path, tmp_path: Path) -> Path:
     return written
 
 
-def test_every_outcome_of_pytest_is_counted(record: Path) -> None:
+def test_every_outcome_of_pytest_is_counted(request: pytest.FixtureRequest, record: Path) -> None:
     corpus, area = suites.by_area(record)
     assert (corpus.name, corpus.ran, corpus.failed) == ("shared corpus", 1, [])
     assert corpus.skipped == {"no shared corpus beside the checkout": 1}
-    assert (area.name, area.ran) == ("tests/area", 5)
-    assert area.failed == [
+    crashed = {"tests/area/test_crash.py::test_crashes"} if "two" in request.node.name else set()
+    assert (area.name, area.ran) == ("tests/area", 5 + len(crashed))
+    assert set(area.failed) == crashed | {
         "tests/area/test_broken.py",
         "tests/area/test_all.py::test_fails",
         "tests/area/test_all.py::test_hangs",
         "tests/area/test_all.py::test_fails_when_it_ends",
-    ]
+    }
     assert area.skipped == {"because": 1, "expected to fail: known": 1}
 
 
