@@ -57,6 +57,14 @@ def test_an_empty_hub_says_so(hub: Hub) -> None:
     assert "2026-03-04T04:53:20Z" in found.text_content()
 
 
+def test_a_phone_scrolls_tables_and_breaks_no_word(hub: Hub) -> None:
+    found = page(hub)
+    assert found.xpath("//meta[@name='viewport']/@content") == ["width=device-width, initial-scale=1"]
+    style = found.findtext(".//style")
+    assert "section{overflow-x:auto}" in style
+    assert "anywhere" not in style
+
+
 def test_what_arrived_is_shown_with_its_quality(hub: Hub) -> None:
     hub.take(POINT, NOW - 86_400 - NOW % 900, ["0.5", None, "1.0"])
     hub.take(POINT, NOW - 86_400 - NOW % 900, ["0.25"], quality="A03", direction="production")
