@@ -27,7 +27,8 @@ body{font:15px/1.4 system-ui,sans-serif;margin:1.5rem auto;max-width:72rem;paddi
 h2{margin-top:2rem;border-bottom:1px solid #c8d0da}
 table{border-collapse:collapse;font-size:.9rem}th,td{text-align:left;padding:.2rem .8rem .2rem 0;vertical-align:top}
 td{overflow-wrap:break-word}section{overflow-x:auto}thead th{border-bottom:1px solid #c8d0da}tr.on th{color:#b3261e}
-figure{margin:1rem 0}figcaption{font-size:.9rem}svg{max-width:100%;height:auto}form{display:flex;flex-wrap:wrap;gap:.4rem}
+figure{margin:1rem 0}figcaption{font-size:.9rem}svg{max-width:100%;height:auto}
+form{display:flex;flex-wrap:wrap;gap:.4rem}
 .ground{fill:#f1f4f8}.measured{fill:#1f6feb}.estimated{fill:#e08a00}.edited{fill:#8250df}
 @media (prefers-color-scheme:dark){body{color:#e6e9ee;background:#12161c}.ground{fill:#1d242d}}
 """
