@@ -27,6 +27,8 @@ _PARTIES: Final[dict[str, tuple[str, ...]]] = {
     "eu-vhd": ("GLN", "EIC"),
     "cz-ote": ("GLN", "EIC"),
 }
+#: kinds that readings go to
+_FED = frozenset(("dk-datahub3", "cz-ote", "eu-vhd", "ee-estfeed"))
 _LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
 _EIC: Final = {sign: n for n, sign in enumerate("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ-")}
 
@@ -37,6 +39,7 @@ def check(
     """Check tables by how a message names them; `points` are those of `[[point]]`, `files`: whether those open."""
     known = {name for values in points.values() for key in ("id", "id_export") if (name := values.get(key))}
     first: dict[str, str] = {}
+    fed: dict[tuple[object, ...], tuple[str, str]] = {}
     for where, values in hubs.items():
         name = values.get("name")
         if name is not None and (other := first.setdefault(name, where)) != where:
@@ -44,9 +47,24 @@ def check(
         for point in values.get("points", ()):
             if point not in known:
                 problems.add(f"{where} points", f"no [[point]] has the id {point!r}{near(point, known)}")
+        for point, other in _fed_twice(values, where, fed):
+            text = f"{point!r} goes to the same hub by {other}, too: it would have every day twice"
+            problems.add(f"{where} points", text, "each point in one [[hub]] of a hub, a party and a resolution")
         check_keys(dict.fromkeys(_FILES if files else (), _file), values, where, problems)
         for key, what, allowed in (*_addresses(values), *_together(values), *_production(values)):
             problems.add(f"{where} {key}", what, allowed)
+
+
+def _fed_twice(
+    values: Mapping[str, Any], where: str, fed: dict[tuple[object, ...], tuple[str, str]]
+) -> Iterator[tuple[str, str]]:
+    """Points that go to the same place by an earlier table of another name, with that table; `fed` is added to."""
+    name, address = str(values.get("name")), str(values.get("url")).rstrip("/").lower()
+    for point in values.get("points", ()) if values.get("kind") in _FED else ():
+        place = values["kind"], address, values.get("party"), values.get("resolution", "PT15M"), point
+        other, called = fed.setdefault(place, (where, name))
+        if called != name:
+            yield point, other
 
 
 def check_notice(values: Mapping[str, Any], problems: Problems) -> None:

@@ -295,7 +295,8 @@ def _crashed(args: threading.ExceptHookArgs) -> None:
 @contextmanager
 def _alone(ledger: Path) -> Iterator[None]:
     """Be the only uploader of a ledger: two would have two messages of one slot in flight."""
-    path = ledger.with_name(f"{ledger.name}.uploader")
+    place = Path(os.path.realpath(ledger))  # one ledger by two names is one
+    path = place.with_name(f"{place.name}.uploader")
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, SHARED)
     except OSError as error:

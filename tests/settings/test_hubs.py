@@ -81,6 +81,15 @@ def test_a_name_is_used_once(tmp_path: Path) -> None:
     ]
 
 
+def test_a_point_goes_to_a_hub_by_one_table(tmp_path: Path) -> None:
+    twin = RIGHT | {"name": "twin", "url": "https://HUB.example/dk/", "points": ["2"]}
+    (line,) = problems(write(tmp_path, RIGHT, twin))
+    assert line.startswith("[[hub]] no. 2 points: '2' goes to the same hub by [[hub]] no. 1, too: it would have")
+    for other in ({"resolution": "PT1H"}, {"url": "https://test.example/dk"}, {"party": "5790001330552"}):
+        assert len(load(write(tmp_path, RIGHT, twin | other)).hub) == 2
+    assert len(load(write(tmp_path, RIGHT | {"points": ["1"]}, twin)).hub) == 2
+
+
 def test_a_sandbox_may_know_us_by_any_name(tmp_path: Path) -> None:
     table = RIGHT | {"environment": "sandbox", "party": "1"}
     assert load(write(tmp_path, table)).hub[0].party == "1"
