@@ -95,14 +95,6 @@ def mapping(value: Any, what: str = "the answer") -> Mapping[str, Any]:
     return value
 
 
-def text_of(value: Mapping[str, Any], key: str, *, most: int = 200) -> str:
-    """A text that an object must hold, at most so long."""
-    found = value.get(key)
-    if not isinstance(found, str) or not 0 < len(found) <= most:
-        raise AnswerError(f"{words(key)} is missing, or is no text of at most {most} characters")
-    return found
-
-
 def words(text: str, most: int = MAX_WORDS) -> str:
     """A text of a hub as one line that a log, a table or a terminal can hold."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * most]).split())

@@ -1,11 +1,13 @@
-"""What every session knows of itself: the credentials in use, why newer ones are not, and when they end."""
+"""What every session has: its budget, the credentials in use, why newer ones are not, and when they end."""
 
 import logging
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 
 from gateway.hub_model import Event
 from gateway.hub_settings import HubSettings
+from gateway.uploader.budget import Budget
 from gateway.uploader.credentials import CredentialError, Credentials, Loaded, Reminder
 from gateway.uploader.hub import SessionError
 
@@ -15,10 +17,23 @@ _log = logging.getLogger(__name__)
 class Identified(ABC):
     """Base of sessions: files are looked at before each request, and `_renew` is called when they changed."""
 
-    def __init__(self, settings: HubSettings, clock: Callable[[], float], told: Mapping[str, int] | None) -> None:
-        """Read nothing yet. `told` is `reminder.told` of an earlier run: what was said of ends is not said again."""
+    def __init__(
+        self,
+        settings: HubSettings,
+        *,
+        wait: Callable[[float], object] = time.sleep,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        told: Mapping[str, int] | None = None,
+    ) -> None:
+        """Open and read nothing yet. `wait(s)` gives a true value when the process is to end (Event.wait).
+
+        `told` is `reminder.told` of an earlier run: what was said of ends is not said again.
+        """
         self._settings = settings
         self._clock = clock
+        self._monotonic = monotonic
+        self._budget = Budget(settings.requests_per_minute, settings.budget, wait=wait, monotonic=monotonic)
         self._files = Credentials(settings)
         self._loaded: Loaded | None = None
         self.reminder = Reminder(settings.name, told)

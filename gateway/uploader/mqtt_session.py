@@ -7,7 +7,6 @@ to the broker, which keeps it for us until then (a session that outlives the con
 
 import math
 import ssl
-import time
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from select import select
@@ -22,7 +21,6 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.hub_settings import HubSettings
 from gateway.uploader import tls
-from gateway.uploader.budget import Budget
 from gateway.uploader.credentials import Loaded
 from gateway.uploader.hub import MAX_ANSWER, Answer, SessionError
 from gateway.uploader.identity import Identified
@@ -213,22 +211,9 @@ class _Link:
 class MqttSession(Identified):
     """Session of gateway.uploader.hub over MQTT; used by the thread of its hub alone."""
 
-    def __init__(
-        self,
-        settings: HubSettings,
-        *,
-        wait: Callable[[float], object] = time.sleep,
-        clock: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
-        told: Mapping[str, int] | None = None,
-    ) -> None:
-        """Open nothing yet. `wait(s)` gives a true value when the process is to end (Event.wait)."""
-        super().__init__(settings, clock, told)
-        self._monotonic = monotonic
-        self._budget = Budget(settings.requests_per_minute, settings.budget, wait=wait, monotonic=monotonic)
-        self._context: ssl.SSLContext | None = None
-        self._link: _Link | None = None
-        self._used = 0.0
+    _context: ssl.SSLContext | None = None
+    _link: _Link | None = None
+    _used = 0.0
 
     def close(self) -> None:
         """Close the connection; the broker keeps what comes for us."""

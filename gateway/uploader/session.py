@@ -3,13 +3,13 @@
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import quote, urlencode, urlsplit
 
 from gateway import __version__
 from gateway.hub_settings import HubSettings
 from gateway.uploader import oauth, tls
-from gateway.uploader.budget import Budget
 from gateway.uploader.credentials import Loaded
 from gateway.uploader.hub import MAX_ANSWER, Answer, SessionError
 from gateway.uploader.identity import Identified
@@ -26,22 +26,9 @@ _LEAST_TOKEN: Final = 16
 class HttpSession(Identified):
     """Session of gateway.uploader.hub; used by the thread of its hub alone."""
 
-    def __init__(
-        self,
-        settings: HubSettings,
-        *,
-        wait: Callable[[float], object] = time.sleep,
-        clock: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] = time.monotonic,
-        told: Mapping[str, int] | None = None,
-    ) -> None:
-        """Open nothing yet. `wait(s)` gives a true value when the process is to end (Event.wait)."""
-        super().__init__(settings, clock, told)
-        self._monotonic = monotonic
-        self._budget = Budget(settings.requests_per_minute, settings.budget, wait=wait, monotonic=monotonic)
-        #: by whether it is for the hub; the token service of another host gets no certificate of ours
-        self._wires: dict[bool, Wire] = {}
-        self._tokens: oauth.Tokens | None = None
+    #: by whether it is for the hub; the token service of another host gets no certificate of ours
+    _wires: Mapping[bool, Wire] = MappingProxyType({})
+    _tokens: oauth.Tokens | None = None
 
     def close(self) -> None:
         """Close the connections; a request opens one anew."""
