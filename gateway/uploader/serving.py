@@ -417,10 +417,14 @@ class Serving:
         """The worst that keeps data from the hub."""
         if not self._world.believed():
             return "the clock of this host is not set: nothing is sent until it is"
-        _, refused = next(iter(self._staging.refused.values()), ("", None))
-        here = None if refused is None else f"{len(self._staging.refused)} days are not sent: {refused}"
         unheard = None if self._feed is None else self._feed.trouble
-        return self._line.trouble or self._session.trouble or unheard or next(iter(self._problems), None) or here
+        return (
+            self._line.trouble
+            or self._session.trouble
+            or unheard
+            or next(iter(self._problems), None)
+            or self._staging.trouble
+        )
 
     # -- tools ---------------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import logging
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 from gateway.hub_model import Draft, Event, PartRow, Slot
 from gateway.hub_settings import HubSettings
@@ -19,6 +20,8 @@ from gateway.uploader.plan import Due, Plan
 
 #: intervals in memory at once (some hundred octets each), and messages of one transaction
 MOST_INTERVALS, MOST_DRAFTS = 24_000, 64
+#: days that are known as refused here
+MOST_REFUSED: Final = 10_000
 
 _log = logging.getLogger(__name__)
 
@@ -39,8 +42,15 @@ class Staging:
         self._store = store
         self._tell = tell
         self._ground = ground
-        #: slots that the adapter refused here, with code and reason
-        self.refused: dict[Slot, tuple[str, str]] = {}
+        #: slots that the adapter refused here, with code and reason: the last MOST_REFUSED
+        self._refused: dict[Slot, tuple[str, str]] = {}
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps days here, as a sentence."""
+        _, why = next(iter(self._refused.values()), ("", ""))
+        least = "at least " if len(self._refused) == MOST_REFUSED else ""
+        return f"{least}{len(self._refused)} days are not sent: {why}" if self._refused else None
 
     def slices(self, dues: Iterator[Due]) -> Iterator[list[Due]]:
         """Parts that are built together: of one ground, and never more than memory should hold."""
@@ -111,13 +121,16 @@ class Staging:
     def _refuse(self, due: Due, plan: Plan, error: BuildError, now: int) -> None:
         plan.refused(due)
         slot, said = due.part.slot, (error.code, str(error))
-        if self.refused.get(slot) != said:
-            self.refused[slot] = said
+        if self._refused.get(slot) != said:
+            self._refused.pop(slot, None)
+            self._refused[slot] = said
+            if len(self._refused) > MOST_REFUSED:
+                del self._refused[next(iter(self._refused))]
             text = f"{slot.direction} of {slot.point} is not sent, the hub would refuse it: {error}"
             self._tell(Event(error.code, self._hub.name, "error", text, now, _key(slot)))
 
     def _accept(self, slot: Slot, now: int) -> None:
-        if (said := self.refused.pop(slot, None)) is not None:
+        if (said := self._refused.pop(slot, None)) is not None:
             text = f"{slot.direction} of {slot.point} goes to the hub now"
             self._tell(Event(said[0], self._hub.name, "info", text, now, _key(slot), recovered=True))
 
