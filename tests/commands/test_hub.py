@@ -237,7 +237,7 @@ def test_everything_that_was_refused_goes_again_and_what_is_wanted_already_does_
     assert hub("retry", "ote", "--parked") == 0
     assert "0 refused messages" in capsys.readouterr().out
     for wrong in ((), (str(made.id), "--parked")):
-        assert hub("retry", "ote", *wrong) == 1
+        assert hub("retry", "ote", *wrong) == 2
         assert "or all that were refused by --parked" in capsys.readouterr().err
 
 
@@ -545,6 +545,8 @@ def test_intervals_of_the_hub_are_compared_with_ours(
     assert point["point"] == POINT
     first = point["days"][0]
     assert (first["day"], first["difference_wh"], first["differs"]) == ("2026-03-01", "-100", 1)
+    energies = [{one[key] for key in ("ours_wh", "theirs_wh", "difference_wh")} for one in point["days"][1:]]
+    assert energies == [{None}, {None}], "a day that the hub told nothing of has no energy to compare, and not 0"
     assert not said["agrees"]
     told("d-2", 0)
     hub("reconcile", "pnd", "--month", "2026-03", "--json")
