@@ -259,7 +259,7 @@ def _tell(  # noqa: PLR0913 - what was found, by name
         return 0 if agrees and told else 1
     lines = list(_sum_lines(monthly))
     for (name, direction), days, total in found:
-        lines.append(f"{name} {direction}: ours, theirs, ours - theirs in Wh")
+        lines.append(f"{name} {direction}: ours, theirs, ours - theirs in Wh, where both have a value")
         lines += table(
             [_cells(day, one) for day, one in days.items() if args.all or _differs(one)] + [_cells("all", total)]
         )
@@ -296,17 +296,19 @@ def _differs(found: Sum) -> bool:
 
 def _sum(found: Sum) -> dict[str, Any]:
     verdicts: dict[str, int] = {verdict: n for verdict, n in sorted(found.verdicts.items()) if n}
-    return {
-        "ours_wh": _wh(found.ours),
-        "theirs_wh": _wh(found.theirs),
-        "difference_wh": _wh(found.difference),
-        **verdicts,
-    }
+    ours, theirs, difference = _energies(found)
+    return {"ours_wh": ours, "theirs_wh": theirs, "difference_wh": difference, **verdicts}
 
 
 def _cells(name: str, found: Sum) -> tuple[str, ...]:
     verdicts = ", ".join(f"{n} {verdict.replace('_', ' ')}" for verdict, n in sorted(found.verdicts.items()) if n)
-    return name, _wh(found.ours), _wh(found.theirs), _wh(found.difference), verdicts
+    return name, *("-" if energy is None else energy for energy in _energies(found)), verdicts
+
+
+def _energies(found: Sum) -> tuple[str | None, ...]:
+    """Ours, theirs and the difference; None where there is no interval that both have a value for."""
+    both = found.verdicts["equal"] + found.verdicts["differs"]
+    return tuple(_wh(energy) if both else None for energy in (found.ours, found.theirs, found.difference))
 
 
 def _wh(milli: int) -> str:

@@ -31,6 +31,8 @@ MOST_CONNECTIONS: Final = 16
 LIFETIME_S = 120.0
 #: pause before it tries again to listen (s)
 AGAIN_S = 10.0
+#: handshakes that are refused for one reason are logged so often (s)
+SAID_S: Final = 60.0
 _HANDSHAKE_S: Final = 10
 _SHUTDOWN_S: Final = 1.0
 _LOOK_S = 5.0
@@ -58,6 +60,8 @@ class Receiver:
         #: messages that are held in memory and read at once
         self._turns = asyncio.Semaphore(2)
         self._port = 0
+        #: the handshake that was refused last, and when (monotonic s)
+        self._refused = ("", -SAID_S)
         #: the port on which it listens, and what keeps it from listening
         self.port: int | None = None
         self.trouble: str | None = None
@@ -205,7 +209,15 @@ class Receiver:
         except (ssl.SSLError, OSError) as error:
             why = getattr(error, "reason", None) or "unreadable"
             raise ReceiverError(f"hub {name}: cert_file, key_file and ca_file do not serve: {why}") from None
+        context.sslobject_class = _watched(self._refuse)
         return context
+
+    def _refuse(self, why: str) -> None:
+        """Log who is not heard: asyncio ends such a connection without a word, and PND's certificate may be it."""
+        now = time.monotonic()
+        if why != self._refused[0] or now - self._refused[1] >= SAID_S:
+            self._refused = (why, now)
+            _log.warning("hub %s: a connection was refused in the TLS handshake: %s", self._settings.name, why)
 
     async def _describe(self, request: web.Request) -> web.Response:
         """Our WSDL and XSD, as ?wsdl and ?xsd."""
@@ -289,6 +301,23 @@ class _Bounded(asyncio.Protocol):
     def resume_writing(self) -> None:
         if self._made:
             self._handler.resume_writing()
+
+
+def _watched(refuse: Callable[[str], None]) -> type[ssl.SSLObject]:
+    """A TLS side that says why a handshake failed."""
+
+    class Watched(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            try:
+                super().do_handshake()
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                raise
+            except ssl.SSLError as error:
+                why = getattr(error, "verify_message", None) or error.reason or type(error).__name__
+                refuse(why.replace("_", " ").lower())
+                raise
+
+    return Watched
 
 
 def _serial(request: web.Request) -> str | None:
