@@ -205,9 +205,13 @@ def create(path: Path, kind: Kind, mode: int = PRIVATE, group: int = -1) -> bool
 
 
 def share(handle: int, mode: int, group: int) -> None:
-    """Give an open file a mode and, where it is not -1 and may be given, a group; else it stays private."""
+    """Give an open file a mode and, where it is not -1 and may be given, a group; else it stays private.
+
+    A folder gives its files their group by itself (setgid), and services may not call chown (docs/service.md).
+    """
     try:
-        os.fchown(handle, -1, group)
+        if os.fstat(handle).st_gid != group:
+            os.fchown(handle, -1, group)
     except PermissionError:
         mode = PRIVATE
     os.fchmod(handle, mode)

@@ -14,7 +14,7 @@ from pathlib import Path
 from gateway.durable import sync_folder
 from gateway.stores import files, interval_rows
 from gateway.stores.files import FAILURES, Damaged, Kind, StorageFault
-from gateway.stores.ledger_place import LedgerError, held, rights
+from gateway.stores.ledger_place import LedgerError, held, keep_shared, rights
 from gateway.stores.ledger_rows import (
     FORGOTTEN,
     MAX_ITEMS,
@@ -106,6 +106,7 @@ class LedgerFile:
         self._kind = kind
         #: whether there was none before
         self.fresh = files.create(path, kind, *rights())
+        keep_shared(path)
         self.identity, self.db = self._open(fresh=self.fresh)
 
     def _open(self, *, fresh: bool) -> tuple[tuple[int, int], sqlite3.Connection]:

@@ -8,6 +8,7 @@ the new file with its next one.
 import fcntl
 import grp
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -96,6 +97,22 @@ def refused(place: Path, error: OSError) -> LedgerError | StorageFault:
         f"the ledger cannot be written, {place}: {error.strerror}: make it writable for the user that runs meterd"
         f" (uid {os.geteuid()}), or set [ledger] path"
     )
+
+
+def keep_shared(path: Path) -> None:
+    """Give the files of a ledger that are ours to its group, where somebody made them private.
+
+    By name: a file that SQLite has open loses its locks when another handle of it is closed.
+    """
+    mode, group = rights()
+    for suffix in ("", "-wal", "-shm") if group != -1 else ():
+        with suppress(OSError):  # it is not there, or it is not ours
+            file = path.with_name(path.name + suffix)
+            found = file.stat()
+            if found.st_gid != group:
+                os.chown(file, -1, group)
+            if stat.S_IMODE(found.st_mode) != mode:
+                file.chmod(mode)
 
 
 def rights() -> tuple[int, int]:

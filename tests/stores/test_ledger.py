@@ -1,5 +1,6 @@
 """The ledger: the chain of the metrology log, two processes that write, rights, damage, faults of the medium."""
 
+import errno
 import grp
 import json
 import os
@@ -395,6 +396,31 @@ def test_the_group_may_write_where_it_exists(tmp_path: Path, umask: int, monkeyp
     monkeypatch.setattr(ledger_place, "GROUP", group.gr_name)
     assert _modes(tmp_path, umask) == dict.fromkeys(_NAMES, 432)
     assert {path.stat().st_gid for path in tmp_path.iterdir()} == {group.gr_gid}
+
+
+def test_the_group_may_write_where_the_folder_gives_it_and_nobody_may_call_chown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As under the units of both services, whose filters refuse it."""
+
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(ledger_place, "GROUP", grp.getgrgid(os.getgid()).gr_name)
+    monkeypatch.setattr(os, "fchown", refused)
+    monkeypatch.setattr(os, "chown", refused)
+    assert _modes(tmp_path, 0o077) == dict.fromkeys(_NAMES, 0o660)
+
+
+def test_files_that_an_earlier_version_made_private_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    group = grp.getgrgid(os.getgid())
+    monkeypatch.setattr(ledger_place, "GROUP", "no-such-group")
+    held = open_ledger(tmp_path / "ledger.db").file
+    held.note([note(1)])
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+    monkeypatch.setattr(ledger_place, "GROUP", group.gr_name)
+    assert _modes(tmp_path, 0o077) == dict.fromkeys(_NAMES, 0o660)
+    held.close()
 
 
 _NAMES = ("ledger.db", "ledger.db-shm", "ledger.db-wal", "ledger.db.lock")
