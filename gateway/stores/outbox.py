@@ -7,7 +7,7 @@ is left out.
 
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,8 @@ from gateway.stores.state import State, read_meters
 ROW_DAMAGED = "row_damaged"
 #: rows that are read in one go on the way to the next good one
 SCAN = 500
+#: ids that a look ahead passes in one go
+SPAN = 5_000
 #: how long the end waits for a page that is being read (s)
 CLOSE_S = 0.5
 
@@ -67,6 +69,10 @@ class Outbox:
         self._meters: dict[int, str] = {}
         self._layouts: Layouts | None = None
 
+    def __del__(self) -> None:
+        # A connection of SQLite is part of a cycle: its file would stay open until the garbage collector comes by.
+        self._shut()
+
     @property
     def store(self) -> str:
         """This journal's identity, 16 hex digits; it outlives a salvage."""
@@ -97,6 +103,20 @@ class Outbox:
             except Corrupt as error:
                 self._failed(sqlite3.DatabaseError(str(error)))
             return []
+
+    def ahead(self, after: int, without: Collection[str], limit: int) -> tuple[list[Entry], int]:
+        """Committed readings with id > `after` of no meter of `without`, oldest first, and up to where it looked.
+
+        They are not handed out: each is in its turn. It reads the disk, SPAN ids at most: use a thread.
+        """
+        with self._reading:
+            try:
+                return self._ahead(after, without, limit)
+            except FAILURES as error:
+                self._failed(error)
+            except Corrupt as error:
+                self._failed(sqlite3.DatabaseError(str(error)))
+            return [], after
 
     def settle(self, upto: int, *, delivered: Mapping[str, int], dead: Sequence[Dead] = ()) -> None:
         """Move the position to `upto`, at once, from any thread; `delivered` counts by meter, `dead` names the rest.
@@ -153,6 +173,23 @@ class Outbox:
         self._cursors.pass_damaged(self.name, self._user)
         self.trouble = None
         return entries
+
+    def _ahead(self, after: int, without: Collection[str], limit: int) -> tuple[list[Entry], int]:
+        if self._closed or not self._state.known:
+            return [], after
+        db = self._open()
+        upto = min(self._cursors.limit, after + SPAN)
+        numbers = [number for number, name in self._meters.items() if name in without]
+        statement = (
+            "SELECT id, meter, t, data FROM record WHERE id > ? AND id <= ? AND meter NOT IN "  # noqa: S608 - marks
+            f"({', '.join('?' * (len(numbers) + 1))}) ORDER BY id LIMIT ?"
+        )
+        rows = db.execute(statement, (after, upto, COUNTERS, *numbers, limit)).fetchall()
+        entries: list[Entry] = []
+        for row in rows:
+            self._take(row, entries, {})
+        found = [entry for entry in entries if entry.item.meter not in without]
+        return found, rows[-1][0] if len(rows) == limit else max(after, upto)
 
     def _take(self, row: tuple[int, Any, Any, Any], entries: list[Entry], given: dict[int, Given]) -> None:
         entry, number, t, sealed = row

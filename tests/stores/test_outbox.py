@@ -1,5 +1,7 @@
 """What a sink sees of the journal: pages, settling, dead letters, and what outlives the process."""
 
+import gc
+import os
 import random
 import shutil
 import threading
@@ -301,18 +303,22 @@ def test_threads_share_an_outbox(journal: MakeJournal, item: MakeItem) -> None:
     kept = journal()
     outbox = kept.outbox("influx")
     seen: list[int] = []
+    stop = threading.Event()
 
     def work() -> None:
-        while len(seen) < 3_000:
+        while len(seen) < 3_000 and not stop.is_set():
             for entry in outbox.page(limit=50):
                 outbox.settle(entry.id, delivered={"main": 1})
                 seen.append(entry.item.seq or 0)
 
-    thread = threading.Thread(target=work)
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    for start in range(0, 3_000, 100):
-        fill(kept, item, start, start + 100)
-    thread.join(60)
+    try:
+        for start in range(0, 3_000, 100):
+            fill(kept, item, start, start + 100)
+        thread.join(60)
+    finally:
+        stop.set()
     assert seen == list(range(1, 3_001))
     assert kept.conservation()["sinks"]["influx"]["main"]["pending"] == 0
 
@@ -373,6 +379,26 @@ def test_an_outbox_whose_file_was_closed_in_between_reads_on(journal: MakeJourna
     assert [entry.item.seq for entry in outbox.page()] == [6, 7, 8, 9, 10]
     kept.close()
     assert outbox.page() == []
+
+
+def test_an_outbox_that_nobody_has_any_more_closes_its_file(journal: MakeJournal, item: MakeItem) -> None:
+    """Sinks come and go with each reload: what they leave behind must not wait for the garbage collector."""
+    kept = journal()
+    fill(kept, item, 0, 5)
+    gc.disable()
+    try:
+        before = logs_open(kept.path)
+        for _ in range(20):
+            assert len(kept.outbox("mqtt").page()) == 5
+        assert logs_open(kept.path) == before
+    finally:
+        gc.enable()
+
+
+def logs_open(path: Path) -> int:
+    """How often this process has the log of a journal open."""
+    name, files = f"{path}-wal", Path("/proc/self/fd").iterdir()
+    return sum(os.path.realpath(file) == name for file in files)
 
 
 def test_rows_in_hand_of_a_sink_that_is_gone_may_give_way(journal: MakeJournal, item: MakeItem) -> None:
@@ -446,42 +472,64 @@ def test_what_the_user_before_settles_while_a_page_is_read_is_not_handed_out_aga
     assert terms(kept, "influx")["delivered"] == 10
 
 
+#: users that hold the place at the same time, and all that ever do: a slow machine has no more of them than a fast one
+USERS_AT_ONCE, USERS = 6, 300
+
+
+def use(outbox: Outbox, pages: int, pause_s: float) -> None:
+    """Deliver some pages, and hang before each is settled."""
+    for _ in range(pages):
+        page = outbox.page(limit=7)
+        page += outbox.page(page[-1].id, limit=7) if page else []
+        time.sleep(pause_s)
+        if page:
+            deliver(outbox, page)
+
+
 def test_threads_that_read_settle_and_take_each_others_place_lose_nothing(journal: MakeJournal, item: MakeItem) -> None:
     """A user that hangs while the next one has begun already, again and again, while readings give way."""
     kept = journal(max_bytes=5 << 20)
     kept.outbox("influx")
     rng, stop, errors = random.Random(6), threading.Event(), list[ValueError]()
+    room = threading.Semaphore(USERS_AT_ONCE)
 
     def work(outbox: Outbox, pages: int, pause_s: float) -> None:
         try:
-            for _ in range(pages):
-                page = outbox.page(limit=7)
-                page += outbox.page(page[-1].id, limit=7) if page else []
-                time.sleep(pause_s)
-                if page:
-                    deliver(outbox, page)
+            use(outbox, pages, pause_s)
         except ValueError as error:
             errors.append(error)
+        finally:
+            outbox.let_go()
+            room.release()
 
     def take_places() -> None:
-        while not stop.is_set():
+        for _ in range(USERS):
+            room.acquire()
+            if stop.is_set():
+                break
             outbox, pause_s = kept.outbox("influx"), rng.random() * 0.01
-            threads.append(threading.Thread(target=work, args=(outbox, rng.randint(1, 8), pause_s)))
+            threads.append(threading.Thread(target=work, args=(outbox, rng.randint(1, 8), pause_s), daemon=True))
             threads[-1].start()
             time.sleep(rng.random() * 0.01)
 
     threads: list[threading.Thread] = []
-    maker = threading.Thread(target=take_places)
+    maker = threading.Thread(target=take_places, daemon=True)
     maker.start()
-    for start in range(0, 9_000, 300):
-        fill(kept, item, start, start + 300)
-    stop.set()
-    for thread in (maker, *threads):
+    try:
+        for start in range(0, 9_000, 300):
+            fill(kept, item, start, start + 300)
+            until(lambda start=start: len(threads) > start // 300, "a user comes with each group")  # type: ignore[misc]
+    finally:
+        stop.set()  # whatever comes of it: no thread may trouble the tests after this one
+        maker.join(60)
+    for thread in threads:
         thread.join(60)
+    assert not [one for one in (maker, *threads) if one.is_alive()]
     assert not errors
     last = kept.outbox("influx")
     while page := last.page():
         deliver(last, page)
+    assert last.trouble is None
     counted = terms(kept, "influx")
     assert counted["pending"] == counted["dead_letter"] == 0
     assert counted["delivered"] + counted["evicted"] == 9_000
