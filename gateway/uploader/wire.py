@@ -103,13 +103,30 @@ class Wire:
     def _exchange(self, request: httpcore.Request, most: int) -> Answer:
         response = self._pool.handle_request(request)
         try:
-            headers: dict[str, str] = {}
-            for name, value in response.headers:
-                key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-                headers[key] = f"{headers[key]}, {text}" if key in headers else text
-            return Answer(response.status, headers, _body(response, headers, most))
+            return self._read(response, most)
         finally:
             response.close()
+            self._forget_what_was_not_asked()
+
+    def _forget_what_was_not_asked(self) -> None:
+        """Close a connection on which more came than one answer: it would be taken for the answer to what comes next.
+
+        httpcore itself looks for it in the socket only, not in what was read together with the answer.
+        """
+        for one in self._pool.connections:
+            http = getattr(one, "_connection", None)
+            state = getattr(http, "_h11_state", None)
+            if state is not None and state.trailing_data[0]:
+                self._pool.close()
+                return
+
+    @staticmethod
+    def _read(response: httpcore.Response, most: int) -> Answer:
+        headers: dict[str, str] = {}
+        for name, value in response.headers:
+            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+            headers[key] = f"{headers[key]}, {text}" if key in headers else text
+        return Answer(response.status, headers, _body(response, headers, most))
 
 
 def _framed(headers: Mapping[str, str], where: str, method: str, body: bytes) -> list[tuple[str, str]]:

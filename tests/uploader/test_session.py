@@ -102,6 +102,14 @@ def test_a_closed_session_opens_a_connection_anew(server, session_to):
     assert (len(hub.requests), hub.connections) == (2, 2)
 
 
+@pytest.mark.parametrize("more", [ok(b"an error", status="400 Bad Request"), b"\r\n", b"HTTP/1.1 2"])
+def test_what_nobody_asked_for_is_no_answer_to_the_next_request(server, session_to, more):
+    with RawHub(server, answers=[ok(b"first") + more, ok(b"second")]) as hub:
+        session = session_to(hub)
+        assert [post(session).body for _ in range(2)] == [b"first", b"second"]
+    assert (len(hub.requests), hub.connections) == (2, 2)
+
+
 def test_an_id_of_the_hub_does_not_leave_its_path(server, session_to):
     with RawHub(server) as hub:
         session_to(hub).request("DELETE", "/ack/a b?c#d\r\nX: y", operation="acknowledge")
