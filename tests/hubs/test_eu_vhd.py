@@ -362,6 +362,16 @@ def test_the_queue_of_acknowledgements(built, stored, asked, known):
     assert deleted == ["/ack/m1", "/ack/m%2F2", "/ack/m3", "/ack/m4", "/ack/m5"]
 
 
+@pytest.mark.parametrize("headers", [{"messageid": "m\x1b[1"}, {}])
+def test_a_queue_of_which_nothing_is_taken_off_is_left(asked, known, headers):
+    same, done = Answer(200, XML | headers, ack("A01", document="nobody's")), Answer(500, {}, b"")
+    session, got = asked(*[same, done] * 10), []
+    with pytest.raises(SessionError, match="comes again and again") as caught:
+        got += eu_vhd.adapter(HubSettings(name="h", kind="eu-vhd")).inbox(session, known())
+    assert str(caught.value).isprintable()
+    assert len(session.requests) < 10
+
+
 # -- the test hub ------------------------------------------------------------------------------------------------------
 
 

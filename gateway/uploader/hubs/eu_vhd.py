@@ -27,6 +27,8 @@ SCHEMA: Final = "eu-eddie-cim/v1_04/vhd/ValidatedHistoricalData_Document_v1.04_a
 MEDIA: Final = "application/xml"
 #: acknowledgements that are fetched in one visit
 MOST_FETCHED: Final = 1_000
+#: times that one may come again right after it was taken off
+MOST_AGAIN: Final = 3
 #: documents of so many days: some 1.3 MB. Ours: the schema knows no limit
 MOST_PARTS: Final = 100
 #: ours: a document that was taken and never acknowledged goes again, as it is
@@ -76,7 +78,11 @@ class EuVhd:
         return Receipt("pending")
 
     def inbox(self, session: Session, open_: Open) -> Iterator[Inbound]:
-        """Acknowledgements that wait, each taken off the queue when the next one is asked for: after it was stored."""
+        """Acknowledgements that wait, each taken off the queue when the next one is asked for: after it was stored.
+
+        Raises SessionError where the queue cannot be read to its end.
+        """
+        last, again = "", 0
         for _ in range(MOST_FETCHED):
             answer = session.request("GET", "/ack", operation="peek", headers={"Accept": MEDIA})
             if answer.status in (204, 404):
@@ -85,6 +91,9 @@ class EuVhd:
                 raise SessionError(f"GET /ack: status {answer.status}: {words(_shown_text(answer), 100)}", sent=False)
             # a hub that gives no id of its own is told apart by what it says
             name = answer.headers.get("messageid", "").strip()[:200] or sha256(answer.body).hexdigest()
+            last, again = name, again + 1 if name == last else 0
+            if again > MOST_AGAIN:
+                raise SessionError(f"acknowledgement {words(name, 60)} comes again and again", sent=False)
             yield _inbound(name, answer, open_)
             session.request("DELETE", f"/ack/{quote(name, safe='')}", operation="dequeue")
 
