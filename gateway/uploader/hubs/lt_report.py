@@ -23,7 +23,8 @@ from gateway.uploader.hubs.lt_reader import Drift, Reader
 ZONE: Final = ZoneInfo(names.ZONE)
 _KWH: Final = Decimal(1000)
 _AMBIGUOUS: Final = "comes twice on this day, and not both times in order: nobody can say which is which"
-
+#: years that a time can be of: none near the ends of the calendar, where no zone can be reckoned with
+_YEARS: Final = range(1970, 3000)
 #: then every label means another interval than it is read as
 _STARTS: Final = "is the start of the first interval, and ends are expected: no value of the report is taken"
 
@@ -110,7 +111,7 @@ def label(text: str) -> datetime | None:
         found = datetime.fromisoformat(text) if 16 <= len(text) <= 32 and text[10] == "T" else None
     except ValueError:
         return None
-    return None if found is None or found.microsecond else found
+    return None if found is None or found.microsecond or found.year not in _YEARS else found
 
 
 def _collect(
