@@ -17,14 +17,14 @@ def lock(path: Path) -> int:
     Raises JournalError where a person must act, StorageFault where the medium may recover.
     """
     folder = path.parent
-    if not folder.is_dir():
-        raise JournalError(
-            f"the folder of the journal, {folder}, does not exist: create it, writable for the user that runs meterd,"
-            " or set [journal] path"
-        )
-    if path.exists() and not path.is_file():
-        raise JournalError(f"{path} is not a file: set [journal] path to a file")
     try:
+        if not folder.is_dir():
+            raise JournalError(
+                f"the folder of the journal, {folder}, does not exist: create it, writable for the user that runs"
+                " meterd, or set [journal] path"
+            )
+        if path.exists() and not path.is_file():
+            raise JournalError(f"{path} is not a file: set [journal] path to a file")
         handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise refused(folder, error) from error

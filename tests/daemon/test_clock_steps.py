@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -218,6 +219,19 @@ def in_process(tmp_path, telegrams):
     return asyncio.run(run())
 
 
+def heard(port, octets, seen, what):
+    """Send until one more reading of the meter without a clock is live.
+
+    What comes while a silent port is opened anew is lost, as on a real line.
+    """
+    before = len(seen.readings("mute"))
+    for _ in range(10):
+        port.send(octets)
+        with suppress(AssertionError):
+            return until(lambda: len(seen.readings("mute")) > before, what, 3)
+    raise AssertionError(what)
+
+
 @pytest.mark.e2e
 def test_a_host_that_boots_in_1970_stores_nothing_of_1970(  # noqa: PLR0917 - fixtures
     daemon, pty, broker, subscribe, telegrams, tmp_path, shim
@@ -246,17 +260,15 @@ def test_a_host_that_boots_in_1970_stores_nothing_of_1970(  # noqa: PLR0917 - fi
         until(lambda: "wait until the clock" in running.meter("mute")["evidence"], "the reason")
         turn(0)
         until(lambda: running.meter("mute")["waiting"] == 0, "the clock to be believed")
-        mute.send(timeless(made[5][0]))
-        until(lambda: len(seen.readings("mute")) == 1, "life")
+        heard(mute, timeless(made[5][0]), seen, "life")
         turn(3_600)
         until(lambda: running.log.read_text().count("event=clock_step") == 2, "the step to be told")
-        mute.send(timeless(made[5][0]))
-        until(lambda: len(seen.readings("mute")) == 2, "a reading after the step")
+        heard(mute, timeless(made[5][0]), seen, "a reading after the step")
         assert running.meter("mute")["state"] == "ok"
         turn(0)
         until(lambda: running.log.read_text().count("event=clock_step") == 3, "the step back")
-        mute.send(timeless(made[5][0]))
-        until(lambda: len(seen.readings("mute")) == 3, "a reading after the step back")
+        heard(mute, timeless(made[5][0]), seen, "a reading after the step back")
+        heard_in_all = running.meter("mute")["counters"]["received"]
         code, seconds = running.stop()
         assert (code, seconds < 5) == (0, True)
         with sqlite3.connect(f"file:{tmp_path}/ledger.db?mode=ro", uri=True) as ledger:
@@ -264,5 +276,5 @@ def test_a_host_that_boots_in_1970_stores_nothing_of_1970(  # noqa: PLR0917 - fi
         assert text.count(b"clock_step") == 3
     with sqlite3.connect(f"file:{tmp_path}/journal.db?mode=ro", uri=True) as db:
         times = [t for (t,) in db.execute("SELECT t FROM record WHERE meter > 0")]
-    assert len(times) == (13 if shim else 5)
+    assert len(times) == (5 + heard_in_all if shim else 5)
     assert min(times) > datetime(2025, 1, 1, tzinfo=UTC).timestamp()

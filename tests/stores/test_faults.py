@@ -327,10 +327,13 @@ except JournalError as error:
 """
 
 
-def test_a_folder_that_may_not_be_written(tmp_path: Path, checkout: Path) -> None:
-    tmp_path.chmod(0o555)
-    for folder in (tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
+@pytest.mark.parametrize("rights", [0o555, 0o600], ids=["to be read", "closed"])
+def test_a_folder_that_may_not_be_written(tmp_path: Path, checkout: Path, rights: int) -> None:
+    tmp_path.chmod(rights)
+    # pytest's own folders, which are closed to others, too
+    for folder in tmp_path.parents:
+        if folder.name.startswith(("pytest-", "popen-")):
+            folder.chmod(0o755)
     run = [sys.executable, "-c", AS_NOBODY, str(tmp_path / "journal.db")]
     said = subprocess.run(run, cwd=checkout, capture_output=True, text=True, timeout=60, check=False)
     tmp_path.chmod(0o755)
