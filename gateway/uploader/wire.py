@@ -135,6 +135,10 @@ def _framed(headers: Mapping[str, str], where: str, method: str, body: bytes) ->
     return [("Host", where), *headers.items(), *length]
 
 
+#: servers that refuse a certificate without an alert (RFC 8446, clause 6.2) look like this
+_HUNG_UP: Final = "it closed the connection behind the TLS handshake; it may refuse our certificate: check cert_file"
+
+
 class _AnswerRefusedError(Exception):
     """An answer that is not read (to its end)."""
 
@@ -268,7 +272,7 @@ def _settle(sock: ssl.SSLSocket) -> None:
             raise OSError("it speaks before it was asked")
     except ssl.SSLWantReadError:
         return
-    raise ConnectionResetError(errno.ECONNRESET, "it closed the connection")
+    raise ConnectionResetError(errno.ECONNRESET, _HUNG_UP)
 
 
 def _readable(sock: socket.socket, timeout_s: float) -> bool:

@@ -242,6 +242,30 @@ def test_a_refusal_that_comes_as_the_answer_was_not_sent_either(authority, serve
     assert [(error.sent, error.person) for error in errors] == [(False, True)] * 10
 
 
+@pytest.mark.usefixtures("patient")
+def test_a_hub_that_hangs_up_without_an_alert_may_refuse_our_certificate(server, session_to):
+    """As a server of asyncio refuses a certificate: nothing of its alert leaves."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(server.cert, server.key)
+    context.num_tickets = 0
+
+    def hang_up(listener):
+        connection, _ = listener.accept()
+        context.wrap_socket(connection, server_side=True).close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        class Hub:
+            url = f"https://localhost:{listener.getsockname()[1]}"
+
+        thread = threading.Thread(target=hang_up, args=(listener,))
+        thread.start()
+        error = failure(session_to(Hub))
+        thread.join()
+    assert (error.sent, error.person) == (False, False)
+    assert "check cert_file" in str(error)
+
+
 def test_our_certificate_is_shown_and_its_serial_known(authority, server, session_to):
     mine = authority.sign("party")
     with RawHub(server, clients=authority) as hub:
