@@ -2,14 +2,16 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from gateway.item_p import ItemP
 from gateway.stores.apart import decode_letter, decode_quarantined
 from gateway.stores.cursors import DeadLetter
 from gateway.stores.rows import Corrupt, unpack, unseal
-from gateway.stores.schema import APPLICATION_ID, FAILURES, SALT, STEPS, JournalError, connect_readonly
+from gateway.stores.schema import APPLICATION_ID, COUNTERS, FAILURES, SALT, STEPS, JournalError, connect_readonly
 from gateway.stores.state import read_layout, read_meters
 
 PAGE_ROWS = 500
@@ -56,7 +58,7 @@ class Reader:
         except BaseException:
             self._db.close()
             raise
-        self._wanted = [number for number, name in self._names.items() if meter in (None, name)]
+        self._others = {number: name for number, name in self._names.items() if meter not in (None, name)}
 
     @property
     def meters(self) -> list[str]:
@@ -119,32 +121,51 @@ class Reader:
         except (*FAILURES, Corrupt) as error:
             raise _unreadable(self.path, error) from error
 
-    def _page(self, last: int) -> list[tuple[int, int, int, bytes]]:
-        """A page of rows; the time in whole seconds is a first sieve, `_in_time` the exact one."""
-        marks = ",".join("?" * len(self._wanted))
-        since = 0 if self._since is None else int(self._since.timestamp()) - 1
-        until = 1 << 60 if self._until is None else int(self._until.timestamp()) + 1
+    def _page(self, last: int) -> list[tuple[int, object, object, object]]:
+        """A page of rows, less those of other meters, those of a time that is not asked for, and counters.
+
+        The time in whole seconds is a first sieve, `_in_time` the exact one. Without limits there is no sieve: a row
+        whose columns are damaged is found.
+        """
+        others = ",".join("?" * len(self._others))
+        since = "" if self._since is None else f"AND t >= {int(self._since.timestamp()) - 1}"
+        until = "" if self._until is None else f"AND t <= {int(self._until.timestamp()) + 1}"
         try:
             return self._db.execute(
-                f"SELECT id, meter, t, data FROM record WHERE id > ? AND meter IN ({marks})"  # noqa: S608 - only marks
-                " AND t BETWEEN ? AND ? ORDER BY id LIMIT ?",
-                (last, *self._wanted, since, until, PAGE_ROWS),
+                f"SELECT id, meter, t, data FROM record WHERE id > ? AND ifnull(meter, -1) NOT IN ({others})"  # noqa: S608 - numbers
+                f" AND NOT (meter = {COUNTERS} AND t = 0) {since} {until} ORDER BY id LIMIT ?",
+                (last, *self._others, PAGE_ROWS),
             ).fetchall()
         except FAILURES as error:
             raise _unreadable(self.path, error) from error
 
-    def _item(self, number: int, t: int, sealed: bytes) -> ItemP | None:
-        meter = self._names[number]
+    def _item(self, number: object, t: object, sealed: object) -> ItemP | None:
         try:
-            return unpack(unseal(sealed, meter, t), meter, self._layout)
+            meter, data = self._opened(number, t, sealed)
+            return None if meter in self._others.values() else unpack(data, meter, self._layout)
         except Corrupt:
-            self.damaged += 1
+            self.damaged += not _is_counters(sealed)
             return None
+
+    def _opened(self, number: object, t: Any, sealed: object) -> tuple[str, bytes]:
+        """Meter and data of a row; where the number of its meter is damaged, the seal tells whose it is."""
+        named = self._names.get(number) if isinstance(number, int) else None
+        for meter in (named, *self._names.values()) if named else self._names.values():
+            with suppress(Corrupt):
+                return meter, unseal(sealed, meter, t)
+        raise Corrupt("a row is damaged: no meter has sealed it")
 
     def _in_time(self, item: ItemP) -> bool:
         if item.t is None:
             return self._since is None and self._until is None
         return (self._since is None or item.t >= self._since) and (self._until is None or item.t < self._until)
+
+
+def _is_counters(sealed: object) -> bool:
+    with suppress(Corrupt):
+        unseal(sealed, COUNTERS)
+        return True
+    return False
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -15,6 +15,7 @@ from gateway.stores import state
 from gateway.stores.database import SEQ_BLOCK, Database
 from gateway.stores.journal import Journal, JournalError
 from gateway.stores.reader import Reader
+from gateway.stores.schema import connect
 
 MakeItem = Callable[..., ItemP]
 MakeJournal = Callable[..., Journal]
@@ -247,6 +248,33 @@ def test_another_process_reads_while_it_is_written(journal: MakeJournal, item: M
     assert kept.flush(), "a reader in the middle of the file does not hold up the writer"
     assert [one.seq for one in rows] == list(range(2, 1_301))
     reader.close()
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "left"),
+    [("t", -1_325_262_552, 9), ("t", b"x", 9), ("meter", 0, 10), ("meter", 9, 10), ("meter", b"x", 10)],
+)
+def test_a_reader_misses_no_row_of_which_a_column_is_damaged(
+    journal: MakeJournal, item: MakeItem, column: str, value: object, left: int
+) -> None:
+    kept = journal(meters=("main", "barn"))
+    made = [item(n, ("main", "barn")[n % 2]) for n in range(10)]
+    for one in made:
+        kept.append(one)
+    assert kept.flush(60)
+    ids = [entry.id for entry in kept.outbox("look").page()]
+    assert kept.close(60)
+    db = connect(kept.path)
+    db.execute(f"UPDATE record SET {column} = ? WHERE id = ?", (value, ids[4]))
+    db.execute("UPDATE record SET meter = 9 WHERE id = ?", (ids[-1] + 1,))  # counters
+    db.close()
+    reader, main = Reader(kept.path), Reader(kept.path, "main")
+    found, of_main = list(reader), list(main)
+    reader.close()
+    main.close()
+    assert found == (made if left == 10 else made[:4] + made[5:]), "the seal tells whose row it is"
+    assert of_main == [one for one in found if one.meter == "main"]
+    assert reader.damaged == main.damaged == 10 - left, "and what is left out is told"
 
 
 def test_a_reader_does_not_keep_the_log_from_being_folded(journal: MakeJournal, item: MakeItem) -> None:
