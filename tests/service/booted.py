@@ -1,8 +1,8 @@
-"""`make service`: the installed unit under a systemd that booted, in a container; writes docs/measured/service.md.
+"""`make service`: the installed units under a systemd that booted, in a container; writes docs/measured/service.md.
 
 systemd-nspawn boots a Debian of its own (debootstrap, made once) with what `make install` put there. Needs root, both
 programs and the network; without them it prints NOT RUN with the reason, and writes nothing. The meter is simulated, on
-a TCP port of this machine.
+a TCP port of this machine; the hub of the uploader takes connections, and never says a word.
 """
 
 import json
@@ -10,6 +10,7 @@ import os
 import platform
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -27,7 +28,28 @@ PYTHON = "/usr/bin/python3"
 RELEASE = "bookworm"
 PACKAGES = "systemd,systemd-sysv,dbus,python3"
 #: what each check may take at most (s), where a requirement says so
-AT_MOST = {"a hang, to the first reading after it": 35, "kill -9, to the first reading after it": 10, "stop": 5}
+AT_MOST = {
+    "a hang, to the first reading after it": 35,
+    "kill -9, to the first reading after it": 10,
+    "stop": 5,
+    "uploader: a hang, until it runs again": 35,
+    "uploader: kill -9, until it runs again": 10,
+    "uploader: stop while the hub is silent": 5,
+}
+UPLOADER = "meterd-uploader"
+#: what the user of the uploader may do, in the folders that it sees
+MAY = {
+    "test -r /etc/meterd/meterd.toml": True,
+    "test -w /var/lib/meterd/ledger.db": True,
+    "cat /etc/meterd/keys/main.ek": False,
+    "ls /etc/meterd/keys": False,
+    "cat /var/lib/meterd/journal.db": False,
+    "ls /run/meterd": False,
+    "ls /run/credentials/meterd.service": False,
+    "ls /dev/ttyS0 || ls /dev/ttyUSB0 || ls /dev/ttyAMA0": False,
+    "touch /etc/meterd/new": False,
+    "touch /usr/new": False,
+}
 
 Row = tuple[str, str, bool]
 
@@ -39,8 +61,8 @@ def main() -> int:
         print(f"make service: NOT RUN: {reason}")
         return 0
     prepare()
-    with simulated() as port, booted(port) as inside:
-        rows = list(checks(inside))
+    with simulated() as port, silent() as hub, booted(port) as inside:
+        rows = [*checks(inside), *uploader_checks(inside, hub)]
     width = max(len(what) for what, _, _ in rows)
     for what, figure, good in rows:
         print(f"{what:<{width}}  {figure}{'' if good else '  FAILED'}")
@@ -86,6 +108,13 @@ def simulated() -> Iterator[int]:
             process.terminate()
 
 
+@contextmanager
+def silent() -> Iterator[int]:
+    """A hub that takes connections, and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield int(listener.getsockname()[1])
+
+
 class Inside:
     """A booted container, by the process that is its PID 1."""
 
@@ -99,9 +128,9 @@ class Inside:
             capture_output=True, text=True, timeout=120, check=False, **more,
         )  # fmt: skip
 
-    def show(self, name: str) -> str:
-        """A property of the unit."""
-        return self("systemctl", "show", "--value", "--property", name, "meterd").stdout.strip()
+    def show(self, name: str, unit: str = "meterd") -> str:
+        """A property of a unit."""
+        return self("systemctl", "show", "--value", "--property", name, unit).stdout.strip()
 
     def status(self) -> dict[str, Any] | None:
         """What `meterd status` answers."""
@@ -162,10 +191,7 @@ def checks(inside: Inside) -> Iterator[Row]:
     until(inside.reads, 30)
     yield "readings under every filter of the unit", "yes", True
     pid = inside.show("MainPID")
-    process = dict(line.split(":\t", 1) for line in inside("cat", f"/proc/{pid}/status").stdout.splitlines())
-    confined = (process["NoNewPrivs"], process["Seccomp"], int(process["CapEff"], 16)) == ("1", "2", 0)
-    yield "no new privileges, seccomp filter, no capability", "yes" if confined else "no", confined
-    yield "user, not root", process["Uid"].split()[0], process["Uid"].split()[0] != "0"
+    yield from confinement(inside, pid, "")
     status = inside.status() or {}
     place = status["meters"][0]["keys"]["places"].get("encryption", "none")
     yield "key of /etc/meterd/keys as a credential", place, place.endswith("/stored_main.ek")
@@ -175,9 +201,11 @@ def checks(inside: Inside) -> Iterator[Row]:
         " ".join(names),
         made.returncode == 0 and "meterd_other.ek" in names,
     )
-    paths = ("/var/lib/meterd", "/var/lib/meterd/journal.db", "/run/meterd", "/run/meterd/control")
+    folder = "/var/lib/meterd"
+    paths = (folder, f"{folder}/journal.db", f"{folder}/ledger.db", "/run/meterd", "/run/meterd/control")
     modes = inside("stat", "-c", "%a %U:%G %n", *paths)
-    wanted = ["2770 meterd:meterd-data", "600 meterd:", "2750 meterd:meterd-admin", "660 meterd:meterd-admin"]
+    shared, people = "meterd:meterd-data", "meterd:meterd-admin"
+    wanted = [f"2770 {shared}", "600 meterd:", f"660 {shared}", f"2750 {people}", f"660 {people}"]
     good = all(line.startswith(want) for line, want in zip(modes.stdout.splitlines(), wanted, strict=True))
     yield "modes and owners of files", "; ".join(modes.stdout.splitlines()), good
     done = inside("systemctl", "reload", "meterd")
@@ -192,21 +220,123 @@ def checks(inside: Inside) -> Iterator[Row]:
     config.write_text(text)
     yield timed("a hang, to the first reading after it", inside, "STOP")
     yield timed("kill -9, to the first reading after it", inside, "KILL")
-    memory = inside("cat", f"/proc/{inside.show('MainPID')}/status").stdout
-    rss = next(line.split(":")[1].strip() for line in memory.splitlines() if line.startswith("VmRSS"))
-    yield "memory", rss, int(rss.split()[0]) < 96 * 1024
+    yield memory(inside, "memory", "meterd")
+    yield stopped(inside, "stop", "meterd")
+
+
+def uploader_checks(inside: Inside, hub: int) -> Iterator[Row]:
+    """The other unit: without a hub, with one that is silent, with a wrong configuration."""
+    config = MACHINE / "etc/meterd/meterd.toml"
+    plain = config.read_text()
+    right = plain + (
+        '[[hub]]\nname = "dk"\nkind = "dk-datahub3"\n'
+        f'url = "https://127.0.0.1:{hub}/dk"\ntoken_url = "https://127.0.0.1:{hub}/token"\nclient_id = "us"\n'
+    )
+    inside("mkdir", "-p", f"/etc/credstore.encrypted/{UPLOADER}")
+    inside(
+        "systemd-creds", "encrypt", "--with-key=host", "--name=meterd_dk.secret",
+        "-", f"/etc/credstore.encrypted/{UPLOADER}/dk.secret", input=os.urandom(16).hex(),
+    )  # fmt: skip
+    inside("systemctl", "start", "meterd")
+    until(inside.reads, 30)
+
     began = time.monotonic()
-    inside("systemctl", "stop", "meterd")
+    started = inside("systemctl", "start", UPLOADER)
+    yield "uploader: systemctl start, to READY", f"{time.monotonic() - began:.2f} s", started.returncode == 0
+    if started.returncode:
+        print(inside("journalctl", "-n", "40", "-u", UPLOADER, "--no-pager").stdout)
+        return
+    pid = inside.show("MainPID", UPLOADER)
+    until(lambda: inside.show("StatusText", UPLOADER), 30)
+    said = inside.show("StatusText", UPLOADER)
+    yield "uploader: without a [[hub]]", said, "waits" in said and inside.show("NRestarts", UPLOADER) == "0"
+    config.write_text(right)
+    done = inside("systemctl", "reload", UPLOADER)
+    until(lambda: "1 hubs" in inside.show("StatusText", UPLOADER), 30)
+    same = inside.show("MainPID", UPLOADER) == pid
+    yield "uploader: systemctl reload with a [[hub]]", "in force, same process", done.returncode == 0 and same
+    until(lambda: hub_state(inside) not in ("never run", "starting"), 30)
+    state = hub_state(inside)
+    yield "uploader: the hub, with the daemon's ledger", state, state in ("ok", "unreachable")
+    config.write_text(right.replace("dk-datahub3", "dk-datahub4"))
+    done = inside("systemctl", "reload", UPLOADER)
+    until(lambda: "refused" in inside.show("StatusText", UPLOADER), 30)
+    runs_on = (inside.show("MainPID", UPLOADER), inside.show("ActiveState", UPLOADER)) == (pid, "active")
+    yield "uploader: systemctl reload with a wrong file", "refused, runs on", done.returncode != 0 and runs_on
+    config.write_text(right)
+
+    yield from confinement(inside, pid, "uploader: ")
+    names = inside("ls", f"/proc/{pid}/cwd/run/credentials/{UPLOADER}.service").stdout.split()
+    yield "uploader: credentials", " ".join(names), names == ["meterd_dk.secret"]
+    wrong = [what for what, may in MAY.items() if allowed(inside, pid, what) != may]
+    yield "uploader: reads no key, port, journal or socket, writes the ledger", "; ".join(wrong) or "yes", not wrong
+    # the same folders for root, who is kept out by no mode: what would fail for every file proves nothing
+    yield "a file of mode 0600 that is there", "seen by root", bool(inside("cat", "/etc/meterd/keys/main.ek").stdout)
+
+    yield timed("uploader: a hang, until it runs again", inside, "STOP", UPLOADER)
+    yield timed("uploader: kill -9, until it runs again", inside, "KILL", UPLOADER)
+    yield memory(inside, "uploader: memory", UPLOADER)
+    yield stopped(inside, "uploader: stop while the hub is silent", UPLOADER)
+    config.write_text(right.replace("dk-datahub3", "dk-datahub4"))
+    before = inside.show("NRestarts", UPLOADER)
+    failed = inside("systemctl", "start", UPLOADER).returncode != 0
+    time.sleep(8)
+    again = inside.show("NRestarts", UPLOADER) not in ("0", before)
+    status = inside.show("ExecMainStatus", UPLOADER)
+    told = "kind" in inside("systemctl", "status", "--no-pager", UPLOADER).stdout
+    good = failed and not again and status == "78" and told
+    yield "uploader: start with a wrong file", f"fails with {status}, {'again' if again else 'once'}", good
+
+
+def hub_state(inside: Inside) -> str:
+    """What `meterd hub status` says of the hub."""
+    done = inside("/opt/meterd/bin/meterd", "hub", "status", "--json")
+    return str(json.loads(done.stdout)["hubs"][0]["state"]) if done.stdout else done.stderr
+
+
+def allowed(inside: Inside, pid: str, command: str) -> bool:
+    """Whether the user of the uploader can do something, in the folders that its process sees."""
+    user = ["setpriv", f"--reuid={UPLOADER}", f"--regid={UPLOADER}", "--groups=meterd-data", "--bounding-set=-all"]
+    done = inside("nsenter", "--target", pid, "--mount", "--", *user, "--no-new-privs", "sh", "-c", command)
+    return done.returncode == 0
+
+
+def confinement(inside: Inside, pid: str, of: str) -> Iterator[Row]:
+    """What the kernel says of a process."""
+    process = dict(line.split(":\t", 1) for line in inside("cat", f"/proc/{pid}/status").stdout.splitlines())
+    confined = (process["NoNewPrivs"], process["Seccomp"], int(process["CapEff"], 16)) == ("1", "2", 0)
+    yield f"{of}no new privileges, seccomp filter, no capability", "yes" if confined else "no", confined
+    yield f"{of}user, not root", process["Uid"].split()[0], process["Uid"].split()[0] != "0"
+
+
+def memory(inside: Inside, what: str, unit: str) -> Row:
+    """What a process has in memory."""
+    told = inside("cat", f"/proc/{inside.show('MainPID', unit)}/status").stdout
+    rss = next(line.split(":")[1].strip() for line in told.splitlines() if line.startswith("VmRSS"))
+    return what, rss, int(rss.split()[0]) < 96 * 1024
+
+
+def stopped(inside: Inside, what: str, unit: str) -> Row:
+    """Stop a unit, and measure."""
+    began = time.monotonic()
+    inside("systemctl", "stop", unit)
     took = time.monotonic() - began
-    result = inside.show("Result")
-    yield "stop", f"{took:.2f} s, {result}", took <= AT_MOST["stop"] + 1 and result == "success"
+    result = inside.show("Result", unit)
+    return what, f"{took:.2f} s, {result}", took <= AT_MOST[what] + 1 and result == "success"
 
 
-def timed(what: str, inside: Inside, name: str) -> Row:
-    """Send a signal to the daemon, and measure until it reads again."""
-    pid, began = inside.show("MainPID"), time.monotonic()
+def timed(what: str, inside: Inside, name: str, unit: str = "meterd") -> Row:
+    """Send a signal to a service, and measure until the daemon reads again, or the uploader is ready."""
+    pid, began = inside.show("MainPID", unit), time.monotonic()
     inside("sh", "-c", f"kill -{name} {pid}")
-    until(lambda: inside.show("MainPID") not in ("0", pid) and inside.reads(), 90)
+    works = inside.reads if unit == "meterd" else lambda: inside.show("StatusText", unit) != ""
+    running = ("0", pid)
+    until(
+        lambda: (
+            inside.show("MainPID", unit) not in running and inside.show("ActiveState", unit) == "active" and works()
+        ),
+        90,
+    )
     took = time.monotonic() - began
     return what, f"{took:.1f} s", took <= AT_MOST[what]
 
