@@ -113,7 +113,11 @@ async def run(sandbox: Sandbox, host: str, port: int, ready: Callable[[int], Non
 @contextlib.asynccontextmanager
 async def serving(sandbox: Sandbox, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[int]:
     """Serve inside the block, which gets the port; everything that was answered is stored when it ends."""
-    context = tls.context(sandbox.folder, lambda: sandbox.faults.hit("wrong_certificate") is not None)
+    context = tls.context(
+        sandbox.folder,
+        lambda: sandbox.faults.hit("wrong_certificate") is not None,
+        lambda why: sandbox.arrived("", None, "a client certificate in the TLS handshake", f"refused: {why}"),
+    )
     log = logging.getLogger("sandbox.http")
     log.filters = [OwnFaults()]
     runner = web.AppRunner(sandbox.app(), access_log=None, logger=log, auto_decompress=False, shutdown_timeout=1.0)

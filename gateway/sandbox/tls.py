@@ -11,9 +11,12 @@ from pathlib import Path
 from gateway.sandbox.folder import Folder, FolderError
 
 
-def context(folder: Folder, foreign: Callable[[], bool]) -> ssl.SSLContext:
+def context(
+    folder: Folder, foreign: Callable[[], bool], refused: Callable[[str], None] = lambda _why: None
+) -> ssl.SSLContext:
     """Make the context of the server; `foreign` says at each handshake whether the wrong certificate is shown.
 
+    `refused` is told why the certificate of a client is not accepted: such a client sees a closed connection only.
     Raises FolderError.
     """
     try:
@@ -28,7 +31,16 @@ def context(folder: Folder, foreign: Callable[[], bool]) -> ssl.SSLContext:
         if foreign():
             connection.context = wrong
 
+    class Side(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            try:
+                super().do_handshake()
+            except ssl.SSLCertVerificationError as error:
+                refused(error.verify_message)
+                raise
+
     own.sni_callback = choose
+    own.sslobject_class = Side
     return own
 
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+import time
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -98,6 +99,17 @@ def test_messages_permissions_and_accesses_are_shown(hub: Hub) -> None:
     assert id_ in access[4]
     customer.post(f"/api/v1/permissions/{id_}/revocation")
     assert "revoked by the customer" in page(hub).get_element_by_id("permissions").text_content()
+
+
+@pytest.mark.parametrize(("name", "why"), [("expired", "certificate has expired"), ("foreign", "unable to get")])
+def test_a_client_certificate_that_is_refused_is_shown(hub: Hub, name: str, why: str) -> None:
+    """The client itself sees no more than a closed connection."""
+    with pytest.raises(httpx.TransportError):
+        hub.client(name, token=False).get("/openapi.json")
+    until = time.monotonic() + 60
+    while not any(why in cells[4] for cells in texts(page(hub), "messages")):
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def test_foreign_text_is_text(hub: Hub) -> None:
