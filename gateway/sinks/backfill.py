@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +20,7 @@ from typing import Any
 from gateway.item_p import utc
 from gateway.settings import MqttSettings
 from gateway.sinks import topics
+from gateway.sinks.bystander import Bystanders
 from gateway.sinks.mqtt_errors import NOT_AUTHORIZED, place
 from gateway.sinks.mqtt_link import Link
 from gateway.sinks.proven import Proven
@@ -118,8 +119,10 @@ class Backfill:
         self._attempt = 0
         #: meters that this user may not publish: when one row of theirs is tried again
         self._parked: dict[str, float] = {}
-        #: meters of which a late reading was accepted
-        self._taken: set[str] = set()
+        self._bystanders = Bystanders(outbox, self.work, monotonic)
+        #: a reading behind those in hand, and ids of those that were accepted there, before their turn
+        self._bystander: _Row | None = None
+        self._accepted_ahead: set[int] = set()
         self._rate = RATE + RATE_PER_METER * meters
         #: messages that may be sent at that rate now, and since when
         self._allowed, self._allowed_at = float(WINDOW), monotonic()
@@ -134,6 +137,9 @@ class Backfill:
         """Count on in a new connection; what is late is handed over by `work`."""
         for row in self._rows:
             row.handed_at = None
+        if self._bystander is not None:
+            self._bystander.handed_at = None
+        self._bystander = None
         self._next = self._in_flight = 0
         self._parked.clear()
         self._window, self._fastest_s, self._shrunk_at = PROBE, math.inf, 0.0
@@ -198,7 +204,7 @@ class Backfill:
         page = self._reading
         if page is not None and page.done():
             rows = page.result()
-            self._rows.extend(rows)
+            self._rows.extend(map(self._in_turn, rows))
             self._look_at = -math.inf if rows else self._monotonic() + _LOOK_S
             page = self._reading = None
         if page is not None or len(self._rows) > IN_HAND - PAGE or self._monotonic() < self._look_at:
@@ -207,6 +213,15 @@ class Backfill:
         if self._outbox.newest > (self._outbox.position if last is None else last):
             self._reading = asyncio.create_task(asyncio.to_thread(self._page, last))
             self._reading.add_done_callback(lambda _page: self.work())
+
+    def _in_turn(self, row: _Row) -> _Row:
+        """A row that comes into hand; it may have been sent before its turn."""
+        if self._bystander is not None and self._bystander.entry.id == row.entry.id:
+            row, self._bystander = self._bystander, None
+        if row.entry.id in self._accepted_ahead:
+            self._accepted_ahead.remove(row.entry.id)
+            row.done = True
+        return row
 
     def _page(self, after: int | None) -> list[_Row]:
         store = self._outbox.store
@@ -235,18 +250,64 @@ class Backfill:
             if not row.done and row.handed_at is None and not self._pass(link, row, limit, now):
                 return
             self._next += 1
-        self._make_way()
+        self._make_way(link)
 
-    def _make_way(self) -> None:
-        """Give up what this user may not publish once it holds up others that he may: no more fits in hand."""
-        if not self._parked or len(self._rows) <= IN_HAND - PAGE or self._taken <= self._parked.keys():
-            return
+    def _make_way(self, link: Link) -> None:
+        """Give up what this user may not publish once it holds up others that he may: no more fits in hand.
+
+        That he may the broker has to show by the next reading of another meter. Nothing is given up that was not
+        refused just now, or stands behind one of its meter that was.
+        """
         waiting = [row for row in self._rows if not row.done]
-        if all(row.handed_at is None and row.entry.item.meter in self._parked for row in waiting):
+        if len(self._rows) <= IN_HAND - PAGE or self._reading is not None or not self._are_refused(waiting):
+            return
+        firsts = {row.entry.item.meter: row for row in reversed(waiting)}
+        untried = [meter for meter, row in firsts.items() if not row.refusals]
+        if untried:
+            self._parked |= dict.fromkeys(untried, -math.inf)
+            self._soon()
+        elif self._is_other_taken(link, firsts.keys()):
             for row in waiting:
                 row.give_up(
                     f"the broker lets this user publish other meters, and not this one (0x{NOT_AUTHORIZED:02X})"
                 )
+            self._soon()
+
+    def _are_refused(self, waiting: list[_Row]) -> bool:
+        return bool(waiting) and all(row.handed_at is None and row.entry.item.meter in self._parked for row in waiting)
+
+    def _is_other_taken(self, link: Link, meters: Collection[str]) -> bool:
+        """Whether the broker took the next reading of a meter that is none of these; else it is sent, if there is one.
+
+        Where there is none nobody is held up, and where it is refused, too, the broker may refuse everything.
+        """
+        row, now = self._bystander, self._monotonic()
+        if row is not None and row.done and row.reason is None:
+            self._accepted_ahead.add(row.entry.id)
+            self._bystander = None
+            return True
+        refused = {*meters, *(meter for meter, again_at in self._parked.items() if now < again_at)}
+        if row is None or row.done or (row.handed_at is None and row.entry.item.meter in refused):
+            behind = row.entry.id if row is not None and row.done else self._rows[-1].entry.id
+            entry = self._bystanders.next(behind, refused, partial(self._is_missed, link))
+            row = None if entry is None else _Row(entry, self._message(entry, self._outbox.store))
+            self._bystander = row or self._bystander
+        if row is not None and row.handed_at is None and not self._in_flight and now >= self._paused_until:
+            self._hand(link, row, now)
+        return False
+
+    def _is_missed(self, link: Link, entry: Entry) -> bool | None:
+        """Whether a reading has to come late; None where that is to be seen yet."""
+        meter, seq = entry.item.meter, entry.item.seq
+        message = self._message(entry, self._outbox.store)
+        if message is None or _is_too_large(link, message):
+            return False
+        if entry.id in self._accepted_ahead or self.proven.has(meter, seq):
+            return False
+        return None if self.proven.may_come(meter, seq) else True
+
+    def _soon(self) -> None:
+        asyncio.get_running_loop().call_soon(self.work)
 
     def _pass(self, link: Link, row: _Row, limit: int, now: float) -> bool:
         """Find out what becomes of a row, or hand it over; False when it has to wait."""
@@ -259,20 +320,27 @@ class Backfill:
             return False
         elif message is None:
             row.give_up("its meter's name cannot be part of a topic")
-        elif 0 < link.max_packet < (size := len(message.topic) + len(message.payload) + _HEAD):
-            row.give_up(f"the broker takes packets of {link.max_packet} octets, and this one has about {size}")
+        elif _is_too_large(link, message):
+            row.give_up(
+                f"the broker takes packets of {link.max_packet} octets, and this one has about {_size(message)}"
+            )
         elif self._allowed < 1:
             asyncio.get_running_loop().call_later(WINDOW / 2 / self._rate, self.work)
             return False
-        elif link.hand(message, partial(self._acked, row)):
-            row.handed_at = now
-            if item.meter in self._parked:
-                self._parked[item.meter] = now + RETRY_CAP_S  # one row alone
-            self._in_flight += 1
-            self._allowed -= 1
-            self._begin_drain()
         else:
+            return self._hand(link, row, now)
+        return True
+
+    def _hand(self, link: Link, row: _Row, now: float) -> bool:
+        """Hand a row over; False when it did not leave."""
+        if row.message is None or not link.writable or not link.hand(row.message, partial(self._acked, row)):
             return False
+        row.handed_at, meter = now, row.entry.item.meter
+        if meter in self._parked:
+            self._parked[meter] = now + RETRY_CAP_S  # one row alone
+        self._in_flight += 1
+        self._allowed -= 1
+        self._begin_drain()
         return True
 
     def _acked(self, row: _Row, code: int, name: str) -> None:
@@ -290,7 +358,6 @@ class Backfill:
             return
         row.done = True
         self._accepted += 1
-        self._taken.add(row.entry.item.meter)
         self._attempt = 0
         if row.refusals:
             self._trouble = None
@@ -401,3 +468,12 @@ class Backfill:
                 "the broker has all that is stored: %d late readings from %s to %s were published",
                 drain.count, utc(drain.first, "seconds"), utc(drain.last, "seconds"),
             )  # fmt: skip
+
+
+def _size(message: topics.Message) -> int:
+    """Octets of the packet, at most."""
+    return len(message.topic) + len(message.payload) + _HEAD
+
+
+def _is_too_large(link: Link, message: topics.Message) -> bool:
+    return 0 < link.max_packet < _size(message)

@@ -124,8 +124,27 @@ class Courier:
                     unproven += [Refused(point.why_not, by_rows=False) for _, point in part]
                 case _:
                     unproven = self._settle(unproven, size)
+        if unproven and self._takes_another():
+            unproven = self._settle(unproven)
         if unproven:
             raise TroubleError(Trouble(f"the database takes no row: {unproven[-1].reason}; check influx.url", 120))
+
+    def _takes_another(self) -> bool:
+        """Whether the database takes the next reading of another meter: then those that are open are at fault."""
+        after, meters = self._open[-1][0].id, {entry.item.meter for entry, _ in self._open}
+        entries: list[Entry] = []
+        last = after
+        while not entries and last < self._outbox.newest:
+            before = last
+            entries, last = self._outbox.ahead(before, meters, 1)
+            if last == before:
+                break
+        # as of this place in the journal: what it is compared with are the readings before
+        parts = [(entry, self._points.make(after, entry.item)) for entry in entries]
+        taken = bool(parts) and isinstance(self._send(parts), Accepted)
+        for entry in entries if not taken else ():
+            self._points.forget_subs(entry.item.meter)
+        return taken
 
     def _send(self, part: Sequence[tuple[Entry, Point]]) -> Accepted | Refused | None:
         """What the database says to some rows; None where there is nothing to send."""

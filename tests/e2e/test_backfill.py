@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,10 @@ import paho.mqtt.client as paho
 import pytest
 from fastcrc.crc16 import arc
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from decoders.model import Reading
+from gateway.item_p import stamp
+from gateway.stores.journal import Journal
 
 pytestmark = pytest.mark.e2e
 
@@ -140,6 +145,50 @@ def test_kills_in_the_middle_of_a_backlog_and_an_end_with_a_dead_broker(  # noqa
         assert not seen.readings("reading", name), "nothing of it is live"
         assert not [1 for topic, _, _ in seen.got if topic == f"meterd/{name}/p_import_w"]
     assert not [topic for topic, _, retained in seen.got if retained and "backfill" in topic]
+
+
+def fill(journal, meters: list[str]) -> None:
+    """Store a reading of each of these meters, in this order; its power is its number."""
+    began, count = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=2), Counter[str]()
+    kept = Journal(journal, max_bytes=64 << 20, max_age_s=10**7, group_s=3_600, meters=sorted({*meters}))
+    kept.start()
+    for n, meter in enumerate(meters):
+        count[meter] += 1
+        t, watts = began + timedelta(seconds=n), count[meter]
+        reading = Reading(
+            profile="nl-dsmr5", interface="p1", auth="plain", quality="measured", t=t, t_meter=None, p_import_w=watts,
+            p_export_w=0, p_net_w=watts, a_import_wh=watts, a_export_wh=0, reg_t=t, registers=(), register_times=(),
+            sub=(), identity="4530", interval_s=1, flags=(), size=400,
+        )  # fmt: skip
+        kept.append(stamp(reading, meter, seq=kept.next_seq(meter), t_rx=t, max_clock_offset_s=3_600))
+    assert kept.flush(60)
+    assert kept.close(60)
+
+
+def test_a_refused_meter_stands_first_and_the_daemon_is_killed(broker, daemon, collect, until, tmp_path) -> None:
+    """The rights for one meter are missing; it fills page after page of what is late, and others stand behind it."""
+    rules = tmp_path / "acl"
+    rules.write_text("topic read #\ntopic write meterd/status\ntopic write meterd/main/#\ntopic write meterd/heat/#\n")
+    mosquitto = broker("max_queued_messages 10000", f"acl_file {rules}")
+    fill(tmp_path / "journal.db", ["garage"] * 1_500 + ["main", "heat"] * 500 + ["garage"] * 20)
+    ports = {name: str(tmp_path / name) for name in ("garage", "main", "heat")}
+    gate = daemon(ports, f'host = "127.0.0.1"\nport = {mosquitto.port}\ndiscovery = "off"\n', profile="nl-dsmr5")
+    seen = collect(mosquitto.port)
+    gate.start()
+    until(lambda: len(seen.watts()) > 20, "a part of the backlog")
+    gate.stop(signal.SIGKILL)
+    gate.start()
+    until(lambda: len(seen.watts()) == len(seen.watts("heat")) == 500, "the history of the others", 90)
+    until(lambda: status(gate)["pending"] == 20, "what fits in hand waits")
+    assert status(gate)["meters"]["garage"]["dead_letter"] == 1_500
+    assert not seen.watts("garage")
+    rules.write_text(f"{rules.read_text()}topic write meterd/garage/#\n")
+    mosquitto.send_signal(signal.SIGHUP)
+    until(lambda: len(seen.watts("garage")) == 20, "the rest, once the rights are there", 90)
+    assert gate.stop() == 0
+    for name in ("main", "heat", "garage"):
+        check_order(seen.readings("backfill/reading", name))
+    assert len(gate.export()) == 2_520, "a dead letter stays in the journal"
 
 
 def received(gate) -> int:

@@ -30,6 +30,8 @@ LATE = "meterd/main/backfill/reading"
 LIVE = "meterd/main/reading"
 #: mosquitto drops messages to a subscriber that is slower than the publisher
 EVERY_MESSAGE = "max_queued_messages 0"
+#: without a bound mosquitto 2.0.11 ends the connection behind each PUBLISH that its access list denies
+MANY_MESSAGES = "max_queued_messages 10000"
 TERMS = ("delivered", "pending", "evicted", "dead_letter")
 
 
@@ -588,6 +590,107 @@ def test_a_meter_that_may_not_be_published_holds_up_no_other(
     seen.catch_up()
     assert seqs(late(seen)) == sorted(wanted)
     assert seqs(late(seen, "garage")) == sorted(seqs(late(seen, "garage")))
+
+
+RIGHTS = "topic read #\ntopic write meterd/status\ntopic write caught/up\n"
+
+
+def test_a_refused_meter_whose_history_stands_first_holds_up_no_other(
+    start_broker, subscribe, gateway, running, until, tmp_path
+) -> None:
+    """Of what stands first nothing is taken: the broker is asked by a reading of another meter, behind all of that."""
+    rules = tmp_path / "acl"
+    rules.write_text(f"{RIGHTS}topic write meterd/main/#\ntopic write meterd/cabin/#\n")
+    broker = start_broker(MANY_MESSAGES, f"acl_file {rules}")
+    seen = subscribe(broker.port)
+    gate = gateway(broker.port, ("garage", "main", "cabin"))
+    gate.keep(1_000, "garage")
+    for _ in range(200):
+        gate.keep(1)
+        gate.keep(1, "cabin")
+    last = gate.keep(30, "garage")
+    gate.commit()
+
+    async def main() -> None:
+        async with running(gate.sink):
+            await until(lambda: len(seqs(late(seen))) == len(seqs(late(seen, "cabin"))) == 200)
+            await until(lambda: gate.terms == (400, 30, 0, 1_000))
+            assert "meterd/garage/backfill/reading" in history(gate)["trouble"]
+            rules.write_text(f"{rules.read_text()}topic write meterd/garage/#\n")
+            broker.process.send_signal(signal.SIGHUP)
+            await until(settled(gate))
+            assert history(gate)["trouble"] is None
+
+    asyncio.run(main())
+    seen.catch_up()
+    assert gate.terms == (430, 0, 0, 1_000)
+    for name in ("main", "cabin"):
+        assert seqs(late(seen, name)) == list(range(1, 201))
+        assert len(late(seen, name)) == 200, "none comes twice"
+    assert seqs(late(seen, "garage")) == last
+    gate.keep(1)
+    gate.commit()
+    assert {one["reason"] for one in gate.outbox.status()["dead_letters"]} == {
+        "the broker lets this user publish other meters, and not this one (0x87)"
+    }
+
+
+def test_where_no_meter_may_be_published_nothing_is_given_up(
+    start_broker, subscribe, gateway, running, until, tmp_path
+) -> None:
+    """However long the history is, and however often it is tried; put right, all of it comes in order."""
+    rules = tmp_path / "acl"
+    rules.write_text(f"{RIGHTS}topic write meterd/+/state\ntopic write meterd/+/availability\n")
+    broker = start_broker(MANY_MESSAGES, f"acl_file {rules}")
+    seen, gate = subscribe(broker.port), gateway(broker.port, ("garage", "main", "cabin"))
+    gate.keep(500, "garage")
+    gate.keep(100)
+    gate.keep(100, "cabin")
+    gate.commit()
+    tried = set()
+
+    async def main() -> None:
+        async with running(gate.sink):
+            for name in ("garage", "main", "cabin"):
+                await until(lambda name=name: f"meterd/{name}/" in (history(gate)["trouble"] or ""))
+                tried.add(name)
+            assert gate.terms == (0, 700, 0, 0)
+            rules.write_text(f"{rules.read_text()}topic write meterd/#\n")
+            broker.process.send_signal(signal.SIGHUP)
+            await until(settled(gate))
+
+    asyncio.run(main())
+    seen.catch_up()
+    assert gate.terms == (700, 0, 0, 0)
+    for name, n in (("garage", 500), ("main", 100), ("cabin", 100)):
+        assert seqs(late(seen, name)) == list(range(1, n + 1))
+
+
+def test_a_refused_meter_gives_way_to_nobody_where_nobody_waits(
+    start_broker, subscribe, gateway, running, until, tmp_path
+) -> None:
+    """Other meters have nothing that is late: what is refused waits until the rights are there."""
+    rules = tmp_path / "acl"
+    rules.write_text(f"{RIGHTS}topic write meterd/main/#\n")
+    broker = start_broker(MANY_MESSAGES, f"acl_file {rules}")
+    seen, gate = subscribe(broker.port), gateway(broker.port, ("garage", "main"))
+    gate.keep(5)
+    gate.keep(600, "garage")
+    gate.commit()
+
+    async def main() -> None:
+        async with running(gate.sink):
+            await until(lambda: gate.terms == (5, 600, 0, 0))
+            await asyncio.sleep(1)
+            assert gate.terms == (5, 600, 0, 0)
+            rules.write_text(f"{rules.read_text()}topic write meterd/garage/#\n")
+            broker.process.send_signal(signal.SIGHUP)
+            await until(settled(gate))
+
+    asyncio.run(main())
+    assert gate.terms == (605, 0, 0, 0)
+    seen.catch_up()
+    assert seqs(late(seen, "garage")) == list(range(1, 601))
 
 
 @pytest.mark.parametrize("limit", ["message_size_limit 1500", "max_packet_size 1500"])

@@ -226,6 +226,29 @@ def test_a_server_that_refuses_everything_without_a_word_costs_no_row(store, fak
         wait(delivered(store, 5), "all readings")
 
 
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_a_meter_that_is_refused_without_a_word_holds_up_no_other(store, fake, tmp_path, version):
+    """Its readings alone fill the first pages: whether they are to blame a reading of another meter tells."""
+    server = fake(version, refuses=lambda line: ("meter", "garage") in line.tags, refusal=Reply(400, b"no"))
+    store.add(*(parts.item(s, "garage") for s in range(60)), *(parts.item(s) for s in range(60, 70)))
+    options = {"version": version, "batch": 20}
+    with parts.delivering(parts.settings(server.port, tmp_path, **options), store) as sink:
+        wait(lambda: store.counts()["pending"] == 0, "all readings")
+        assert sink.status()["works"]
+    assert store.counts() == {"delivered": 10, "pending": 0, "evicted": 0, "dead_letter": 60}
+    assert wrong(server, range(60, 70)) == []
+
+
+def test_a_meter_behind_which_nobody_waits_keeps_its_readings(store, fake, tmp_path):
+    server = fake(refuses=lambda line: ("meter", "garage") in line.tags, refusal=Reply(400, b"no"))
+    store.add(*(parts.item(s) for s in range(5)), *(parts.item(s, "garage") for s in range(5, 45)))
+    with parts.delivering(parts.settings(server.port, tmp_path, batch=5), store) as sink:
+        wait(lambda: "takes no row" in sink.status()["text"], "the trouble")
+        assert store.counts() == {"delivered": 5, "pending": 40, "evicted": 0, "dead_letter": 0}
+        server.refuses = lambda _line: False
+        wait(lambda: store.counts()["delivered"] == 45, "all readings")
+
+
 def test_requests_that_are_too_large_get_smaller(store, fake, tmp_path):
     server = fake(behave=lambda request: Reply(413, b"") if len(request.lines) > 60 else None)
     store.add(*(parts.item(s) for s in range(500)))
