@@ -3,7 +3,8 @@
     meterd hub status [HUB]                    how far each hub is, and what waits for a person
     meterd hub show HUB [ID]                   messages; of one its parts, its history, its exact bytes
     meterd hub retry HUB ID | --parked         open: now; rejected or dead: its days in a new message
-    meterd hub cancel HUB ID --reason TEXT     give a message up
+    meterd hub cancel HUB ID --reason TEXT     give a message up; --all: all of a hub that is not configured any more
+    meterd hub rename HUB NAME                 a [[hub]] has another name now: carry its messages over
     meterd hub request HUB [WHAT] [KEY=VALUE]  ask something of the hub; without WHAT: what can be asked
     meterd hub reconcile HUB [--month M]       compare the hub's own sums with ours
     meterd hub export HUB --from DAY --to DAY --folder DIR   files for a portal
@@ -32,6 +33,7 @@ MODULES: Final = {
     "show": "hub_show",
     "retry": "hub_act",
     "cancel": "hub_act",
+    "rename": "hub_names",
     "request": "hub_act",
     "reconcile": "hub_reconcile",
     "export": "hub_carry",
@@ -54,13 +56,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         one.add_argument("--ledger", type=Path, metavar="PATH", help="the ledger, instead of the configuration's")
         one.add_argument("--json", action="store_true", help="print JSON")
     made["status"].add_argument("hub", nargs="?", metavar="HUB", help="this hub only")
-    for name in ("show", "retry", "cancel", "request", "reconcile", "export", "import"):
+    for name in ("show", "retry", "cancel", "rename", "request", "reconcile", "export", "import"):
         made[name].add_argument("hub", metavar="HUB", help="name of the hub")
     _add_show(made["show"])
     made["retry"].add_argument("id", nargs="?", type=_number, metavar="ID", help="number of the message")
     made["retry"].add_argument("--parked", action="store_true", help="instead of ID: every refused one that waits")
-    made["cancel"].add_argument("id", type=_number, metavar="ID", help="number of the message")
+    made["cancel"].add_argument("id", nargs="?", type=_number, metavar="ID", help="number of the message")
+    made["cancel"].add_argument("--all", action="store_true", help="instead of ID: of a hub that is not configured")
     made["cancel"].add_argument("--reason", required=True, metavar="TEXT", help="why, for the audit log")
+    made["rename"].add_argument("name", metavar="NAME", help="what it is called in the configuration now")
     made["request"].add_argument("what", nargs="?", metavar="WHAT", help="what is asked; absent: a list")
     made["request"].add_argument("arguments", nargs="*", type=_pair, metavar="KEY=VALUE", help="what it takes")
     made["reconcile"].add_argument("--month", type=_month, metavar="YYYY-MM", help="default: the last whole month")

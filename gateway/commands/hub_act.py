@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from gateway.commands.hub_ledger import RefusedError, adapter_of, hub_of, message_of, settings_of, shown, who, writing
+from gateway.commands.hub_names import cancel_all
 from gateway.hub_model import Message
 from gateway.stores.hub_reading import LOST_NOTE
 
@@ -51,6 +52,10 @@ def cancel_(args: argparse.Namespace) -> int:
     """Give a message up."""
     if not args.reason.strip():
         raise RefusedError("--reason is empty: the audit log wants to know why")
+    if (args.id is None) != args.all:
+        raise RefusedError("name one message by its ID, or all of a hub that is not configured any more by --all")
+    if args.all:
+        return cancel_all(args)
     with writing(args) as store:
         before = message_of(store, args.hub, args.id)
         after = store.cancel(before, who(), args.reason.strip(), int(time.time()))

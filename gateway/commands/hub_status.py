@@ -3,7 +3,7 @@
 import argparse
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,6 +14,8 @@ from gateway.stores.hub_reading import HubRows
 
 #: a status of the uploader that is older is no word of a running one (s)
 STALE_S: Final = 180
+#: the state of one that no [[hub]] is any more
+GONE: Final = "not configured"
 #: messages that wait for a person and are named
 _MOST_NAMED: Final = 5
 
@@ -21,15 +23,16 @@ _MOST_NAMED: Final = 5
 def status_(args: argparse.Namespace) -> int:
     """Print the state of each hub; 0 when every hub is well."""
     with reading(args) as rows:
-        names = _names(args, rows)
+        configured = _configured(args)
+        names = sorted({*(configured or ()), *rows.hubs()})
         if args.hub and args.hub not in names:
             raise RefusedError(f"nothing is known of a hub {args.hub!r}: {', '.join(names) or 'there is none'}")
-        hubs = [_hub(rows, name) for name in ([args.hub] if args.hub else names)]
+        hubs = [_hub(rows, name, configured) for name in ([args.hub] if args.hub else names)]
     if args.json:
         print(json.dumps({"ledger": str(rows.path), "hubs": hubs}))
     else:
         print("\n".join(line for hub in hubs for line in _lines(hub)) or "no hub is configured, and none was ever used")
-    return 0 if all(hub["state"] == "ok" and not hub["trouble"] for hub in hubs) else 1
+    return 0 if all(hub["state"] in ("ok", GONE) and not hub["trouble"] for hub in hubs) else 1
 
 
 def permissions_(args: argparse.Namespace) -> int:
@@ -47,18 +50,17 @@ def permissions_(args: argparse.Namespace) -> int:
     return 0
 
 
-def _names(args: argparse.Namespace, rows: HubRows) -> list[str]:
-    """The hubs of the configuration, and those that there are messages of."""
-    configured: list[str] = []
+def _configured(args: argparse.Namespace) -> set[str] | None:
+    """The hubs of the configuration; None where a ledger is named, and nobody knows."""
     try:
-        configured = [hub.name for hub in settings_of(args).hub]
+        return {hub.name for hub in settings_of(args).hub}
     except SettingsError:
         if args.ledger is None:
             raise
-    return sorted({*configured, *rows.hubs()})
+    return None
 
 
-def _hub(rows: HubRows, name: str) -> dict[str, Any]:
+def _hub(rows: HubRows, name: str, configured: Collection[str] | None) -> dict[str, Any]:
     """What the uploader said last, and what the ledger holds now."""
     try:
         said: Mapping[str, Any] = json.loads(rows.note(name, "status") or b"{}")
@@ -66,22 +68,35 @@ def _hub(rows: HubRows, name: str) -> dict[str, Any]:
         said = {}
     counts = rows.counts(name)
     waiting = [one for one in rows.in_state(name, "unknown", limit=1_000) if one.due is not None and one.due > _far()]
-    state, trouble = _state(said)
+    open_ = sum(n for word, n in counts.items() if word not in FINAL)
+    is_gone = configured is not None and name not in configured
+    state, trouble = (GONE, _orphaned(name, open_)) if is_gone else _state(said)
     return {
         "hub": name,
         "kind": said.get("kind"),
         "state": state,
         "told": said.get("t"),
         "last_run": said.get("last_run"),
-        "next_run": said.get("next_run"),
+        "next_run": None if is_gone else said.get("next_run"),
         "messages": counts,
-        "open": sum(n for word, n in counts.items() if word not in FINAL),
+        "open": open_,
         "oldest_open": at(rows.oldest(name)),
         "waiting_for_a_person": sorted(one.id for one in waiting),
-        "parked": rows.parked(name),
+        "parked": [] if is_gone else rows.parked(name),
         "wanted": len(rows.wanted(name)),
         "trouble": trouble,
     }
+
+
+def _orphaned(name: str, open_: int) -> str | None:
+    """What to do with open messages that no uploader looks at."""
+    if not open_:
+        return None
+    return (
+        f"no [[hub]] has this name any more, and nobody looks at its {open_} open messages. If it has another name now:"
+        f" stop the uploader, `meterd hub rename {name} NAME`. If it is gone: `meterd hub cancel {name} --all --reason"
+        " TEXT`"
+    )
 
 
 def _far() -> int:

@@ -39,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
         configuration.complain("uploader", error.problems)
         return os.EX_CONFIG
     log.setup(settings.log.format, settings.log.level)
-    from gateway.uploader.process import Uploader, UploaderError
+    from gateway.uploader.alone import UploaderError
+    from gateway.uploader.process import Uploader
 
     async def main() -> None:
         await Uploader(settings, configuration.zones, partial(_read, path)).run()

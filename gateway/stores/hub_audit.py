@@ -22,6 +22,8 @@ from gateway.stores.rows import Corrupt, seal
 
 #: its table, and the row of `meta` that holds where it ends
 TABLE: Final = "hub_event"
+#: the entry that a hub has another name from then on: it was `before`
+RENAMED: Final = "renamed"
 END: Final = 5
 #: what the chain begins with, beside the identity of the ledger
 LABEL: Final = b"hub"

@@ -24,6 +24,8 @@ STATES: Final[tuple[State, ...]] = get_args(State)
 LOST = 7
 #: what the notes call that the lost messages of a hub were dealt with: "open", or "retried"
 LOST_NOTE: Final = "lost"
+#: the note of a hub that is not configured any more, and that no other one is: given up by a person
+RETIRED: Final = "retired"
 #: a refused request is named among what waits for a person so long (s)
 REQUEST_S: Final = 7 * 86_400
 #: revisions of a slot whose content is unknown go on behind it: it is above all that were lost

@@ -20,7 +20,7 @@ from gateway.hub_model import FINAL, Draft, State
 from gateway.stores import files, interval_changes
 from gateway.stores import hub_rows as rows
 from gateway.stores.files import FAILURES
-from gateway.stores.hub_audit import TABLE
+from gateway.stores.hub_audit import RENAMED, TABLE
 from gateway.stores.hub_reading import LOST, LOST_NOTE, STATES
 from gateway.stores.hub_rows import Head, PartData, PermissionData, SlotData
 from gateway.stores.ledger_file import read_meta
@@ -118,6 +118,9 @@ def _read_audit(target: sqlite3.Connection, found: _Found) -> None:
             found.items += written.event in ("permission", "permission_ended")
             if written.event == "permission_ended":
                 found.ended.add(str(written.facts.get("permission")))
+            if written.event == RENAMED and written.meter is not None:
+                before = written.facts.get("before")
+                found.hubs |= {one: written.meter for one, hub in found.hubs.items() if hub == before}
             if not isinstance(number, int) or written.meter is None:
                 continue
             found.hubs.setdefault(number, written.meter)

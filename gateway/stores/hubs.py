@@ -13,8 +13,9 @@ from zlib import compress
 import msgspec
 
 from gateway.hub_model import FINAL, Draft, Inbound, Message, PartRow, Permission, Reason, Receipt, Slot, State
-from gateway.stores import files
+from gateway.stores import files, hub_rename
 from gateway.stores import hub_rows as rows
+from gateway.stores.hub_audit import RENAMED
 from gateway.stores.hub_reading import LOST, LOST_NOTE, Change, HubReader, HubRows, Listed, Received, as_message
 from gateway.stores.hub_rows import Answered, Head, InboundData, PartData, PermissionData, SlotData, SlotRow
 from gateway.stores.ledger_file import LEDGER, LedgerFile
@@ -208,6 +209,21 @@ class HubStore(HubRows):
             state, due = self._retry(one, now)
             one = self._act(one, Answered(at=now, who=who, what="retry", state=state), due)
         return self._like(message, one)
+
+    def rename(self, before: str, name: str, who: str, now: int) -> int:
+        """Carry a hub over to another name, all of it; how many messages. No uploader may serve either meanwhile.
+
+        HubError where there is nothing under the old name, or something under the new one.
+        """
+        known = self.hubs()
+        if before not in known:
+            raise HubError(f"there are no messages of a hub {before}: there are those of {', '.join(known) or 'none'}")
+        if name in known:
+            raise HubError(f"hub {name} has messages of its own: what went under both names cannot be told apart")
+        with self._file.writing():
+            messages = hub_rename.rename(self._db, before, name)
+            self.audit.append(RENAMED, name, who, now, {"before": before, "messages": messages})
+        return messages
 
     def want(self, hub: str, slots: Sequence[Slot], who: str, now: int) -> None:
         """Have slots sent anew whatever was sent: `wanted` has them until they are staged."""

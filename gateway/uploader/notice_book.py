@@ -19,7 +19,16 @@ from gateway.uploader.notice_text import RANK, How, Line, Severity, clean, group
 #: names of events that last until the same name and key is told to be over: these are told again meanwhile. Of others
 #: nobody says so, or they count down by themselves (30, 14, 7, 1 days): they are told whenever their words change
 LASTING: Final = frozenset(
-    ("hub_down", "receiver_down", "blocked", "rejected", "late_day", "permissions_late", "permissions_stopped")
+    (
+        "hub_down",
+        "receiver_down",
+        "blocked",
+        "renamed",
+        "rejected",
+        "late_day",
+        "permissions_late",
+        "permissions_stopped",
+    )
 )
 #: troubles that are known one by one, in all and of one name at one hub; lines that a digest holds one by one;
 #: notices that wait for one channel

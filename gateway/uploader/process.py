@@ -6,13 +6,12 @@ went end first, then the new ones begin; what did not change runs on.
 """
 
 import asyncio
-import fcntl
 import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,11 +27,12 @@ from gateway.settings import PointSettings, Settings, SettingsError
 from gateway.stores.files import FAILURES, Damaged, StorageFault, StoreError
 from gateway.stores.hubs import HubStore
 from gateway.stores.ledger_file import IDENTITY, LedgerFile, read_meta
-from gateway.stores.ledger_place import SHARED, LedgerError
+from gateway.stores.ledger_place import LedgerError
 from gateway.stores.ledger_salvage import open_ledger
 from gateway.stores.rows import Corrupt
 from gateway.supervisor import cancel, keep, leave_behind_after, where
 from gateway.uploader import registry
+from gateway.uploader.alone import alone
 from gateway.uploader.notices import Notices
 from gateway.uploader.schedule import Notes
 from gateway.uploader.serving import HubSession, World, notes
@@ -50,10 +50,6 @@ AGAIN_S = 10.0
 AT_START = ("ledger", "journal", "mqtt")
 #: notes that belong to no hub
 _NOBODY = ""
-
-
-class UploaderError(Exception):
-    """It cannot run: one sentence."""
 
 
 class Uploader:
@@ -83,7 +79,7 @@ class Uploader:
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT. Raises UploaderError."""
-        with _alone(self._settings.ledger_path):
+        with alone(self._settings.ledger_path):
             self._watch_signals()
             self._clock.raise_floor(_stored_at(self._settings.ledger_path))
             self._begin_notices()
@@ -290,26 +286,6 @@ def _crashed(args: threading.ExceptHookArgs) -> None:
     if args.exc_value is not None:
         name = args.thread.name if args.thread else "a thread"
         log.event("sink_ended", sink=name, error=where(args.exc_value), again_in_s=AGAIN_S)
-
-
-@contextmanager
-def _alone(ledger: Path) -> Iterator[None]:
-    """Be the only uploader of a ledger: two would have two messages of one slot in flight."""
-    place = Path(os.path.realpath(ledger))  # one ledger by two names is one
-    path = place.with_name(f"{place.name}.uploader")
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, SHARED)
-    except OSError as error:
-        raise UploaderError(f"{path} cannot be opened: {error.strerror}") from error
-    with suppress(PermissionError):  # the file of another user
-        os.fchmod(handle, SHARED)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise UploaderError(f"another uploader runs with the ledger {ledger}: end it first") from None
-    finally:
-        os.close(handle)
 
 
 def _opened(path: Path) -> LedgerFile | None:

@@ -13,6 +13,7 @@ from gateway.hub_model import Draft, Event, Message
 from gateway.hub_settings import HubSettings
 from gateway.item_p import utc
 from gateway.settings import PointSettings, Settings
+from gateway.stores.hub_reading import RETIRED
 from gateway.stores.hub_rows import NEVER
 from gateway.stores.hubs import HubStore
 from gateway.stores.intervals import IntervalStore
@@ -20,6 +21,7 @@ from gateway.stores.ledger_file import LedgerFile
 from gateway.uploader import targets
 from gateway.uploader.credentials import Reminder
 from gateway.uploader.delivery import Delivery
+from gateway.uploader.forerunner import Forerunner
 from gateway.uploader.hub import BuildError, HubAdapter, Session, SessionError
 from gateway.uploader.inbox import Inbox, View
 from gateway.uploader.late import Late
@@ -36,10 +38,15 @@ TICK_S, PLAN_S, PLAN_DUTY = 1.0, 5.0, 20
 SERIES_S: Final = 30.0
 #: how often old bytes are removed, the status is written, and ends of certificates are looked at (s)
 PRUNE_S, STATUS_S, EXPIRY_S = 3_600.0, 60.0, 60.0
+#: how often is looked whether a person said what a hub with a new name is (s)
+CLAIM_S: Final = 5.0
 #: no message is due so far ahead (s): a hub may ask for a day of patience at most
 FAR_S: Final = 2 * 86_400
 #: notes: the day of the last daily run, and of the last that was done; ends of certificates that were told; the status
 RUN, DONE, TOLD, STATUS = "uploader.run", "uploader.done", "uploader.told", "status"
+
+#: what is due every so often
+NAMES: Final = ("plan", "series", "inbox", "permissions", "prune", "status", "expiry", "claim")
 
 _log = logging.getLogger(__name__)
 
@@ -154,13 +161,21 @@ class Serving:
         self._problems: tuple[str, ...] = ()
         self._generation = session.generation()
         #: by the monotonic clock (s): when each is due again
-        self._due = dict.fromkeys(("plan", "series", "inbox", "permissions", "prune", "status", "expiry"), 0.0)
+        self._due = dict.fromkeys(NAMES, 0.0)
         self._said: Mapping[str, Any] = {}
+        self._forerunner = Forerunner(settings, hub, self._store)
+        #: why nothing may be sent under this name yet
+        self._claimed: str | None = None
         #: where the audit log ended when the hub was found blocked
         self._blocked_at: int | None = None
 
     def begin(self) -> None:
         """What was on its way when the last process died has an outcome that nobody knows."""
+        self._claimed = self._forerunner.trouble()
+        if self._claimed is not None:
+            return
+        if self._store.note(self._hub.name, RETIRED):
+            self._store.remember(self._hub.name, RETIRED, b"")
         found = self._store.recover(self._hub.name, self._now())
         if found:
             _log.warning("hub %s: the outcome of a message is unknown: it is found out", self._hub.name)
@@ -176,7 +191,7 @@ class Serving:
         self._live()
         now = self._now()
         self._tell_status()
-        if not self._world.believed():
+        if not self._world.believed() or self._waits_for_a_word(now):
             return TICK_S
         self._look_at_credentials()
         if self._hear(now) or self._begin_day(now):
@@ -223,6 +238,22 @@ class Serving:
         """How often the hub's queue is asked (s); None: this hub has none."""
         own = self._adapter.policy.inbox_s
         return (self._hub.inbox_s or own) if own else None
+
+    def _waits_for_a_word(self, now: int) -> bool:
+        """Whether another name has this hub's days: tell so, and look whether a person said what it is."""
+        if self._claimed is None:
+            return False
+        if not self._asked:
+            self._asked = True
+            self._world.tell(Event("renamed", self._hub.name, "error", self._claimed, now))
+        if self._is_due("claim", CLAIM_S):
+            self.begin()
+        if self._claimed is None:
+            text = "it is another hub than those that were given up, and is served"
+            self._world.tell(Event("renamed", self._hub.name, "info", text, now, recovered=True))
+        return True
+
+    _asked = False
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
@@ -409,7 +440,7 @@ class Serving:
     def _state(self, now: int) -> str:
         if not self._world.believed():
             return "clock"
-        if self._line.blocked:
+        if self._line.blocked or self._claimed:
             return "blocked"
         return "ok" if self._line.free(now) and not self._line.failures else "unreachable"
 
@@ -417,6 +448,8 @@ class Serving:
         """The worst that keeps data from the hub."""
         if not self._world.believed():
             return "the clock of this host is not set: nothing is sent until it is"
+        if self._claimed:
+            return self._claimed
         unheard = None if self._feed is None else self._feed.trouble
         return (
             self._line.trouble
