@@ -98,7 +98,7 @@ class Plan:
         #: slots that are to be compared because nobody followed their changes; None: none are left
         self._scan: Iterator[tuple[Target, int]] | None = None
         away = self.marks.meet(targets)
-        self._feed = self._position(away, now)
+        self._feed = self._position([*away, *self._on_other_ground(now)], now)
         #: slots that this round gave out
         self._given: set[Slot] = set()
         #: what was given out and is not stored: the target, and of a correction what was watched
@@ -299,7 +299,7 @@ class Plan:
     def _position(self, away: Sequence[Target], now: int) -> int:
         """Where the feed was left; it begins with what is there at the first start, and anew behind a gap.
 
-        `away`: series whose changes nobody followed, because they did not go to the hub for a while.
+        `away`: series whose changes nobody followed, because they did not go to the hub for a while, or on this ground.
         """
         kept = self._store.note(self.hub.name, FEED)
         oldest = self._store.oldest_change
@@ -309,6 +309,12 @@ class Plan:
             self._look_again(unseen, now)
             self._scan = self._unseen(unseen, now)
         return max(position, oldest - 1)
+
+    def _on_other_ground(self, now: int) -> Iterator[Target]:
+        """Series that are new, though days of theirs were sent: on another ground, and nobody followed them since."""
+        for target in self.targets:
+            if self.marks.get(target) is None and next(self._unseen([target], now), None) is not None:
+                yield target
 
     def _look_again(self, unseen: Sequence[Target], now: int) -> None:
         """Days that were passed over as empty may have been validated since."""

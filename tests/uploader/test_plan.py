@@ -197,9 +197,14 @@ class Planned:
 
     @contextmanager
     def plan(
-        self, points: tuple[PointSettings, ...] = (), policy: Policy | None = None, *, away: bool = False
+        self,
+        points: tuple[PointSettings, ...] = (),
+        policy: Policy | None = None,
+        *,
+        away: bool = False,
+        basis: str = "config",
     ) -> Iterator[Plan]:
-        """`away`: none of the points goes to the hub for now."""
+        """`away`: none of the points goes to the hub for now; `basis`: the ground on which they go."""
         whole = settings(self.folder, self.hub, points)
         file = open_ledger(whole.ledger_path).file
         try:
@@ -210,7 +215,8 @@ class Planned:
             self.home, self.store = Home(file, lambda: self.now), store
             schedule = Schedule(self.hub, notes(store, "dk"))
             policy = policy or Policy(max_parts=100)
-            chosen = () if away else found.targets
+            start = None if basis == "config" else midnight(FIRST)
+            chosen = () if away else tuple(one._replace(basis=basis, start=start) for one in found.targets)
             made = Plan(self.hub, policy, store, reader, targets=chosen, schedule=schedule, now=self.now)
             self.adapter = Lying(self.hub, Hub(), policy)
             self.staging = Staging(self.hub, self.adapter, store, lambda _: None, "law")
@@ -420,6 +426,25 @@ def test_what_changed_while_a_point_did_not_go_is_made_good(planned: Planned) ->
     with planned.plan() as plan:
         plan.save()
     with planned.plan() as plan:
+        assert planned.take(plan) == [(midnight(empty), 1), (midnight(FIRST), 2)]
+        assert planned.take(plan) == []
+
+
+@pytest.mark.parametrize(("before", "after"), [("p-1", "p-2"), ("config", "p-1")])
+def test_what_changed_before_another_ground_came_is_made_good(planned: Planned, before: str, after: str) -> None:
+    """A permission was revoked, the day was corrected, and another permission was given."""
+    empty = days(FIRST, 4)[3]
+    planned.now = noon(date(2026, 3, 9))
+    with planned.plan(basis=before) as plan:
+        planned.take(plan)
+        planned.confirm()
+    with planned.plan(away=True) as plan:
+        planned.home.fill(KEY, FIRST, version=2, wh=9)
+        planned.home.fill(KEY, empty)
+        assert planned.take(plan) == []
+    with planned.plan(basis=after) as plan:
+        plan.save()
+    with planned.plan(basis=after) as plan:
         assert planned.take(plan) == [(midnight(empty), 1), (midnight(FIRST), 2)]
         assert planned.take(plan) == []
 
