@@ -27,6 +27,8 @@ LOOK_S: Final = 3_600
 HELD_S: Final = 60
 #: code of the reason why an accepted message is given up
 NO_VERDICT: Final = "no_verdict"
+#: note: people were told that the hub is down or blocked, and not yet that it is back
+DOWN: Final = "uploader.down"
 _DAY_S: Final = 86_400
 #: what a verdict that decides makes of a message
 DECIDED: Final[Mapping[Verdict, State]] = {
@@ -184,22 +186,26 @@ class Delivery:
             return
         wait = self._line.pause_s(max(1, message.attempts), receipt.retry_after_s)
         state: State = "unknown" if receipt.verdict == "unknown" and before in ("new", "unknown", "sending") else before
-        self._settle(message, receipt, state, now + wait)
+        # what never left this host is not held back itself: the oldest goes first when the hub can be reached again
+        kept = state == "new" and receipt.verdict == "busy" and receipt.status is None
+        self._settle(message, receipt, state, min(message.due, now) if kept else now + wait)
         self._vain = receipt.verdict == "unknown" or receipt.status is not None
         self._telling.foreign(message, receipt)
-        self._rest(receipt, now)
+        self._rest(receipt, now, whole=kept)
 
-    def _rest(self, receipt: Receipt, now: int) -> None:
+    def _rest(self, receipt: Receipt, now: int, *, whole: bool = False) -> None:
         """The hub did not serve us: leave it alone for a while, or until a person acts."""
         why = "; ".join(text for _, text in receipt.reasons) or "no answer"
         if receipt.verdict == "blocked":
             if self._line.block(why, now):
+                self._store.remember(self._hub.name, DOWN, b"blocked")
                 self._telling.blocked(why)
             return
         self._telling.vain(why)
         was_down = self._line.is_down
-        self._line.failed(why, now, receipt.retry_after_s)
+        self._line.failed(why, now, receipt.retry_after_s, whole=whole)
         if self._line.is_down and not was_down:
+            self._store.remember(self._hub.name, DOWN, b"down")
             self._telling.down(why)
 
     def _decide(self, message: Message, receipt: Receipt, now: int) -> None:
@@ -214,6 +220,7 @@ class Delivery:
         self._vain = False
         if self._line.good():
             self._telling.back()
+            self._store.remember(self._hub.name, DOWN, b"")
 
     def answered(self) -> None:
         """The hub answers what it is asked: it serves us, unless it does so while messages go to it in vain."""

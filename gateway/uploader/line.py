@@ -33,6 +33,12 @@ class Line:
         self.trouble: str | None = None
         #: no retry helps before a person acts; and that this was so since the hub served us last
         self.blocked = self._was_blocked = False
+        #: people were told that it is down, by this process, or by one before
+        self.is_down = self._told_before = False
+
+    def resume(self) -> None:
+        """A process before this one told that the hub is down or blocked: its first answer is news."""
+        self._told_before = True
 
     def free(self, now: float) -> bool:
         """Whether something may be sent. A clock that was set back does not lengthen a pause beyond its most."""
@@ -44,17 +50,21 @@ class Line:
 
     def good(self) -> bool:
         """The hub answered; whether it had been down, or blocked."""
-        was_down = self._was_blocked or self.is_down
+        was_down = self._was_blocked or self.is_down or self._told_before
         self.failures, self.since, self.until, self.trouble = 0, None, 0.0, None
-        self.blocked = self._was_blocked = False
+        self.blocked = self._was_blocked = self.is_down = self._told_before = False
         return was_down
 
-    def failed(self, why: str, now: float, retry_after_s: int | None = None) -> None:
-        """It did not serve us."""
+    def failed(self, why: str, now: float, retry_after_s: int | None = None, *, whole: bool = False) -> None:
+        """It did not serve us. `whole`: it cannot be reached at all, so that no other message would fare better."""
         self.failures += 1
         self.since = now if self.since is None else self.since
-        rest = backoff_s(self.failures - 1 - SINGLE, self._draw) if self.failures > SINGLE else 0
+        if whole:
+            rest = max(1.0, backoff_s(self.failures - 1, self._draw))
+        else:
+            rest = backoff_s(self.failures - 1 - SINGLE, self._draw) if self.failures > SINGLE else 0
         self.until = now + max(rest, asked_s(retry_after_s))
+        self.is_down = self.is_down or (self.failures >= DOWN_AFTER and self.until - self.since >= DOWN_S)
         self.trouble = why
 
     def block(self, why: str, now: float) -> bool:
@@ -69,8 +79,3 @@ class Line:
         """Try again: a person acted, credentials changed, or a new day began."""
         self.blocked = False
         self.until = 0.0
-
-    @property
-    def is_down(self) -> bool:
-        """Whether people are to be told."""
-        return self.failures >= DOWN_AFTER and self.since is not None and self.until - self.since >= DOWN_S

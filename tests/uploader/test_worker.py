@@ -19,7 +19,7 @@ from gateway.settings import PointSettings
 from gateway.stores.hubs import HubStore
 from gateway.stores.ledger_file import LedgerFile
 from gateway.stores.ledger_salvage import open_ledger
-from gateway.uploader.hub import BuildError, Policy, SessionError
+from gateway.uploader.hub import FOREIGN_ANSWER, Answer, BuildError, Policy, Session, SessionError
 from gateway.uploader.line import Line
 from gateway.uploader.serving import STATUS, Serving, World
 from tests.uploader.lying import (
@@ -185,6 +185,15 @@ def test_backlog_goes_oldest_first(house: Any) -> None:
         order = [store.message("dk", n).parts[0].slot.start for n in range(1, 11)]
     assert order == sorted(order)
     assert len(set(order)) == 10
+
+
+def test_backlog_goes_oldest_first_though_the_hub_was_away_when_it_was_stored(house: Any) -> None:
+    one = house(Policy(max_parts=1, confirm_after_s=60), script=iter(["before"] * 40))
+    fill(one, 8)
+    one.now = noon(date(2026, 3, 12))
+    one.run(until=one.now + 8 * 3_600, step_s=120)
+    assert [start for _, _, start in one.there.values] == [midnight(day) for day in days(FIRST, 8)]
+    assert one.there.sends == 48
 
 
 def test_raw_waits_and_goes_as_missing_when_its_time_is_over(house: Any) -> None:
@@ -615,6 +624,47 @@ def test_a_queue_that_cannot_be_read_keeps_no_day_back(house: Any, monkeypatch: 
     assert one.there.effects == {(POINT, "import", midnight(FIRST), 1): 1}
     with one.store() as store:
         assert store.counts("dk")["accepted"] == 1
+
+
+def test_a_queue_that_takes_longer_than_its_pause_keeps_no_day_back(house: Any) -> None:
+    one = house(Policy(confirm_after_s=60, inbox_s=10))
+    fill(one, 1)
+    one.now = noon(date(2026, 3, 3))
+    with one.serving() as serving:
+        for _ in range(20):
+            serving._due["inbox"] = 0.0
+            serving.step()
+    assert one.there.sends == 1
+
+
+def test_each_request_is_a_sign_of_life(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long queue, or a list without end, is read for hours by the hub's budget."""
+    one = house(Policy(confirm_after_s=60, inbox_s=10))
+    lived, asked = [], []
+    monkeypatch.setattr(one, "live", lived.append)
+    monkeypatch.setattr(one.session, "request", lambda *_, **__: asked.append(len(lived)) or Answer(200, {}, b""))
+
+    def pages(_: Lying, session: Session, *_more: object) -> Iterator[Inbound]:
+        for _page in range(50):
+            session.request("GET", "/page", operation="list")
+        yield from ()
+
+    monkeypatch.setattr(Lying, "inbox", pages)
+    one.run()
+    assert len(asked) == 50
+    assert len(set(asked)) == 50
+
+
+def test_answers_to_another_message_are_told_once(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    reason = Reason(FOREIGN_ANSWER, "it is about document 7")
+    monkeypatch.setattr(Lying, "send", lambda *_: Receipt("unknown", (reason,), status=200))
+    one = house()
+    fill(one, 1)
+    one.now = noon(date(2026, 3, 3))
+    one.run(until=one.now + 3_000, step_s=60)
+    with one.store() as store:
+        assert store.message("dk", 1).attempts > 5
+    assert one.names().count("unknown_answer") == 1
 
 
 @pytest.mark.parametrize("commits", range(8))
