@@ -187,13 +187,14 @@ def test_backlog_goes_oldest_first(house: Any) -> None:
     assert len(set(order)) == 10
 
 
-def test_backlog_goes_oldest_first_though_the_hub_was_away_when_it_was_stored(house: Any) -> None:
-    one = house(Policy(max_parts=1, confirm_after_s=60), script=iter(["before"] * 40))
+@pytest.mark.parametrize("vain", [3, 40])
+def test_backlog_goes_oldest_first_though_the_hub_was_away_when_it_was_stored(house: Any, vain: int) -> None:
+    one = house(Policy(max_parts=1, confirm_after_s=60), script=iter(["before"] * vain))
     fill(one, 8)
     one.now = noon(date(2026, 3, 12))
     one.run(until=one.now + 8 * 3_600, step_s=120)
     assert [start for _, _, start in one.there.values] == [midnight(day) for day in days(FIRST, 8)]
-    assert one.there.sends == 48
+    assert one.there.sends == 8 + vain
 
 
 def test_raw_waits_and_goes_as_missing_when_its_time_is_over(house: Any) -> None:
@@ -463,6 +464,32 @@ def test_a_hub_that_is_away_is_told_once_and_so_is_its_return(house: Any) -> Non
     ]
     assert one.there.sends == 15
     assert len(one.there.values) == 1
+
+
+@pytest.mark.parametrize("how", ["new credentials", "another process", "the next daily run"])
+def test_the_return_of_a_hub_that_was_down_is_told_whatever_came_between(house: Any, how: str) -> None:
+    one = house(script=iter(["before"] * 13))
+    fill(one, 1)
+    one.now = noon(date(2026, 3, 3))
+    told = lambda: [event.recovered for event in one.events if event.name == "hub_down"]  # noqa: E731
+    with one.serving() as serving:
+        while told() != [False]:
+            one._steps(serving, one.now + 60, 30)
+        one.lies["script"] = None
+        one.adapter.script = iter(())
+        if how == "new credentials":
+            one.session.changed += 1
+            one._steps(serving, None, 1)
+        elif how == "the next daily run":
+            one.now = noon(date(2026, 3, 4))
+            one._steps(serving, None, 1)
+    if how == "another process":
+        one.line = Line(lambda low, high: high / 2)
+        one.run(until=one.now + 3_600, step_s=60)
+    assert told() == [False, True]
+    one.line = Line(lambda low, high: high / 2)
+    one.run(until=one.now + 60, step_s=30)
+    assert told() == [False, True], "once"
 
 
 def test_nothing_is_sent_while_the_clock_of_the_host_is_not_believed(house: Any) -> None:
