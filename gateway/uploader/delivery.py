@@ -68,6 +68,8 @@ class Delivery:
         self.heard = 0
         #: the last attempt reached the hub, and nothing came of it: that its queue can be read does not heal that
         self._vain = False
+        if store.note(hub.name, DOWN):
+            line.resume()
 
     def work(self, message: Message) -> None:
         """Do what is due of an open message. Raises Damaged and StorageFault; nothing of what a hub does."""
