@@ -18,11 +18,11 @@ from gateway.stores.hub_rows import NEVER
 from gateway.stores.hubs import HubStore
 from gateway.stores.intervals import IntervalStore
 from gateway.stores.ledger_file import LedgerFile
-from gateway.uploader import targets
+from gateway.uploader import retelling, targets
 from gateway.uploader.credentials import Reminder
 from gateway.uploader.delivery import Delivery
 from gateway.uploader.forerunner import Forerunner
-from gateway.uploader.hub import BuildError, HubAdapter, Session, SessionError
+from gateway.uploader.hub import Answer, BuildError, HubAdapter, Session, SessionError
 from gateway.uploader.inbox import Inbox, View
 from gateway.uploader.late import Late
 from gateway.uploader.line import Line
@@ -71,6 +71,43 @@ class HubSession(Session, Protocol):
         ...
 
 
+class Told(Protocol):
+    """What people know (gateway.uploader.notices)."""
+
+    def seen(self, hub: str) -> int | None:
+        """Up to which entry of the audit log the events of a hub were told; None: nobody is told, or it is new."""
+        ...
+
+    def mark(self, hub: str, entry: int) -> None:
+        """Every event of a hub that comes of entries up to this one was told."""
+        ...
+
+    def troubles(self, hub: str) -> frozenset[str]:
+        """Names of the troubles of a hub that people know of."""
+        ...
+
+    def flush(self) -> None:
+        """Wait until what was told outlives the process: some seconds at most."""
+        ...
+
+
+class Nobody:
+    """Nobody is told."""
+
+    def seen(self, _: str) -> None:
+        """Nothing."""
+
+    def mark(self, _: str, __: int) -> None:
+        """Do nothing."""
+
+    def troubles(self, _: str) -> frozenset[str]:
+        """None."""
+        return frozenset()
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+
 class World(NamedTuple):
     """What a worker asks of the process."""
 
@@ -82,6 +119,7 @@ class World(NamedTuple):
     believed: Callable[[], bool]
     tell: Callable[[Event], None]
     clock: Callable[[], float] = time.time
+    book: Told = Nobody()
 
 
 class Thread(Protocol):
@@ -115,6 +153,7 @@ class Serving:
         """`feed` is the session with the permission administrator, where there is one."""
         self._settings, self._hub, self._world, self._file = settings, hub, world, file
         self._session, self._line, self._thread = session, line, thread
+        self._alive = _Alive(session, self._live)
         self._store = HubStore(file, world.clock)
         self.adapter = self._adapter = world.adapter(hub)
         self._schedule = Schedule(hub, notes(self._store, hub.name))
@@ -125,7 +164,7 @@ class Serving:
             hub,
             self._adapter,
             self._store,
-            session,
+            self._alive,
             grounds=self._grounds,
             line=line,
             clock=world.clock,
@@ -152,8 +191,9 @@ class Serving:
                 clock=world.clock,
                 tell=world.tell,
             )
-        #: the queue could not be read: a message goes before it is tried again, or a broken queue keeps every day back
-        self._unheard = False
+        #: the queue was visited last: a message goes before the next visit, or a queue that is broken, or takes longer
+        #: to read than it is left alone, keeps every day back
+        self._heard_last = False
         #: whether a permission ended since the messages were looked through
         self._ended = False
         self._plan: Plan | None = None
@@ -176,6 +216,7 @@ class Serving:
             return
         if self._store.note(self._hub.name, RETIRED):
             self._store.remember(self._hub.name, RETIRED, b"")
+        self._tell_again()
         found = self._store.recover(self._hub.name, self._now())
         if found:
             _log.warning("hub %s: the outcome of a message is unknown: it is found out", self._hub.name)
@@ -186,8 +227,32 @@ class Serving:
             self._plan.save()
         self._tell_status(force=True)
 
+    def _tell_again(self) -> None:
+        """What the last process kept, and may not have told; and that a trouble may be over of which it told."""
+        book, hub = self._world.book, self._hub.name
+        if (since := book.seen(hub)) is not None:
+            retelling.tell_again(self._store, hub, since, self._delivery, self._inbox)
+        self._mark()
+        troubles = book.troubles(hub)
+        self._line.was_down = self._line.was_down or bool(troubles & {"hub_down", "blocked"})
+        if "renamed" in troubles:
+            self._tell_served()
+
+    def _mark(self) -> None:
+        """What comes of the audit log so far was told."""
+        if (last := self._store.audit.last) != self._marked:
+            self._marked = last
+            self._world.book.mark(self._hub.name, last)
+
+    _marked = -1
+
     def step(self) -> float:
         """Do one thing; the seconds to rest before the next one."""
+        rest = self._step()
+        self._mark()
+        return rest
+
+    def _step(self) -> float:
         self._live()
         now = self._now()
         self._tell_status()
@@ -200,10 +265,11 @@ class Serving:
             self._line.unblock()
         if not self._line.free(now):
             return TICK_S
-        if not self._unheard and self._is_due("inbox", self._inbox_s):
+        if not self._heard_last and self._is_due("inbox", self._inbox_s):
             self._ask_inbox(now)
+            self._heard_last = True
             return 0.0
-        self._unheard = False
+        self._heard_last = False
         message = next(iter(self._store.open(self._hub.name, now, 1)), None) or self._misdated(now)
         if message is not None:
             self._delivery.work(message)
@@ -248,10 +314,13 @@ class Serving:
             self._world.tell(Event("renamed", self._hub.name, "error", self._claimed, now))
         if self._is_due("claim", CLAIM_S):
             self.begin()
-        if self._claimed is None:
-            text = "it is another hub than those that were given up, and is served"
-            self._world.tell(Event("renamed", self._hub.name, "info", text, now, recovered=True))
+            if self._claimed is None and "renamed" not in self._world.book.troubles(self._hub.name):
+                self._tell_served()
         return True
+
+    def _tell_served(self) -> None:
+        text = "a person said which hub it is: it is served"
+        self._world.tell(Event("renamed", self._hub.name, "info", text, self._now(), recovered=True))
 
     _asked = False
 
@@ -266,8 +335,10 @@ class Serving:
             self._store.say("credentials", self._hub.name, "uploader", self._now(), {"generation": generation})
         if not self._is_due("expiry", EXPIRY_S):
             return
-        for event in self._session.expiries():
-            self._world.tell(event)
+        if events := self._session.expiries():
+            for event in events:
+                self._world.tell(event)
+            self._world.book.flush()
             self._store.remember(self._hub.name, TOLD, msgspec.json.encode(self._session.reminder.told))
 
     def _begin_day(self, now: int) -> bool:
@@ -294,9 +365,8 @@ class Serving:
 
     def _ask_inbox(self, now: int) -> None:
         try:
-            self._inbox.empty(self._session, self._thread.ends)
+            self._inbox.empty(self._alive, self._thread.ends)
         except SessionError as error:
-            self._unheard = True
             self._delivery.failed(error)
         if self._inbox.asked:
             self._inbox.asked = False
@@ -395,11 +465,12 @@ class Serving:
         if run is None or run == self._store.note(self._hub.name, DONE):
             return
         if counts["new"] + counts["sending"] + counts["unknown"] == 0:
-            self._store.remember(self._hub.name, DONE, run)
             waiting, refused = counts["accepted"], counts["rejected"]
             said = f"{waiting} messages wait for the hub's word, {refused} are parked as refused"
             text = f"the daily run of {run.decode()} is done: {said}"
             self._world.tell(Event("run_done", self._hub.name, "info", text, now, run.decode()))
+            self._world.book.flush()
+            self._store.remember(self._hub.name, DONE, run)
 
     def _tell_status(self, *, force: bool = False) -> None:
         if not (self._is_due("status", TICK_S) or force):
@@ -480,6 +551,21 @@ class Serving:
 
     def _now(self) -> int:
         return int(self._world.clock())
+
+
+class _Alive:
+    """A session of which each request is a sign of life: to read a long queue may take hours, by the hub's budget."""
+
+    def __init__(self, session: Session, live: Callable[[], None]) -> None:
+        self._session, self._live = session, live
+
+    @property
+    def certificate(self) -> str | None:
+        return self._session.certificate
+
+    def request(self, method: str, path: str, **more: Any) -> Answer:
+        self._live()
+        return self._session.request(method, path, **more)
 
 
 def notes(store: HubStore, hub: str) -> Notes:

@@ -29,13 +29,18 @@ class Telling:
 
     def vain(self, why: str) -> None:
         """Nothing came of a request: it is in the log once, however often the hub says so."""
+        if self._is_news(why):
+            log.event("hub_unserved", hub=self._hub, reason=why)
+
+    def _is_news(self, why: str) -> bool:
+        """Whether this was not said for AGAIN_S."""
         now = self._clock()
         if abs(now - self._known.get(why, -AGAIN_S)) < AGAIN_S:
-            return
+            return False
         if len(self._known) >= MOST_KNOWN:
             self._known.clear()
         self._known[why] = now
-        log.event("hub_unserved", hub=self._hub, reason=why)
+        return True
 
     def down(self, why: str) -> None:
         """The hub does not serve us for a while."""
@@ -59,10 +64,11 @@ class Telling:
         self._say("given_up", "warning", f"{_name(message)} is given up: {reason.text}", message)
 
     def foreign(self, message: Message, receipt: Receipt) -> None:
-        """What was answered is about another message."""
+        """What was answered is about another message: told once, however often the hub says so."""
         for code, text in receipt.reasons:
-            if code == FOREIGN_ANSWER:
-                self._say("unknown_answer", "warning", f"{_name(message)}: {text}; nothing is changed by it", message)
+            told = f"{_name(message)}: {text}; nothing is changed by it"
+            if code == FOREIGN_ANSWER and self._is_news(told):
+                self._say("unknown_answer", "warning", told, message)
 
     def waits(self, message: Message, age_s: int, within_s: int) -> None:
         """A request that is not answered in time is told once."""
