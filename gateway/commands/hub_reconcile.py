@@ -33,6 +33,19 @@ if TYPE_CHECKING:
 #: direction of the metering point types of the Danish hub that have one
 TYPES: Final[Mapping[str, Direction]] = {"E17": "import", "E18": "export"}
 
+#: what tells a sum of a month from another one; an id of a price is its owner's, for each type
+_KIND: Final = (
+    "start",
+    "end",
+    "grid_area",
+    "supplier",
+    "price_owner",
+    "price_type",
+    "price_id",
+    "point_type",
+    "settlement_method",
+)
+
 
 @dataclass(slots=True)
 class Side:
@@ -173,8 +186,7 @@ def _sums(  # noqa: PLR0913, PLR0917 - both sides
         for one in page:
             for fact in one.data.facts.get("sums", ()):
                 if isinstance(fact, Mapping):
-                    which = ("start", "end", "grid_area", "supplier", "price_id", "point_type", "settlement_method")
-                    latest[tuple(fact.get(key) for key in which)] = fact
+                    latest[tuple(fact.get(key) for key in _KIND)] = fact
     ours: dict[tuple[Direction, int, int], tuple[int, int, int]] = {}
     for fact in latest.values():
         start, end, direction = fact.get("start"), fact.get("end"), TYPES.get(str(fact.get("point_type")))

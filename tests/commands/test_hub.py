@@ -465,10 +465,10 @@ def test_items_are_imported_kept_as_they_came_and_shown(hub: Place, capsys: pyte
 # -- reconcile ---------------------------------------------------------------------------------------------------------
 
 
-def sums(energy_wh: int | None) -> Inbound:
+def sums(energy_wh: int | None, **price: str) -> Inbound:
     start, end = bounds(date(2026, 3, 1), 900)[0], bounds(date(2026, 3, 31), 900)[-1]
     fact = {"start": start, "end": end, "point_type": "E17", "grid_area": "804", "energy_wh": energy_wh, "sure": True}
-    return Inbound(f"m-{energy_wh}", "rsm-019", b"{}", "application/json", facts={"sums": [fact]})
+    return Inbound(f"m-{energy_wh}-{price}", "rsm-019", b"{}", "application/json", facts={"sums": [fact | price]})
 
 
 def test_sums_of_the_hub_are_compared_with_ours(hub: Place, capsys: pytest.CaptureFixture[str]) -> None:
@@ -485,6 +485,20 @@ def test_sums_of_the_hub_are_compared_with_ours(hub: Place, capsys: pytest.Captu
     assert hub("reconcile", "dk", "--month", "2026-03") == 0, "the last word counts"
     assert "804" in capsys.readouterr().out
     assert hub("reconcile", "dk", "--month", "2026-02") == 1
+
+
+def test_prices_of_one_id_are_told_apart_by_their_owner_and_type(
+    hub: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = sum(n % 500 for n in range(3 * 96))
+    hub.hubs.inbound(
+        "dk", sums(ours - 7, price_id="1", price_type="D03", price_owner="5790001330552"), [], 1_775_000_000
+    )
+    hub.hubs.inbound("dk", sums(ours, price_id="1", price_type="D03", price_owner="5799999933318"), [], 1_775_000_001)
+    hub.hubs.inbound("dk", sums(ours, price_id="1", price_type="D01", price_owner="5799999933318"), [], 1_775_000_002)
+    assert hub("reconcile", "dk", "--month", "2026-03", "--json") == 1
+    (told,) = objects(capsys)
+    assert [one["difference_wh"] for one in told["sums"]] == [7, 0, 0]
 
 
 def test_a_person_needs_none_of_the_secrets(hub: Place, capsys: pytest.CaptureFixture[str]) -> None:
