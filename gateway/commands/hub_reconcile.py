@@ -47,6 +47,10 @@ _KIND: Final = (
 )
 
 
+#: a month begins everywhere within so long before and behind that of UTC, also of gas days (s)
+_ZONES_S: Final = 86_400
+
+
 @dataclass(slots=True)
 class Side:
     """One point and direction of ours."""
@@ -79,7 +83,7 @@ def reconcile_(args: argparse.Namespace) -> int:
         with reading(args) as rows:
             sides = _sides(settings, hub, intervals)
             monthly = list(_sums(rows, hub.name, sides, intervals, month, hub))
-            unread = _take(rows, hub, adapter, sides, month)
+            unread = [_strange(one, settings) for one in _take(rows, hub, adapter, sides, month)]
             found = [(name, *_compared(side, intervals, hub, month)) for name, side in sides.items() if side.theirs]
     except ImportFileError as error:
         raise RefusedError(f"hub {hub.name}: {error}") from None
@@ -124,12 +128,12 @@ def _sides(settings: Settings, hub: HubSettings, intervals: IntervalReader) -> d
 
 def _take(
     rows: HubRows, hub: HubSettings, adapter: object, sides: Mapping[tuple[str, Direction], Side], month: date
-) -> list[str]:
-    """Take in what the hub told of the month; of what is not ours, a sentence each."""
+) -> list[tuple[str | None, Direction]]:
+    """Take in what the hub told of the month; what has no other side here, by point and direction."""
     if not hasattr(adapter, "account"):
         return []
     accounts, after = cast("Accounts", adapter), 0
-    strange: dict[str, None] = {}
+    strange: dict[tuple[str | None, Direction], None] = {}
     while page := rows.received(hub.name, after=after, limit=20):
         after = page[-1].id
         for one in page:
@@ -140,9 +144,17 @@ def _take(
             except ImportFileError:
                 continue  # it holds no quantities
             for account in told:
-                if not _taken(account, sides, month):
-                    strange[f"{account.point or 'a point without a name'} {account.direction}"] = None
-    return [f"the hub tells of {name}, which is no point of the configuration" for name in strange]
+                if not _taken(account, sides, month) and _touches(account, month):
+                    strange[account.point, account.direction] = None
+    return list(strange)
+
+
+def _strange(found: tuple[str | None, Direction], settings: Settings) -> str:
+    """Why something that the hub tells is compared with nothing, as a sentence."""
+    name, direction = found
+    known = {one for point in settings.point for one in (point.id, point.id_export)} - {None}
+    why = "of which nothing is stored here" if name in known else "which is no point of the configuration"
+    return f"the hub tells of {name or 'a point without a name'} {direction}, {why}"
 
 
 def _taken(account: Imported, sides: Mapping[tuple[str, Direction], Side], month: date) -> bool:
@@ -153,6 +165,12 @@ def _taken(account: Imported, sides: Mapping[tuple[str, Direction], Side], month
     start, end = side.month(month)
     side.theirs |= {row.start: row for row in counted(account.rows) if start <= row.start < end}
     return True
+
+
+def _touches(account: Imported, month: date) -> bool:
+    """Whether something is told of a month, in whatever zone."""
+    start, end = (calendar.month_start(one, ZoneInfo("UTC"), MIDNIGHT) for one in (month, calendar.next_month(month)))
+    return any(start - _ZONES_S <= row.start < end + _ZONES_S for row in account.rows)
 
 
 def _compared(side: Side, intervals: IntervalReader, hub: HubSettings, month: date) -> tuple[dict[str, Sum], Sum]:
@@ -276,7 +294,7 @@ def _tell(  # noqa: PLR0913 - what was found, by name
             [_cells(day, one) for day, one in days.items() if args.all or _differs(one)] + [_cells("all", total)]
         )
     lines += [shown(one) for one in unread]
-    if not told:
+    if not told and not unread:
         lines.append(f"hub {args.hub} has told nothing of {month:%Y-%m}: {way}")
     print("\n".join(lines))
     return 0 if agrees and told else 1

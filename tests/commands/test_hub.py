@@ -568,6 +568,23 @@ def test_intervals_of_the_hub_are_compared_with_ours(
     assert "2026-03-01" not in [one["day"] for one in said["points"][0]["days"]], "what was told last counts"
 
 
+def test_what_the_hub_tells_and_we_have_nothing_of_is_said(
+    hub: Place, told: Callable[[str, int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    told("d-1", 0)
+    for point in (ean(3), ean(4)):
+        body = delivery([DAYS[0]], name=f"d-{point}", points=[point])
+        hub.hubs.inbound("pnd", Inbound(f"d-{point}", "measured-data", body, CONTENT_TYPE), [], 1_775_000_000)
+    hub.config.write_text(hub.config.read_text() + f'[[point]]\nmeter = "main"\nchannel = 2\nid = "{ean(3)}"\n')
+    assert hub("reconcile", "pnd", "--month", "2026-03") == 1
+    *_, configured, foreign = capsys.readouterr().out.splitlines()
+    assert configured == f"the hub tells of {ean(3)} import, of which nothing is stored here"
+    assert foreign == f"the hub tells of {ean(4)} import, which is no point of the configuration"
+    assert hub("reconcile", "pnd", "--month", "2026-01") == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("hub pnd has told nothing of 2026-01: ")
+
+
 # -- log ---------------------------------------------------------------------------------------------------------------
 
 
