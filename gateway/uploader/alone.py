@@ -16,7 +16,8 @@ class UploaderError(Exception):
 @contextmanager
 def alone(ledger: Path) -> Iterator[None]:
     """Be the only uploader of a ledger, or what no uploader may run beside. Raises UploaderError."""
-    path = ledger.with_name(f"{ledger.name}.uploader")
+    place = Path(os.path.realpath(ledger))  # one ledger by two names is one
+    path = place.with_name(f"{place.name}.uploader")
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, SHARED)
     except OSError as error:
