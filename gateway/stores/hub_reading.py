@@ -226,6 +226,16 @@ class HubRows:
             found.append(Received(number, *columns, self._inbound_body(number), opened))
         return found
 
+    def received_as(self, hub: str, name: str) -> Received | None:
+        """What the hub had for us under a name."""
+        statement = "SELECT id, hub, kind, name, data FROM hub_inbound WHERE hub = ? AND name = ?"
+        for number, of, what, said, data in self._query(statement, (hub, name)):
+            with self._reading():
+                columns = rows.text(of), rows.text(what), rows.text(said)
+                opened = rows.unpack(InboundData, data, "hub_inbound", number, *columns)
+            return Received(number, *columns, self._inbound_body(number), opened)
+        return None
+
     def permissions(self) -> list[Permission]:
         """Every permission that was received, with its end; one that may have ended holds no more."""
         items: dict[str, list[PermissionData]] = {}

@@ -6,7 +6,7 @@ that has it answers `duplicate`, which is as good as accepted.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
@@ -112,6 +112,27 @@ class Delivery:
             self._telling.rejected(message, receipt)
         elif receipt.verdict == "confirmed":
             self._telling.repaired(message, receipt, self._was_refused)
+
+    def tell_again(self, message: Message) -> None:
+        """Tell of a message what was refused and is nowhere else, and what is there that was refused before."""
+        refused = [one for one in message.parts if one.state == "rejected" and self._is_last(message, one)]
+        there = frozenset(one.transaction for one in message.parts if one.state == "confirmed")
+        reasons = message.reasons
+        if refused or (message.state == "rejected" and not message.parts):
+            told = {one.transaction: one.reasons for one in refused if one.reasons}
+            self.judged(message, Receipt("rejected", reasons, transactions=frozenset(_ids(refused)), told=told))
+        if there:
+            self.judged(message, Receipt("confirmed", transactions=there))
+        self._telling.foreign(message, Receipt("unknown", reasons))
+
+    def tell_given_up(self, message: Message, reason: Reason) -> None:
+        """Tell of a message that is dead."""
+        self._telling.given_up(message, reason)
+
+    def _is_last(self, message: Message, part: PartRow) -> bool:
+        """Whether nothing was sent of a day since."""
+        row = self._store.slot(self._hub.name, part.slot)
+        return row is not None and row.last == message.id
 
     def _was_refused(self, part: PartRow) -> bool:
         """Whether a part, or what it corrects, was refused, and nothing was confirmed since."""
@@ -306,6 +327,10 @@ class Delivery:
 
     def _now(self) -> int:
         return int(self._clock())
+
+
+def _ids(parts: Iterable[PartRow]) -> Iterator[str]:
+    return (one.transaction for one in parts)
 
 
 def receipt_of(error: SessionError, certificate: str | None) -> Receipt:

@@ -1,6 +1,7 @@
 """What a hub has for us: kept and acted upon once, in one transaction, before it is acknowledged there."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from gateway.hub_model import Event, Inbound, Message, PartRow, Receipt, State
 from gateway.hub_settings import HubSettings
@@ -104,6 +105,22 @@ class Inbox:
             self._delivery.judged(message, receipt)
         self._say(inbound, strangers, trouble, now)
         return True
+
+    def tell_again(self, name: str) -> None:
+        """Tell of something that was kept under a name."""
+        kept = self._store.received_as(self._hub.name, name)
+        if kept is None:
+            return
+        data = kept.data
+        severity: Any = data.severity
+        inbound = Inbound(name, kept.kind, kept.body or b"", data.content_type, {}, data.text, data.facts, severity)
+        strangers = [one for one in data.documents if self._store.document(self._hub.name, one) is None]
+        trouble = None
+        try:
+            permissions.of_inbound(inbound)
+        except PermissionFormatError as error:
+            trouble = f"{inbound.kind} {inbound.id!r}: {error}"
+        self._say(inbound, strangers, trouble, int(self._clock()))
 
     def _say(self, inbound: Inbound, strangers: Sequence[str], trouble: str | None, now: int) -> None:
         name = self._hub.name

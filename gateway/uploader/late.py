@@ -18,7 +18,11 @@ LATE, MOST = "uploader.late", 4_000
 class Late:
     """The late days of one hub; what was told outlives a restart."""
 
-    def __init__(self, hub: str, notes: Notes, tell: Callable[[Event], None]) -> None:
+    def __init__(
+        self, hub: str, notes: Notes, tell: Callable[[Event], None], flush: Callable[[], None] = lambda: None
+    ) -> None:
+        """`flush` waits until what was told outlives the process."""
+        self._flush = flush
         self._hub = hub
         self._notes = notes
         self._tell = tell
@@ -41,6 +45,11 @@ class Late:
         if fresh:
             self._keep()
 
+    @property
+    def days(self) -> tuple[int, ...]:
+        """Days that were told, and have not gone (UTC s)."""
+        return tuple(self._days)
+
     def went(self, parts: Iterable[tuple[Target, int]], now: int) -> None:
         """Days of series are stored to be sent: tell where that was the last one of a late day."""
         changed = False
@@ -61,7 +70,8 @@ class Late:
         self._tell(event)
 
     def _keep(self) -> None:
-        """The newest days, as many as fit."""
+        """The newest days, as many as fit; not before it is sure that they are told."""
+        self._flush()
         room = MOST
         for start in sorted(self._days, reverse=True):
             self._days[start] = self._days[start][:room]

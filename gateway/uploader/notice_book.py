@@ -98,6 +98,8 @@ class _State(msgspec.Struct):
     waiting: dict[str, list[str]] = {}
     #: notices that a channel has lost, because too many waited
     lost: dict[str, int] = {}
+    #: by hub: entries of the audit log up to this one are told, as far as they are to be
+    seen: dict[str, int] = {}
 
 
 class Book:
@@ -171,6 +173,14 @@ class Book:
             self._state.lost.pop(channel, None)
         self._tidy()
 
+    def seen(self, hub: str) -> int | None:
+        """Up to which entry of the audit log the events of a hub were taken; None: it is new here."""
+        return self._state.seen.get(hub)
+
+    def mark(self, hub: str, entry: int) -> None:
+        """Every event of a hub was taken that comes of entries up to this one."""
+        self._state.seen[hub] = entry
+
     def troubles(self) -> list[Trouble]:
         """What is wrong now."""
         return [trouble for trouble in self._state.troubles.values() if not trouble.over]
@@ -189,6 +199,7 @@ class Book:
             return False
         if hubs is not None:
             state.troubles = {id_: one for id_, one in state.troubles.items() if one.hub in hubs}
+            state.seen = {name: entry for name, entry in state.seen.items() if name in hubs}
             state.unlisted = {name: count for name, count in state.unlisted.items() if name.split(" ")[0] in hubs}
         state.waiting = {
             channel: [one for one in state.waiting.get(channel, ()) if one in state.notices]

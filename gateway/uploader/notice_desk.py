@@ -12,6 +12,10 @@ from gateway.uploader.notice_book import Book, Notice
 #: events that are kept until the book of the last run is read
 _MOST_EARLY: Final = 1_000
 _MOST_WAIT_S: Final = 5.0
+#: so long is waited for the ledger (s), and then gone on without it
+_PATIENCE_S: Final = 10.0
+#: entries of the audit log of which nothing was to be told, and that may be looked through again after a restart
+_MOST_AGAIN: Final = 5_000
 
 
 class Desk:
@@ -28,15 +32,50 @@ class Desk:
         self._made: dict[str, int] = {}
         self._stopping = False
         self._closing = False
+        #: by hub: the last mark, and the one that is written; and hubs of which events came since
+        self._marked: dict[str, int] = {}
+        self._kept: dict[str, int] = {}
+        self._fresh: set[str] = set()
 
     def take(self, event: Event) -> None:
         """Note an event."""
         with self._change:
+            self._fresh.add(event.hub)
             if self._early is not None:
                 self._early.append(event)
             else:
                 self._book.take(event, self._now())
                 self._changed()
+
+    def mark(self, hub: str, entry: int) -> None:
+        """Every event of a hub that comes of entries of the audit log up to this one was taken: kept with these."""
+        with self._change:
+            self._marked[hub] = entry
+            if self._early is None:
+                self._book.mark(hub, entry)
+                if hub in self._fresh or entry >= self._kept.get(hub, -_MOST_AGAIN) + _MOST_AGAIN:
+                    self._fresh.discard(hub)
+                    self._kept[hub] = entry
+                    self._changed()
+
+    def seen(self, hub: str) -> int | None:
+        """Up to which entry the events of a hub were taken, by this run or the last one; None: it is new here."""
+        with self._change:
+            self._change.wait_for(lambda: self._early is None or self._closing, _PATIENCE_S)
+            return self._book.seen(hub)
+
+    def troubles(self, hub: str) -> frozenset[str]:
+        """Names of the troubles of a hub of which people were told, or are to be."""
+        with self._change:
+            self._change.wait_for(lambda: self._early is None or self._closing, _PATIENCE_S)
+            return frozenset(one.name for one in self._book.troubles() if one.hub == hub)
+
+    def flush(self) -> None:
+        """Wait until what was taken is written."""
+        with self._change:
+            self._change.wait_for(lambda: self._early is None or self._closing, _PATIENCE_S)
+            change = self._changes
+            self._change.wait_for(lambda: self._written >= change or self._closing, _PATIENCE_S)
 
     def open(self, data: bytes | None, hubs: Collection[str] | None) -> bool:
         """Go on from the book of the last run; False: it cannot be read, and a new one is begun."""
@@ -45,6 +84,8 @@ class Desk:
             early, self._early = self._early or (), None
             for event in early:
                 self._book.take(event, self._now())
+            for hub, entry in self._marked.items():
+                self._book.mark(hub, entry)
             self._changed()
             return good
 
@@ -103,6 +144,7 @@ class Desk:
     def close(self) -> None:
         """Nothing comes any more: write and end."""
         with self._change:
+            self._changes += 1  # with the last marks
             self._stopping = self._closing = True
             self._change.notify_all()
 

@@ -98,6 +98,24 @@ class Notices:
         if self._couriers:
             self._desk.take(event)
 
+    def seen(self, hub: str) -> int | None:
+        """Up to which entry of the audit log the events of a hub were noted; None: nobody is told, or it is new."""
+        return self._desk.seen(hub) if self._couriers else None
+
+    def mark(self, hub: str, entry: int) -> None:
+        """Every event of a hub that comes of entries of the audit log up to this one was told here."""
+        if self._couriers:
+            self._desk.mark(hub, entry)
+
+    def troubles(self, hub: str) -> frozenset[str]:
+        """Names of the troubles of a hub that people know of."""
+        return self._desk.troubles(hub) if self._couriers else frozenset()
+
+    def flush(self) -> None:
+        """Wait until what was told is written: some seconds at most."""
+        if self._couriers:
+            self._desk.flush()
+
     def state(self) -> Mapping[str, dict[str, Any]]:
         """Each channel: notices that wait, notices that it lost, and its trouble with since when (UTC s)."""
         return {courier.channel.name: courier.state() for courier in self._couriers}

@@ -75,8 +75,13 @@ class PermissionFeed:
         receive: Callable[[Inbound, View], bool],
         clock: Callable[[], float],
         tell: Callable[[Event], None],
+        flush: Callable[[], None] = lambda: None,
     ) -> None:
-        """`receive` keeps an inbound with what the view remembers; permissions of other points are not kept."""
+        """`receive` keeps an inbound with what the view remembers; permissions of other points are not kept.
+
+        `flush` waits until what was told outlives the process.
+        """
+        self._flush = flush
         self._hub, self._store, self._session, self._points = hub, store, session, points
         self._receive, self._clock, self._tell = receive, clock, tell
         #: when the administrator was heard last, UTC s
@@ -209,14 +214,16 @@ class PermissionFeed:
     def _say(self, name: str, severity: str, text: str, now: int) -> None:
         if name not in self._told:
             self._told.add(name)
-            self._store.remember(self._hub.name, TOLD, " ".join(self._told).encode())
             self._tell(Event(name, self._hub.name, severity, text, now))  # type: ignore[arg-type]
+            self._flush()
+            self._store.remember(self._hub.name, TOLD, " ".join(self._told).encode())
 
     def _recovered(self, now: int) -> None:
         for name in sorted(self._told):
             text = "the permission administrator is heard again"
             self._tell(Event(name, self._hub.name, "info", text, now, recovered=True))
         if self._told:
+            self._flush()
             self._told.clear()
             self._store.remember(self._hub.name, TOLD, b"")
 

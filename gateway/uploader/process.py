@@ -96,7 +96,8 @@ class Uploader:
                 log.event("stopped")
 
     def _make_world(self) -> World:
-        return World(registry.make, _session, self._zones(self._settings), lambda: self._clock.believed, self.tell)
+        zone_of = self._zones(self._settings)
+        return World(registry.make, _session, zone_of, lambda: self._clock.believed, self.tell, book=self)
 
     def tell(self, event: Event) -> None:
         """Tell people of something, from any thread."""
@@ -105,6 +106,24 @@ class Uploader:
         log.event(name, **facts, recovered=event.recovered or None)
         if self._notices is not None:
             self._notices.tell(event)
+
+    def seen(self, hub: str) -> int | None:
+        """As gateway.uploader.serving.Told, by whoever tells people now."""
+        return None if self._notices is None else self._notices.seen(hub)
+
+    def mark(self, hub: str, entry: int) -> None:
+        """Likewise."""
+        if self._notices is not None:
+            self._notices.mark(hub, entry)
+
+    def troubles(self, hub: str) -> frozenset[str]:
+        """Likewise."""
+        return frozenset() if self._notices is None else self._notices.troubles(hub)
+
+    def flush(self) -> None:
+        """Likewise."""
+        if self._notices is not None:
+            self._notices.flush()
 
     def status(self) -> dict[str, Any]:
         """What `<base>/uploader/status` tells."""
@@ -220,10 +239,9 @@ class Uploader:
 
     async def _swap_notices(self) -> None:
         """Let others be told; what the ones before did not tell is in the ledger."""
-        before = self._notices
+        before, self._notices = self._notices, self._make_notices()
         if before is not None:
             await asyncio.get_running_loop().run_in_executor(None, before.stop, 2.0)
-        self._notices = self._make_notices()
         self._notices.start()
 
     def _watch_signals(self) -> None:

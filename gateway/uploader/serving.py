@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from gateway.hub_model import Draft, Event, Message
+from gateway.hub_model import Draft, Event, Message, Slot
 from gateway.hub_settings import HubSettings
 from gateway.item_p import utc
 from gateway.settings import PointSettings, Settings
@@ -31,6 +31,7 @@ from gateway.uploader.permissions import Grounds
 from gateway.uploader.plan import Due, Plan
 from gateway.uploader.schedule import Notes, Schedule
 from gateway.uploader.staging import Staging
+from gateway.uploader.targets import Target
 
 #: longest sleep between two looks (s), pause between two rounds of the plan (at least, and as a multiple of a round)
 TICK_S, PLAN_S, PLAN_DUTY = 1.0, 5.0, 20
@@ -170,7 +171,7 @@ class Serving:
             clock=world.clock,
             tell=world.tell,
         )
-        self._late = Late(hub.name, notes(self._store, hub.name), world.tell)
+        self._late = Late(hub.name, notes(self._store, hub.name), world.tell, world.book.flush)
         self._staging = Staging(hub, self._adapter, self._store, world.tell, hub.legal_basis)
         self._inbox = Inbox(
             hub,
@@ -190,6 +191,7 @@ class Serving:
                 receive=self._inbox.receive,
                 clock=world.clock,
                 tell=world.tell,
+                flush=world.book.flush,
             )
         #: the queue was visited last: a message goes before the next visit, or a queue that is broken, or takes longer
         #: to read than it is left alone, keeps every day back
@@ -228,14 +230,12 @@ class Serving:
         self._tell_status(force=True)
 
     def _tell_again(self) -> None:
-        """What the last process kept, and may not have told; and that a trouble may be over of which it told."""
+        """What the last process kept, and may not have told."""
         book, hub = self._world.book, self._hub.name
         if (since := book.seen(hub)) is not None:
             retelling.tell_again(self._store, hub, since, self._delivery, self._inbox)
         self._mark()
-        troubles = book.troubles(hub)
-        self._line.was_down = self._line.was_down or bool(troubles & {"hub_down", "blocked"})
-        if "renamed" in troubles:
+        if "renamed" in book.troubles(hub):
             self._tell_served()
 
     def _mark(self) -> None:
@@ -395,6 +395,10 @@ class Serving:
             self._slices = None
             plan.save()
             self._due["plan"] = time.monotonic() + max(PLAN_S, PLAN_DUTY * (time.monotonic() - self._round))
+            if not self._looked:
+                # the last process may have died between its last step and its last word
+                self._looked = True
+                self._late.went(list(self._gone(plan)), now)
             self._late.passed(plan.empty, now)
             self._tell_done(now)
             return False
@@ -404,6 +408,16 @@ class Serving:
         return True
 
     _round = 0.0
+    _looked = False
+
+    def _gone(self, plan: Plan) -> Iterator[tuple[Target, int]]:
+        """Late days of which something went meanwhile."""
+        for start in self._late.days:
+            for target in plan.targets:
+                slot = Slot(target.point, target.direction, target.kind, self._hub.resolution, start)
+                row = self._store.slot(self._hub.name, slot)
+                if row is not None and row.content:
+                    yield target, start
 
     def _planned(self, now: int) -> Plan:
         """The plan, for the series that there are now."""

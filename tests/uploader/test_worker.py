@@ -21,7 +21,7 @@ from gateway.stores.ledger_file import LedgerFile
 from gateway.stores.ledger_salvage import open_ledger
 from gateway.uploader.hub import FOREIGN_ANSWER, Answer, BuildError, Policy, Session, SessionError
 from gateway.uploader.line import Line
-from gateway.uploader.serving import STATUS, Serving, World
+from gateway.uploader.serving import STATUS, Nobody, Serving, World
 from tests.uploader.lying import (
     POINT,
     ZONE,
@@ -57,6 +57,7 @@ class House:
         self.line = Line(lambda low, high: high / 2)
         self.points: tuple[PointSettings, ...] = (PointSettings(meter="main", id=POINT),)
         self.tick = 0.0
+        self.book: Any = Nobody()
 
     @property
     def settings(self) -> Any:
@@ -89,6 +90,7 @@ class House:
             lambda: self.believed,
             self._tell,
             lambda: self.now,
+            self.book,
         )
         try:
             serving = Serving(self.settings, self.hub, world, file, self.session, self.line, self)
@@ -572,6 +574,21 @@ def test_what_was_stored_while_the_clock_was_ahead_goes_when_it_is_right(house: 
     one.run(until=one.now + 7_200, step_s=60)
     with one.store() as store:
         assert store.message("dk", 1).state == "confirmed" or store.message("dk", 1).attempts > 1
+    assert set(one.there.effects.values()) == {1}
+
+
+def test_what_was_too_old_by_a_clock_that_was_ahead_goes_when_it_is_right(house: Any) -> None:
+    one = house(Policy(confirm_after_s=60), script=iter(["503"]))
+    fill(one, 2)
+    one.now = noon(date(2026, 3, 4))
+    one.run()
+    one.now = noon(date(2036, 3, 4))
+    one.run()
+    with one.store() as store:
+        assert store.message("dk", 1).state == "dead"
+    one.now = noon(date(2026, 3, 4)) + 60
+    one.run(until=one.now + 600, step_s=60)
+    assert [start for _, _, start in one.there.values] == [midnight(day) for day in days(FIRST, 2)]
     assert set(one.there.effects.values()) == {1}
 
 
