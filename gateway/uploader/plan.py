@@ -247,7 +247,7 @@ class Plan:
         self._alive()
         row = self._store.slot(self.hub.name, self._slot(target, start))
         # a slot without content is to be sent anew (hub_rows.SlotRow)
-        if (row is not None and self._is_done(row, target)) or self._is_old(end, now):
+        if (row is not None and self._is_done(row, target, end)) or self._is_old(end, now):
             return True
         found = self._intervals(target, start, end)
         if not self._ready(found, end, now):
@@ -258,12 +258,17 @@ class Plan:
             return True
         return self._made(target, (start, end), found, row, now)
 
-    def _is_done(self, row: SlotRow, target: Target) -> bool:
-        """Whether a day is at the hub, on its way, or given up for another reason than the end of its ground."""
+    def _is_done(self, row: SlotRow, target: Target, end: int) -> bool:
+        """Whether a day is at the hub, on its way, or given up for another reason than the end of its ground, or age.
+
+        It was too old by a clock that was ahead; by one that is right it is too old still, or goes.
+        """
         if row.message is not None or not row.content or row.state != "dead":
             return row.message is not None or bool(row.content)
         last = self._store.message(self.hub.name, row.last)
-        return last is None or not any(one.slot == row.slot and one.basis != target.basis for one in last.parts)
+        if last is None or self._is_old(end, last.since):
+            return last is None
+        return not any(one.slot == row.slot and one.basis != target.basis for one in last.parts)
 
     def _ready(self, found: Sequence[Interval], since: int, now: int) -> bool:
         waits = any(one.status == "raw" for one in found) or not any(one.is_item_e for one in found)
