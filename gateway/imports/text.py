@@ -78,6 +78,7 @@ def pnd(source: BinaryIO, zone: ZoneInfo) -> Iterator[Imported]:
     finally:
         wrapper.detach()  # the file is the caller's
     columns = _columns(lines[0] if lines else [])
+    _whole(lines, max(columns) + 2)
     ends = _ends([line[0] for line in lines[1:] if line], zone)
     step = min((after - before for before, after in pairwise(ends)), default=900)
     if step not in (900, 3_600):
@@ -127,6 +128,14 @@ def _columns(head: list[str]) -> dict[int, tuple[Direction, str | None]]:
     if not found or head[:1] != ["Datum"]:
         raise ImportFileError('line 1 is not `"Datum";"+A/... [kW]";"Status"`: is it an export of PND?')
     return found
+
+
+def _whole(lines: list[list[str]], least: int) -> None:
+    """A line that ends before its last status may end within a number: 1,234 kW would be 1,2."""
+    least = min(least, len(lines[0]))
+    for number, line in enumerate(lines[1:], 2):
+        if line and len(line) < least:
+            raise ImportFileError(f"line {number} ends before its last status: the file is cut off, export it again")
 
 
 def _ends(stamps: list[str], zone: ZoneInfo) -> list[int]:

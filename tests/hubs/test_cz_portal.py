@@ -130,6 +130,19 @@ def test_wrong_exports_are_refused(name, change):
         cz_portal.export(data.replace(*change, 1))
 
 
+def test_an_export_that_is_cut_off_gives_no_wrong_value():
+    head = '"Datum";"+A/784703 [kW]";"Status";\r\n03.03.2026 00:15:00;1,234;naměřená data OK;\r\n'.encode("cp1250")
+    line = "03.03.2026 00:30:00;1,236;naměřená data OK;\r\n".encode("cp1250")
+    found, refused = [], []
+    for length in range(len(line) + 1):
+        try:
+            found.append([row.quantity for row in cz_portal.export(head + line[:length])[1][0].rows])
+        except ImportFileError as error:
+            refused.append(str(error))
+    assert {tuple(one) for one in found} == {(308_500,), (308_500, 309_000)}
+    assert all(text.startswith("line 3") for text in refused)
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"{}", b"[]", b"<a/>", b"{" * 100_000, b"\x00" * 99, b'{"columns": 1}'])
 def test_what_is_no_export_is_refused(data):
     with pytest.raises(ImportFileError):
