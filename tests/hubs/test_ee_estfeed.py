@@ -251,6 +251,22 @@ def test_one_question(built, stored, asked, answer, verdict):
     assert got.verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("codes", "attempts", "verdict"),
+    [
+        (["metering-data-is-duplicated"], 2, "confirmed"),
+        (["metering-data-is-duplicated"], 1, "rejected"),
+        (["metering-data-is-duplicated", "wrong-resolution"], 2, "rejected"),
+    ],
+)
+def test_the_word_on_a_second_copy_is_no_refusal_of_the_first(built, stored, asked, codes, attempts, verdict):
+    (draft,) = built()
+    errors = [{"code": f"opp.error.business.{code}", "message": ""} for code in codes]
+    report = Answer(200, {}, json.dumps({"status": "ERROR", "errors": errors}).encode())
+    got = adapter().query(asked(report), stored(draft, state="accepted", attempts=attempts))
+    assert got.verdict == verdict
+
+
 def test_an_error_report_goes_to_the_parts_that_it_names(estonian, built, stored, asked):
     (draft,) = built(estonian(), estonian(point=OTHER))
     report = {"status": "ERROR", "errors": [{"code": "c1", "message": f"{OTHER} 2026-03-03T00:00Z: wrong"}]}

@@ -285,6 +285,9 @@ def _status(value: Any, message: Message) -> str:
 def _refused(answer: Answer, session: Session, message: Message) -> Receipt:
     """An error report: nothing of the message is stored; what it says of a metering point goes to its parts."""
     reasons = _errors(answer) or (Reason("error", "the hub gives no report: it is kept for 7 days"),)
+    if message.attempts > 1 and {reason.code for reason in reasons} == {ee_rules.DUPLICATED}:
+        # no value comes twice in one message: an earlier copy of it was stored, and this is the word on a later one
+        return receipt(answer, session, "confirmed", *reasons)
     told = {part.transaction: _own(part, reasons) for part in message.parts}
     plain = receipt(answer, session, "rejected", *reasons)
     if any(reason.code != WITH_OTHERS for own in told.values() for reason in own):
