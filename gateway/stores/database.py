@@ -15,6 +15,7 @@ from gateway.stores.schema import (
     COUNTERS,
     FAILURES,
     FLOOR,
+    IDS,
     JOURNAL,
     KEPT,
     PAGE_SIZE,
@@ -28,10 +29,21 @@ from gateway.stores.schema import (
     migrate,
     told,
 )
-from gateway.stores.state import Meter, encode_meter, encode_snapshot, last_serial, read_meters, read_state, recount
+from gateway.stores.state import (
+    Meter,
+    encode_meter,
+    encode_snapshot,
+    last_serial,
+    read_ids_end,
+    read_meters,
+    read_state,
+    recount,
+)
 
 #: sequence numbers reserved at once: a day at one reading per second, so that a failing medium does not run them out
 SEQ_BLOCK = 100_000
+#: ids of rows that are kept free at once, so that none is used twice when nobody can read how far they go
+ID_BLOCK = 1 << 16
 
 
 class Database:
@@ -46,6 +58,7 @@ class Database:
         self._limits = max(64, (max_bytes - WAL_LIMIT) // PAGE_SIZE), max_age_s
         self._numbers: dict[str, int] = {}
         self._layouts: set[int] = set()
+        self._ids_end = 0
         #: what the file holds of the tables KEPT, by table and number of the meter, so that only news are written
         self._kept: dict[tuple[str, int], bytes] = {}
         fresh = create(path, JOURNAL)
@@ -70,6 +83,7 @@ class Database:
             self.db.execute(f"PRAGMA max_page_count = {pages}")
             self._numbers = {meter.name: number for number, meter in read_meters(self.db).items()}
             self._layouts = {number for (number,) in self.db.execute("SELECT id FROM layout")}
+            self._ids_end = read_ids_end(self.db)
             self._kept = {
                 (table, number): data
                 for table in KEPT
@@ -154,12 +168,12 @@ class Database:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        known = dict(self._numbers), set(self._layouts), dict(self._kept)
+        known = dict(self._numbers), set(self._layouts), dict(self._kept), self._ids_end
         try:
             with transaction(self.db, self.path, JOURNAL):
                 yield
         except BaseException:
-            self._numbers, self._layouts, self._kept = known
+            self._numbers, self._layouts, self._kept, self._ids_end = known
             raise
 
     def _fold(self) -> None:
@@ -259,7 +273,14 @@ class Database:
         data = encode_snapshot(self._numbers, draft)
         self.db.execute("INSERT INTO record VALUES (?, ?, ?, ?)", (draft.next_id, COUNTERS, 0, data))
         draft.next_id += 1
+        self._keep_ids_free(draft.next_id)
         draft.oldest = {sink: self._oldest(cursor.position) for sink, cursor in draft.cursors.items()}
+
+    def _keep_ids_free(self, following: int) -> None:
+        if self._ids_end - following < ID_BLOCK // 2:
+            self._ids_end = following + ID_BLOCK
+            data = seal(str(self._ids_end).encode(), IDS)
+            self.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (IDS, data))
 
     def _oldest(self, position: int) -> int | None:
         """Time of the first reading behind a cursor."""

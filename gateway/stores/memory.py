@@ -130,6 +130,8 @@ class State:
     serial: int = 0
     #: no row of the journal has this id or a higher one
     next_id: int = 1
+    #: as the file told when it was read: no row of it has this id or a higher one, whatever can be read of its rows
+    ids_end: int = 0
     #: files that were set aside and are not copied to their end, by name, with the id that was copied last
     salvages: dict[str, int] = field(default_factory=dict)
     #: what a transaction would have changed, of which nobody knows whether it is in the file

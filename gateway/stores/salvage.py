@@ -90,6 +90,7 @@ def _chunks(
     Where pages cannot be read, it leaps ahead, twice as far each time, until something can be again.
     """
     leap = 0
+    before: set[object] = set()
     while last < end and not stopped():
         rows: list[tuple[object, ...]] = []
         whole = False
@@ -98,6 +99,9 @@ def _chunks(
             for row in db.execute(query, (last, CHUNK)):
                 rows += (row,)
             whole = True
+        # One whose id is damaged, and too high, comes again and again: it is one reading all the same.
+        rows = [row for row in rows if row[0] not in before]
+        before = {row[0] for row in rows} or before
         numbered = list(_numbered(rows, last, end))
         if whole and not numbered:
             return

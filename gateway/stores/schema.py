@@ -45,7 +45,7 @@ __all__ = [
 APPLICATION_ID = 0x6D746A31
 
 #: rows of `meta`, beside SCHEMA
-SALT, STORE, FLOOR = 2, 3, 4
+SALT, STORE, FLOOR, IDS = 2, 3, 4, 5
 #: `record.meter` of a row that holds the counters of every meter at the end of its group
 COUNTERS = 0
 

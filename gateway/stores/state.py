@@ -15,9 +15,10 @@ from pathlib import Path
 import msgspec
 
 from gateway.stores.cursors import Cursor, Settled
+from gateway.stores.files import chunks
 from gateway.stores.memory import TALLIES, Draft, Saved, State, Tally
 from gateway.stores.rows import Corrupt, Ref, seal, unseal
-from gateway.stores.schema import COUNTERS, FAILURES, FLOOR, KEPT, SALT, STORE, connect_readonly
+from gateway.stores.schema import COUNTERS, FAILURES, FLOOR, IDS, KEPT, SALT, STORE, connect_readonly
 
 __all__ = ["TALLIES", "Draft", "Saved", "State", "Tally", "read_state", "salvage_state"]
 
@@ -109,6 +110,12 @@ def read_layout(db: sqlite3.Connection, number: int) -> bytes:
     return unseal(found[0] if found else None, "layout", number)
 
 
+def read_ids_end(db: sqlite3.Connection) -> int:
+    """The id ahead of which all rows are; 0 in a file of before. Raises Corrupt, FAILURES."""
+    found = db.execute("SELECT data FROM meta WHERE id = ?", (IDS,)).fetchone()
+    return 0 if found is None else int(unseal(found[0], IDS))
+
+
 def read_state(db: sqlite3.Connection) -> State:
     """Everything that a restart goes on from. Raises Corrupt, FAILURES."""
     try:
@@ -126,6 +133,7 @@ def _state(db: sqlite3.Connection) -> State:
     state.store = state.store if found is None else unseal(found[0], STORE)
     found = db.execute("SELECT data FROM meta WHERE id = ?", (FLOOR,)).fetchone()
     state.floor = 0 if found is None else int(unseal(found[0], FLOOR))
+    state.ids_end = read_ids_end(db)
     layouts = db.execute("SELECT id, data FROM layout ORDER BY id DESC LIMIT ?", (WARM,))
     state.layouts = {number: unseal(data, "layout", number) for number, data in layouts}
     state.next_layout = max(state.layouts, default=0) + 1
@@ -241,8 +249,9 @@ def after_damage(reserved: int) -> int:
 
 def _incomplete(state: State, path: Path) -> State:
     state.complete = False
-    # So many rows at most may be in what cannot be read.
-    state.next_id += sum(file.stat().st_size for file in (path, Path(f"{path}-wal")) if file.is_file()) // LEAST_ROW
+    # So many rows at most may be in what cannot be read; ids have gaps, and the file itself knows how far they go.
+    unread = sum(file.stat().st_size for file in (path, Path(f"{path}-wal")) if file.is_file()) // LEAST_ROW
+    state.next_id = max(state.next_id + unread, state.ids_end)
     # Numbers of layouts that cannot be known are passed over in one leap.
     state.next_layout = (1 << 24) + secrets.randbelow(1 << 30)
     state.layouts = {}
@@ -250,12 +259,12 @@ def _incomplete(state: State, path: Path) -> State:
 
 
 def _highest(db: sqlite3.Connection) -> int:
-    """The highest id that can be read, from either end of the file."""
+    """The highest id that can be read: behind pages that cannot be, too, for ids have gaps of any size."""
     highest = 0
-    for query in ("SELECT max(id) FROM record", "SELECT id FROM record ORDER BY id"):
-        with suppress(*FAILURES):
-            for (entry,) in db.execute(query):
-                highest = max(highest, entry or 0)
+    with suppress(*FAILURES):
+        highest = db.execute("SELECT max(id) FROM record").fetchone()[0] or 0
+    for _, rows in chunks(db, "SELECT id FROM record WHERE id > ? ORDER BY id LIMIT ?", highest):
+        highest = max(highest, *(entry for (entry,) in rows if isinstance(entry, int)), 0)
     return highest
 
 
@@ -272,6 +281,8 @@ def _fragments(db: sqlite3.Connection) -> State:
         state.kept = {key: data for key, data in kept if key[0] == "trust" or state.salt != fresh}
     with suppress(*FAILURES, Corrupt, TypeError):
         state.store = unseal(db.execute("SELECT data FROM meta WHERE id = ?", (STORE,)).fetchone()[0], STORE)
+    with suppress(*FAILURES, Corrupt, ValueError):
+        state.ids_end = read_ids_end(db)
     with suppress(*FAILURES, Corrupt, KeyError, ValueError):
         _take_up(db, state, {number: meter.name for number, meter in read_meters(db).items()})
         state.known = True

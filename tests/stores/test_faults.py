@@ -19,6 +19,7 @@ from gateway.stores.journal import Journal, JournalError
 from gateway.stores.memory import Draft, State
 from gateway.stores.outbox import Dead
 from gateway.stores.reader import Reader
+from gateway.stores.salvage import ROWS, _chunks
 from gateway.stores.schema import STEPS, StorageFault, connect, migrate
 from tests.sizes import DAMAGED, DAMAGED_SHORT
 from tests.stores.account import check
@@ -65,7 +66,7 @@ def test_the_oldest_give_way_to_the_newest(journal: MakeJournal, item: MakeItem,
     assert kept.stored("main") == 20_000
     assert kept.lost("main") == 0
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 6 << 20
-    assert kept.close()
+    assert kept.close(60)
     again = journal(max_bytes=5 << 20)
     assert again.evicted("main") == 20_000 - len(found), "evictions are counted over a restart"
 
@@ -77,13 +78,13 @@ def test_a_quota_that_was_lowered_is_kept(journal: MakeJournal, item: MakeItem) 
         if n % 5_000 == 0:
             assert kept.flush(60)
     assert kept.flush(60)
-    assert kept.close()
+    assert kept.close(60)
     assert kept.path.stat().st_size > 2 << 20
     small = journal(max_bytes=5 << 20)
     until(lambda: small.status()["state"] == "ok", "checked")
     small.append(item(30_000))
     assert small.flush(60)
-    assert small.close()
+    assert small.close(60)
     assert small.path.stat().st_size <= 1 << 20
     found = seqs(small.path)
     assert found == list(range(found[0], 30_002))
@@ -128,7 +129,7 @@ def good(journal: MakeJournal, item: MakeItem, tmp_path: Path) -> tuple[Path, li
         kept.append(one)
         if n % 50 == 0:
             kept.flush(60)
-    assert kept.close()
+    assert kept.close(60)
     return kept.path, made
 
 
@@ -141,7 +142,7 @@ def survives(journal: MakeJournal, item: MakeItem, path: Path, made: list[ItemP]
     assert kept.append(late)
     until(lambda: kept.flush(0.2) and kept.status()["state"] == "ok", kept.status())  # type: ignore[arg-type]
     notices = kept.status()["notices"]
-    assert kept.close()
+    assert kept.close(60)
     reader = Reader(path)
     found = list(reader)
     reader.close()
@@ -224,7 +225,7 @@ def test_a_damaged_log_loses_its_end_and_no_number(journal: MakeJournal, item: M
         again = journal(folder / "journal.db")
         assert again.next_seq("main") > 300
         until(lambda again=again: again.status()["state"] == "ok", "checked")  # type: ignore[misc]
-        again.close()
+        again.close(60)
         reader = Reader(folder / "journal.db")
         found = list(reader)
         reader.close()
@@ -237,7 +238,7 @@ def test_the_salt_and_the_counters_survive_what_quick_check_finds(
     path, made = good
     first = journal(path)
     salt = first.salt
-    first.close()
+    first.close(60)
     data = bytearray(path.read_bytes())
     leaf = next(at for at in range(20 * 1024, len(data), 1024) if data[at] == 0x0D)
     data[leaf : leaf + 8] = bytes(8)
@@ -249,10 +250,54 @@ def test_the_salt_and_the_counters_survive_what_quick_check_finds(
     assert set_aside(path) == 1
 
 
+def test_no_id_is_used_twice_where_nobody_can_read_how_far_they_went(
+    journal: MakeJournal, item: MakeItem, tmp_path: Path
+) -> None:
+    """Rows of counters replace each other, so that ids run ahead of what the file holds; then its last page is gone."""
+    kept = journal()
+    for n in range(200):
+        kept.append(item(n))
+        if n == 197:
+            assert kept.flush(60)
+            kept._state.next_id += 10_000  # as after so many commits
+    assert kept.flush(60)
+    newest = kept.outbox("look").newest
+    assert newest > 10_000
+    assert kept.close(60)
+    spoil_last_leaf(kept.path)
+    again = journal()
+    again.append(item(500))
+    until(lambda: again.flush(1) and again.status()["state"] == "ok", "salvaged")
+    (added,) = (entry.id for entry in again.outbox("look").page() if entry.item == item(500))
+    assert added > newest
+    assert again.close(60)
+    assert set_aside(tmp_path / "journal.db") == 1
+
+
+def spoil_last_leaf(path: Path) -> None:
+    """Overwrite the page of table `record` that holds its newest rows."""
+    with path.open("r+b") as file:
+        data = file.read()
+        page = next(  # of the root: its right-most child (sqlite.org/fileformat2.html, 1.6)
+            int.from_bytes(data[at + 8 : at + 12], "big") for at in range(0, len(data), 1024) if data[at] == 0x05
+        )
+        file.seek((page - 1) * 1024)
+        file.write(bytes(8))
+
+
+def test_a_row_whose_id_is_damaged_is_salvaged_once() -> None:
+    db = sqlite3.connect(":memory:")
+    db.execute("CREATE TABLE record (id INTEGER PRIMARY KEY, meter, t, data)")
+    db.executemany("INSERT INTO record VALUES (?, 1, 0, ?)", [(1, "a"), (2, "b"), (900, "c"), (901, "d")])
+    found = [(at, row[3]) for _, chunk in _chunks(db, ROWS, 0, 50, lambda: False) for at, row in chunk]
+    db.close()
+    assert found == [(1, "a"), (2, "b"), (3, "c"), (4, "d")]
+
+
 def test_damaged_files_do_not_fill_the_disk(journal: MakeJournal, tmp_path: Path) -> None:
     for _ in range(4):
         (tmp_path / "journal.db").write_bytes(b"x" * 5_000)
-        journal().close()
+        journal().close(60)
     assert set_aside(tmp_path / "journal.db") == 2
 
 
@@ -373,7 +418,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM
 assert kept.flush(60), kept.status()
 until(lambda: kept.status()["state"] == "ok")
 print(kept.stored("main"), kept.lost("main"))
-assert kept.close()
+assert kept.close(60)
 """
 
 
@@ -418,7 +463,7 @@ def test_a_medium_that_fails_for_long_loses_the_oldest_and_counts_them(
     found = seqs(kept.path)
     assert len(found) == kept.stored("main")
     assert found[-1] == 60_000
-    assert kept.close()
+    assert kept.close(60)
     again = journal()
     saved = again.counters("main")
     assert saved["decoded"] == saved["stored"] + saved["journal_lost"] == appended
@@ -432,7 +477,7 @@ def test_a_journal_that_was_deleted_is_begun_again(journal: MakeJournal, item: M
     kept.append(item(1, seq=kept.next_seq("main")))
     until(lambda: kept.flush(1), "begun again")
     assert seqs(kept.path) == [2]
-    kept.close()
+    kept.close(60)
     assert journal().next_seq("main") == 3
 
 
@@ -501,5 +546,5 @@ def test_the_file_never_passes_its_bound_whatever_is_in_it(journal: MakeJournal,
     assert kept.status()["bytes"] <= 1 << 20, "4 MiB are left to the log"
     assert kept.stored("main") == 12_000
     assert kept.evicted("main") > 0
-    assert kept.close()
+    assert kept.close(60)
     check(kept.path, received=False)

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gateway.hub_model import FINAL, Draft, Inbound, Message, PartRow, Receipt, Slot, State
 from gateway.stores.hubs import GoneError, HubError, HubStore, SlotBusyError
-from tests.sizes import STORE_EXAMPLES, STORE_STEPS
+from tests.sizes import STORE_EXAMPLES
 from tests.stores.hub_drafts import DAY, HUB, NOW, slot, store
+from tests.stores.machines import IN_MEMORY, try_examples
 
 DAYS = st.sets(st.integers(0, 4), min_size=1, max_size=3)
 ENDS: tuple[State, ...] = ("confirmed", "rejected", "dead")
@@ -38,7 +38,7 @@ class Known:
 class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp())
+        self.folder = Path(tempfile.mkdtemp(dir=IN_MEMORY))
         self.known: dict[int, Known] = {}
         self.last: dict[Slot, tuple[int, int]] = {}
         self.inbounds: set[str] = set()
@@ -215,12 +215,11 @@ def _worst(states: object) -> State:
     return next(state for state in ("rejected", "dead", "confirmed") if state in found)
 
 
-TestMachine = Machine.TestCase
-TestMachine.settings = settings(
-    max_examples=STORE_EXAMPLES // 3,
-    stateful_step_count=STORE_STEPS,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    derandomize=True,
-    database=None,
-)
+#: the examples in parts of a few seconds, each of a seed of its own
+PARTS = 5
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_messages_are_what_the_model_says(part: int) -> None:
+    try_examples(Machine, part, STORE_EXAMPLES // 3 // PARTS)

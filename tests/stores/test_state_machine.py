@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -30,9 +29,10 @@ from gateway.stores.forget import forget
 from gateway.stores.journal import Journal
 from gateway.stores.outbox import Dead, Entry, Outbox
 from gateway.stores.schema import WAL_LIMIT
-from tests.sizes import STORE_EXAMPLES, STORE_STEPS
+from tests.sizes import STORE_EXAMPLES
 from tests.stores.account import Account
 from tests.stores.conftest import START, reading
+from tests.stores.machines import IN_MEMORY, try_examples
 
 METERS = ("main", "barn")
 SINKS = ("mqtt", "influx")
@@ -88,8 +88,7 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        shared = "/dev/shm"
-        self.folder = Path(tempfile.mkdtemp(dir=shared if os.access(shared, os.W_OK) else None))
+        self.folder = Path(tempfile.mkdtemp(dir=IN_MEMORY))
         self.lives = 0
         self.path = self._life()
         self.model = Model()
@@ -451,21 +450,12 @@ def age_at_each_commit() -> Iterator[None]:
         patch.undo()
 
 
-@pytest.mark.timeout(600)
-def test_store_and_outboxes_are_what_the_model_says() -> None:
-    from hypothesis.stateful import run_state_machine_as_test
+#: the examples in parts of a few seconds, each of a seed of its own
+PARTS = 15
 
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_store_and_outboxes_are_what_the_model_says(part: int) -> None:
     with age_at_each_commit():
-        run: Any = run_state_machine_as_test
-        run(
-            Machine,
-            settings=settings(
-                max_examples=STORE_EXAMPLES,
-                stateful_step_count=STORE_STEPS,
-                deadline=None,
-                phases=(Phase.generate,),
-                derandomize=True,
-                database=None,
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
+        try_examples(Machine, part, STORE_EXAMPLES // PARTS)
