@@ -89,4 +89,4 @@ def journal(tmp_path: Path) -> Iterator[Callable[..., Journal]]:
 
     yield make
     for one in made:
-        one.close()
+        one.close(60)

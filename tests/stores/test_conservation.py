@@ -78,7 +78,7 @@ def test_it_holds_at_every_moment_and_in_every_commit(journal: MakeJournal, item
     assert line.kept.flush(60)
     account = line.judge()
     assert all(terms["held"] == 0 for terms in account["meters"].values())
-    assert line.kept.close()
+    assert line.kept.close(60)
     said = check(line.kept.path)
     assert sum(terms["received"] for terms in said.values()) == sum(range(1, 61))
     again = Line(journal, item, line.kept.path)
@@ -110,7 +110,7 @@ def test_it_holds_while_the_medium_fails(
     while not line.kept.flush(1):
         line.judge()
     line.judge()
-    assert line.kept.close()
+    assert line.kept.close(60)
     check(line.kept.path)
 
 
@@ -126,7 +126,7 @@ def test_it_holds_over_evictions(journal: MakeJournal, item: MakeItem, tmp_path:
         line.judge()
     assert sum(terms["evicted"] for terms in line.judge()["sinks"]["influx"].values()) > 1_000
     assert sum(terms["evicted"] for terms in line.judge()["sinks"]["mqtt"].values()) == 0
-    assert line.kept.close()
+    assert line.kept.close(60)
     check(line.kept.path)
 
 
@@ -141,7 +141,7 @@ def test_it_holds_after_damage(journal: MakeJournal, item: MakeItem, tmp_path: P
     outbox.settle(page[-1].id, delivered=Counter(entry.item.meter for entry in page))
     letters = outbox.page(limit=3)
     outbox.settle(letters[-1].id, delivered={}, dead=[Dead(entry, "refused") for entry in letters])
-    assert line.kept.close()
+    assert line.kept.close(60)
     whole = Account(path)
     store = outbox.store
     data = bytearray(path.read_bytes())
@@ -166,7 +166,7 @@ def test_it_holds_after_damage(journal: MakeJournal, item: MakeItem, tmp_path: P
     again.receive(50)
     assert again.kept.flush(60)
     again.judge()
-    assert again.kept.close()
+    assert again.kept.close(60)
     check(path)
 
 
@@ -181,7 +181,7 @@ def test_an_end_in_the_middle_of_a_salvage_leaves_no_gap(
         assert line.kept.flush(60)
     page = outbox.page(limit=100)
     outbox.settle(page[-1].id, delivered=Counter(entry.item.meter for entry in page))
-    assert line.kept.close()
+    assert line.kept.close(60)
     whole = Account(path)
     data = bytearray(path.read_bytes())
     leaves = [at for at in range(40 * 1024, len(data), 1024) if data[at] == 0x0D]
@@ -199,7 +199,7 @@ def test_an_end_in_the_middle_of_a_salvage_leaves_no_gap(
     monkeypatch.setattr(Database, "adopt", die)
     first = Line(journal, item, path)
     assert first.kept.flush(60)
-    assert first.kept.close()
+    assert first.kept.close(60)
     monkeypatch.undo()
     middle = Account(folder / "journal.db")
     middle.check()
@@ -214,7 +214,7 @@ def test_an_end_in_the_middle_of_a_salvage_leaves_no_gap(
     assert {at for at, _ in Account(path).rows} - {at for at, _ in whole.rows} == set()
     left = Account(folder / "journal.db").rows
     assert set(Account(path).rows) <= set(left), "all that the first salvage found"
-    assert again.kept.close()
+    assert again.kept.close(60)
     check(folder / "journal.db")
 
 
@@ -260,7 +260,7 @@ def test_a_journal_that_cannot_be_read_at_the_start_is_taken_up_later(
     assert line.kept.flush(60)
     page = outbox.page(limit=100)
     outbox.settle(page[-1].id, delivered=Counter(entry.item.meter for entry in page))
-    assert line.kept.close()
+    assert line.kept.close(60)
     before = Account(path)
     opening, failing = Database.__init__, True
 
@@ -283,7 +283,7 @@ def test_a_journal_that_cannot_be_read_at_the_start_is_taken_up_later(
     assert late.position == outbox.position
     assert late.page()[0].id > late.position
     assert late.store == outbox.store
-    assert again.kept.close()
+    assert again.kept.close(60)
     check(path)
     stored = sum(terms["stored"] for terms in Account(path).meters.values())
     assert stored > sum(terms["stored"] for terms in before.meters.values())

@@ -41,7 +41,7 @@ def test_readings_come_back_in_order_and_whole(journal: MakeJournal, item: MakeI
     kept = journal(meters=("main", "barn"))
     made = [item(n, ("main", "barn")[n % 2]) for n in range(1_300)]
     assert all(kept.append(one) for one in made)
-    assert kept.flush()
+    assert kept.flush(60)
     assert read(kept.path) == made
     assert kept.stored("main") == kept.stored("barn") == 650
     assert read(kept.path, "barn") == made[1::2]
@@ -108,8 +108,8 @@ def test_counters_outlive_a_restart_and_a_group_without_readings(journal: MakeJo
     first.append(item(0))
     for noise in range(1, 6):
         now["main"]["noise"] = noise
-        first.flush()
-    assert first.close()
+        first.flush(60)
+    assert first.close(60)
     second = journal(meters=("main", "barn"))
     expected = {"decoded": 1, "noise": 5, "stored": 1, "journal_lost": 0, "journal_evicted": 0, "quarantined": 0}
     assert second.counters("main") == expected
@@ -123,9 +123,9 @@ def test_counters_alone_replace_each_other(journal: MakeJournal, tmp_path: Path)
     kept = journal(save_counters=lambda: now)
     for noise in range(20):
         now["main"]["noise"] = noise
-        assert kept.flush()
+        assert kept.flush(60)
     assert _rows(tmp_path / "journal.db") == 1
-    kept.flush()
+    kept.flush(60)
     assert _rows(tmp_path / "journal.db") == 1
 
 
@@ -135,7 +135,7 @@ def test_numbers_rise_without_gap_over_a_clean_end(journal: MakeJournal, tmp_pat
         kept = journal(meters=("main", "barn"))
         seen += [kept.next_seq("main") for _ in range(5)]
         kept.next_seq("barn")
-        assert kept.close()
+        assert kept.close(60)
     assert seen == list(range(1, 16))
 
 
@@ -145,7 +145,7 @@ def test_numbers_are_reserved_ahead(journal: MakeJournal, item: MakeItem) -> Non
         for _ in range(SEQ_BLOCK * 3 // 4):
             last = kept.next_seq("main")
         kept.append(item(0))
-        assert kept.flush()
+        assert kept.flush(60)
     assert last == SEQ_BLOCK * 9 // 4
 
 
@@ -176,14 +176,14 @@ def test_a_meter_that_nobody_named_gets_numbers_that_rise(journal: MakeJournal, 
     kept = journal()
     first = kept.next_seq("late")
     kept.append(item(0, "late", seq=first))
-    assert kept.flush()
-    assert kept.close()
+    assert kept.flush(60)
+    assert kept.close(60)
     assert journal().next_seq("late") > first
 
 
 def test_append_never_waits_for_the_disk(journal: MakeJournal, item: MakeItem, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = journal()
-    assert kept.flush()
+    assert kept.flush(60)
     released = threading.Event()
     commit = Database.commit
 
@@ -206,7 +206,7 @@ def test_close_gives_up_on_a_disk_that_hangs(
     journal: MakeJournal, item: MakeItem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = journal()
-    kept.flush()
+    kept.flush(60)
     released = threading.Event()
     commit = Database.commit
 
@@ -228,8 +228,8 @@ def test_close_commits_what_is_queued_and_ends_the_thread(journal: MakeJournal, 
     kept = journal()
     for n in range(500):
         kept.append(item(n))
-    assert kept.close()
-    assert kept.close(), "twice is fine"
+    assert kept.close(60)
+    assert kept.close(60), "twice is fine"
     assert threading.active_count() == before
     assert not Path(f"{kept.path}-wal").exists()
     assert len(read(kept.path)) == 500
@@ -239,13 +239,13 @@ def test_another_process_reads_while_it_is_written(journal: MakeJournal, item: M
     kept = journal()
     for n in range(1_200):
         kept.append(item(n))
-    kept.flush()
+    kept.flush(60)
     reader = Reader(kept.path)
     rows: Iterator[ItemP] = iter(reader)
     next(rows)
     for n in range(1_200, 1_300):
         kept.append(item(n))
-    assert kept.flush(), "a reader in the middle of the file does not hold up the writer"
+    assert kept.flush(60), "a reader in the middle of the file does not hold up the writer"
     assert [one.seq for one in rows] == list(range(2, 1_301))
     reader.close()
 
@@ -281,7 +281,7 @@ def test_a_reader_does_not_keep_the_log_from_being_folded(journal: MakeJournal, 
     kept = journal()
     for n in range(600):
         kept.append(item(n))
-    kept.flush()
+    kept.flush(60)
     reader = Reader(kept.path)
     next(iter(reader))
     for n in range(600, 60_000):
@@ -295,7 +295,7 @@ def test_a_reader_does_not_keep_the_log_from_being_folded(journal: MakeJournal, 
 def test_files_are_private_whatever_the_umask(journal: MakeJournal, item: MakeItem, tmp_path: Path) -> None:
     kept = journal()
     kept.append(item(0))
-    kept.flush()
+    kept.flush(60)
     found = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
     assert found == dict.fromkeys(("journal.db", "journal.db-wal", "journal.db-shm", "journal.db.lock"), 0o600)
 
@@ -309,7 +309,7 @@ def test_two_writers_are_refused(journal: MakeJournal, tmp_path: Path) -> None:
 def test_the_salt_stays(journal: MakeJournal) -> None:
     first = journal()
     salt = first.salt
-    first.close()
+    first.close(60)
     assert len(salt) == 16
     assert journal().salt == salt
 
@@ -317,7 +317,7 @@ def test_the_salt_stays(journal: MakeJournal) -> None:
 def test_status_says_how_it_stands(journal: MakeJournal, item: MakeItem, tmp_path: Path) -> None:
     kept = journal()
     kept.append(item(0))
-    kept.flush()
+    kept.flush(60)
     until(lambda: kept.status()["state"] == "ok", "checked")
     status = kept.status()
     assert status["last_commit"].endswith("Z")

@@ -79,5 +79,5 @@ def test_kill_at_any_instant(journal: MakeJournal, tmp_path: Path, checkout: Pat
         assert saved.get("decoded", 0) == saved.get("stored", 0) == len(found) == after.stored("main")
         assert after.status()["notices"] == []
         given.append(after.next_seq("main"))
-        assert after.close()
+        assert after.close(60)
     assert len(given) > 1_000

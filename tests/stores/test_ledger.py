@@ -53,7 +53,7 @@ def started(tmp_path: Path) -> Iterator[Callable[..., Ledger]]:
 
     yield make
     for one in made:
-        one.close()
+        one.close(60)
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +229,7 @@ def test_what_is_noted_is_there_after_a_restart(started: Callable[..., Ledger], 
     first = started()
     first.note("min_auth_changed", "main", AT, {"before": "verified", "after": "plain"})
     first.copy_counters({"main": b"\x00counters", "barn": b"more"})
-    assert first.close()
+    assert first.close(60)
     second = started()
     assert second.counters("main") == b"\x00counters"
     assert second.counters("barn") == b"more"

@@ -85,7 +85,7 @@ def test_a_journal_of_before_goes_on(version: int, journal: MakeJournal, item: M
     assert account["holds"], account
     assert account["meters"]["main"]["received"] == 140 + 2 + 7 + 1
     assert account["sinks"]["influx"]["main"] == {"delivered": 60, "pending": 41, "evicted": 40, "dead_letter": 0}
-    assert kept.close()
+    assert kept.close(60)
     assert kept.status()["notices"] == []
     check(path)
     reader = Reader(path)
@@ -109,7 +109,7 @@ def test_rows_that_the_counters_of_before_did_not_know_are_counted(
     outbox.settle(outbox.page()[9].id, delivered={"main": 10})
     assert kept.conservation()["meters"]["main"]["stored"] == left
     assert kept.conservation()["sinks"]["influx"]["main"]["pending"] == left - 10
-    assert kept.close()
+    assert kept.close(60)
     check(path)
 
 
@@ -153,7 +153,7 @@ def test_an_end_at_any_statement_of_a_migration_leaves_the_journal_whole(
         kept = journal(path)
         assert kept.status()["notices"] == [], n
         assert [entry.item for entry in kept.outbox("influx").page()] == made
-        assert kept.close()
+        assert kept.close(60)
         if ended.returncode == 0:
             assert n > len(STEPS[1:]) + 4, "the migration was not cut at each of its statements"
             return

@@ -154,7 +154,7 @@ def test_dead_letters_keep_their_reason_and_block_nobody(journal: MakeJournal, i
     assert terms(kept, "influx") == {"delivered": 8, "pending": 0, "evicted": 0, "dead_letter": 2}
     kept.flush(60)
     path = kept.path
-    assert kept.close()
+    assert kept.close(60)
     again = journal(path)
     letters = again.dead_letters()
     assert [(one["sink"], one["meter"], one["id"]) for one in letters] == [
@@ -202,7 +202,7 @@ def test_a_clean_end_forgets_nothing(journal: MakeJournal, item: MakeItem) -> No
     fill(kept, item, 0, 20)
     outbox = kept.outbox("influx")
     deliver(outbox, outbox.page())
-    assert kept.close()
+    assert kept.close(60)
     again = journal()
     assert terms(again, "influx")["delivered"] == 20
     assert again.outbox("influx").page() == []
@@ -213,7 +213,7 @@ def test_cursors_of_sinks_that_are_gone_go_on_being_counted(journal: MakeJournal
     fill(kept, item, 0, 5)
     outbox = kept.outbox("influx")
     deliver(outbox, outbox.page())
-    assert kept.close()
+    assert kept.close(60)
     again = journal()
     fill(again, item, 5, 8)
     assert terms(again, "influx") == {"delivered": 5, "pending": 3, "evicted": 0, "dead_letter": 0}
@@ -248,7 +248,7 @@ def test_a_row_that_is_not_what_was_written_is_a_dead_letter(journal: MakeJourna
     kept = journal()
     fill(kept, item, 0, 10)
     ids = [entry.id for entry in kept.outbox("look").page()]
-    assert kept.close()
+    assert kept.close(60)
     db = connect(kept.path)
     for n in (0, 4, 9):
         db.execute("UPDATE record SET data = zeroblob(80) WHERE id = ?", (ids[n],))
@@ -272,7 +272,7 @@ def test_reading_a_broken_page_makes_the_journal_look_at_its_file(journal: MakeJ
     kept = journal()
     fill(kept, item, 0, 4_000)
     until(lambda: kept.status()["state"] == "ok", "checked")
-    assert kept.close()
+    assert kept.close(60)
     again = journal()
     until(lambda: again.status()["state"] == "ok", "checked")
     again._writer._examined = float("-inf")
@@ -377,7 +377,7 @@ def test_an_outbox_whose_file_was_closed_in_between_reads_on(journal: MakeJourna
     outbox.let_go()  # the sink ended by an error, and starts again
     fill(kept, item, 5, 10)
     assert [entry.item.seq for entry in outbox.page()] == [6, 7, 8, 9, 10]
-    kept.close()
+    kept.close(60)
     assert outbox.page() == []
 
 
