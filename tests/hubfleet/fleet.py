@@ -1,8 +1,12 @@
-"""`make hubs`: 100,000 messages to three test hubs at once, among every fault, with the uploader killed at random.
+"""`make hubs`: 100,000 messages to three test hubs at once, among every fault, with the uploader ended at random.
+
+Some ends are a kill -9, some a SIGTERM. From one life to the next, and by SIGHUP in the middle of one, its
+configuration changes, permissions are given and revoked, and hubs take points for another one's (change.py).
 
 What the hubs took over is their own record, judged by an oracle that shares no code with either side (oracle.py): one
-effect for each version of each point's day that was sent, the newest there at the end, nothing else. Corrections come
-meanwhile, as validation brings them. An operator who looks in now and then sends rejected messages again.
+effect for each version of each point's day that was sent, the newest there at the end, nothing else, and nothing of a
+point that has no ground. Corrections come meanwhile, as validation brings them. An operator who looks in now and then
+sends rejected messages again.
 """
 
 import argparse
@@ -17,12 +21,14 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from tests.bench.report import Figure, page, table
-from tests.chaos.plant import ROOT
+from tests.chaos.plant import ROOT, until
+from tests.hubfleet.change import WEIGHTS, Changes
+from tests.hubfleet.customer import Customer
 from tests.hubfleet.fill import Filler
-from tests.hubfleet.oracle import Verdict, judge
+from tests.hubfleet.oracle import Judge, Verdict, unexcused
 from tests.hubfleet.plant import HUBS, Plant
 from tests.hubfleet.truth import Fleet, last_day
 from tests.sizes import HUB_KILLS, HUB_MESSAGES
@@ -51,106 +57,214 @@ FAULTS: dict[str, float | str] = {
     "bomb": 0.0005,
     "stranger": 0.001,
 }
+#: a hub to which nobody speaks is through with a request within it (s)
+SETTLED_S = 0.7
 #: what the fault `error` answers, another one after each kill
 STATUSES = (400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504)
-#: between two kills, and between two looks of the operator (s)
-KILL_S, LOOK_S = (2.0, 20.0), 15.0
 #: how long the rest may take once the faults are over (s)
 END_S = 600.0
+#: of the repetitions that an oracle cannot blame on anybody, so many at most, by effect
+MOST_REPEATS = 0.002
+
+
+class Size(NamedTuple):
+    """How large a run is: messages that have to leave in all, and kills at least; how it is paced."""
+
+    messages: int
+    kills: int
+    days: int = DAYS
+    #: days of points that the ledger has, for each message: some leave together
+    slots: float = 1.25
+    weights: tuple[float, ...] = WEIGHTS
+    #: how long the uploader lives, and between two looks of the operator (s)
+    life_s: tuple[float, float] = (2.0, 16.0)
+    look_s: float = 30.0
+    #: part of its time over which corrections are spread
+    pace: float = 0.5
+
+
+#: of all ends the part that is orderly, of all lives those that are over at once, and those with a SIGHUP in them
+ORDERLY, BRIEF, RELOADED = 0.35, 0.1, 0.25
 
 
 @dataclass
 class Run:
     """What a run did and found."""
 
-    least_kills: int
     messages: int = 0
     kills: int = 0
+    ends: list[float] = field(default_factory=list)
     corrections: int = 0
     seconds: float = 0.0
     effects: int = 0
+    bundles: int = 0
+    repeats: int = 0
+    closed: int = 0
     states: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
+    changes: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
 
 
-def run(folder: Path, messages: int, seconds: float, seed: int, kills: int) -> Run:
-    """One run of at least so many kills; `messages` have to arrive in all, without those that are sent again."""
+def run(folder: Path, size: Size, seconds: float, seed: int) -> Run:
+    """One run; its faults last `seconds` at most."""
     dice = random.Random(seed)
-    points = -(-messages // DAYS)
-    fleet = Fleet(seed, points, last_day() - dt.timedelta(DAYS - 1), DAYS, "PT1H", tuple(HUBS))
-    plant, found = Plant(folder, fleet), Run(least_kills=kills)
+    points = -(-int(size.messages * size.slots) // size.days)
+    fleet = Fleet(seed, points, last_day() - dt.timedelta(size.days - 1), size.days, "PT1H", tuple(HUBS))
+    plant, found = Plant(folder, fleet), Run()
     filler = Filler(plant.ledger, fleet)
-    began = time.monotonic()
     try:
         filler.fill()
         plant.start_hub(
             "--seed", str(seed), *(part for name, p in FAULTS.items() for part in ("--fault", f"{name}={p}"))
         )
-        plant.configure(bundle=1, timeout_s=5, confirm_after_s=5, inbox_s=2)
+        plant.configure({}, timeout_s=5, confirm_after_s=5, inbox_s=2)
+        watch = Watch(plant, fleet)
+        customer = Customer(plant.address, folder / "hub")
+        changes = Changes(plant, fleet, dice, customer, watch.record, size.weights)
         began = time.monotonic()
-        _storm(plant, filler, dice, seconds, found)
-        _calm(plant, fleet, found)
+        try:
+            _storm(Storm(plant, filler, dice, changes, size, found), began + seconds)
+            _calm(plant, watch, changes, found)
+        except RuntimeError as error:
+            found.violations.append(str(error))
         found.seconds = time.monotonic() - began
-        _judge(plant, fleet, found)
+        _judge(plant, watch, found)
+        found.changes, found.closed = changes.done, len(fleet.shut)
     finally:
         plant.close()
         filler.close()
     return found
 
 
-def _storm(plant: Plant, filler: Filler, dice: random.Random, seconds: float, found: Run) -> None:
-    """Faults, kills and corrections until everything that was there is sent, or the time is over."""
-    slots = sorted(filler.fleet.versions)
-    to_correct = dice.sample(slots, int(len(slots) * CORRECTED))
-    end = time.monotonic() + seconds
+class Watch:
+    """The hubs' own record, read as it grows, and judged."""
+
+    def __init__(self, plant: Plant, fleet: Fleet) -> None:
+        self._plant = plant
+        self._judges = {hub: Judge(fleet, hub) for hub in fleet.hubs}
+        self._last = 0
+
+    def record(self, settled: bool) -> int:
+        """How long the record is; `settled`: once the hubs are through with everything that reached them."""
+        before = -1
+        while before != self._read() and settled:
+            before = self._last
+            until(lambda: not json.loads(self._plant.ask("/control"))["pending"], "the hubs' judgement")
+            time.sleep(SETTLED_S)
+        return self._last
+
+    def verdicts(self) -> list[Verdict]:
+        """What is found by now."""
+        self._read()
+        return [one.verdict() for one in self._judges.values()]
+
+    def _read(self) -> int:
+        for effect in self._plant.effects(self._last):
+            self._judges[effect["profile"]].take([effect])
+            self._last = effect["n"]
+        return self._last
+
+
+@dataclass
+class Storm:
+    """What the time with faults is made of."""
+
+    plant: Plant
+    filler: Filler
+    dice: random.Random
+    changes: Changes
+    size: Size
+    found: Run
+    #: days that are to be corrected, and when each is due
+    to_correct: list[tuple[int, int]] = field(default_factory=list)
+    step_s: float = 0.0
+
+    def correct_more(self, number: int, seconds: float) -> None:
+        """Have so many days corrected, at an even pace."""
+        slots = sorted(self.filler.fleet.versions)
+        self.to_correct = self.dice.sample(slots, min(max(1, number), len(slots)))
+        self.step_s = max(0.001, seconds / max(1, len(self.to_correct)))
+
+    def let_pass(self, seconds: float) -> None:
+        """Let time pass; corrections come."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if self.to_correct:
+                self.filler.correct(*self.to_correct.pop())
+                self.found.corrections += 1
+            time.sleep(min(left, self.step_s) if self.to_correct else left)
+
+    def life(self) -> None:
+        """One life of the uploader, and how it ends."""
+        plant, dice = self.plant, self.dice
+        began = time.monotonic()
+        plant.start_uploader()
+        self.let_pass(
+            dice.uniform(0.0, self.size.life_s[0]) if dice.random() < BRIEF else dice.uniform(*self.size.life_s)
+        )
+        if dice.random() < RELOADED:
+            self.changes.meanwhile()
+            self.let_pass(dice.uniform(0.0, self.size.life_s[1] / 2))
+        if dice.random() < ORDERLY:
+            plant.end_uploader()
+        else:
+            plant.kill_uploader()
+        self.changes.life(time.monotonic() - began)
+
+    def is_over(self, left_s: float) -> bool:
+        """Whether there were enough messages and kills; where nothing is left to send, more is corrected."""
+        if self.plant.kills < self.size.kills or self.to_correct:
+            return False
+        hubs = self.plant.status()["hubs"]
+        missing = self.size.messages - sum(sum(hub["messages"].values()) for hub in hubs)
+        if missing > 0 and not any(hub["open"] or hub["wanted"] for hub in hubs):
+            self.correct_more(missing, left_s * self.size.pace)
+        return missing <= 0
+
+
+def _storm(storm: Storm, end: float) -> None:
+    """Faults, ends, changes and corrections until everything that was there is sent, or the time is over."""
+    plant, size = storm.plant, storm.size
+    storm.correct_more(int(size.messages * CORRECTED), (end - time.monotonic()) * size.pace)
+    storm.changes.begin()
     stop = threading.Event()
-    operator = threading.Thread(target=_operate, args=(plant, stop))
+    operator = threading.Thread(target=_operate, args=(plant, stop, size.look_s))
     operator.start()
     try:
-        plant.start_uploader()
         while time.monotonic() < end:
-            _pass(dice.uniform(*KILL_S), to_correct, filler, seconds / max(1, len(to_correct)), found)
-            plant.kill_uploader()
-            plant.ask("/control/faults", {"error": {"p": FAULTS["error"], "value": dice.choice(STATUSES)}})
-            plant.start_uploader()
-            if plant.kills >= found.least_kills and not to_correct and _quiet(plant):
+            storm.life()
+            storm.changes.between()
+            plant.ask("/control/faults", {"error": {"p": FAULTS["error"], "value": storm.dice.choice(STATUSES)}})
+            if storm.is_over(end - time.monotonic()):
                 break
     finally:
         stop.set()
         operator.join()
-    found.kills = plant.kills
 
 
-def _pass(pause_s: float, to_correct: list[tuple[int, int]], filler: Filler, step_s: float, found: Run) -> None:
-    """Let time pass; corrections come at an even pace."""
-    end = time.monotonic() + pause_s
-    while (left := end - time.monotonic()) > 0:
-        if to_correct:
-            filler.correct(*to_correct.pop())
-            found.corrections += 1
-        time.sleep(min(left, max(step_s, 0.001) if to_correct else left))
-
-
-def _operate(plant: Plant, stop: threading.Event) -> None:
+def _operate(plant: Plant, stop: threading.Event, look_s: float) -> None:
     """What a person does: send again what a hub refused without reason, and go on where it locked us out."""
-    while not stop.wait(LOOK_S):
+    while not stop.wait(look_s):
         for hub in plant.hubs:
             plant.meterd("hub", "retry", hub, "--parked", "-c", str(plant.config))
 
 
-def _calm(plant: Plant, fleet: Fleet, found: Run) -> None:
-    """No faults any more: everything has to arrive, what was corrected last, too."""
+def _calm(plant: Plant, watch: Watch, changes: Changes, found: Run) -> None:
+    """No faults any more, and all is back: everything has to arrive, what was corrected last, too."""
     plant.ask("/control/faults", dict.fromkeys(FAULTS))
+    changes.undo()
+    plant.start_uploader()
     deadline = time.monotonic() + END_S
     while time.monotonic() < deadline:
         for hub in plant.hubs:
             plant.meterd("hub", "retry", hub, "--parked", "-c", str(plant.config))
-        if _quiet(plant) and not any(verdict.overdue for verdict in _verdicts(plant, fleet)):
+        if _quiet(plant) and not any(verdict.overdue for verdict in watch.verdicts()):
             break
         time.sleep(2)
     else:
         found.violations.append(f"not quiet after {END_S:.0f} s: {json.dumps(plant.status())[:1_000]}")
+    plant.end_uploader()
 
 
 def _quiet(plant: Plant) -> bool:
@@ -162,23 +276,29 @@ def _quiet(plant: Plant) -> bool:
     return True
 
 
-def _verdicts(plant: Plant, fleet: Fleet) -> list[Verdict]:
-    by_hub: dict[str, list[dict[str, Any]]] = {hub: [] for hub in plant.hubs}
-    for effect in plant.effects():
-        by_hub[effect["profile"]].append(effect)
-    return [judge(fleet, hub, effects) for hub, effects in by_hub.items()]
-
-
-def _judge(plant: Plant, fleet: Fleet, found: Run) -> None:
-    for verdict in _verdicts(plant, fleet):
+def _judge(plant: Plant, watch: Watch, found: Run) -> None:
+    for hub, verdict in zip(plant.hubs, watch.verdicts(), strict=True):
         found.effects += verdict.effects
-        found.violations += [*verdict.violations[:20], *verdict.overdue[:20]]
+        found.bundles += verdict.bundles
+        found.repeats += len(verdict.repeats)
+        given_up = _given_up(plant, hub) if verdict.repeats else set()
+        found.violations += [*verdict.violations[:20], *verdict.overdue[:20], *unexcused(verdict, given_up)[:20]]
+    if found.repeats > max(3, found.effects * MOST_REPEATS):
+        found.violations.append(
+            f"{found.repeats} versions were sent anew after a ground was lost: so many are no chance"
+        )
     for hub in plant.status()["hubs"]:
         found.states.update(hub["messages"])
-    found.messages = found.states.total()
+    found.messages, found.kills, found.ends = found.states.total(), plant.kills, plant.ends
     found.faults.update(json.loads(plant.ask("/control/faults"))["hits"])
     found.violations += [f"{name}: {line}" for name in ("hub", "uploader") for line in _crashes(plant.log(name))]
     plant.meterd("hub", "log", "verify", "-c", str(plant.config), code=0)
+
+
+def _given_up(plant: Plant, hub: str) -> set[str]:
+    """Documents that the uploader gave up, as its operator sees them."""
+    said = plant.meterd("hub", "show", hub, "--state", "dead", "--limit", "1000000", "--json", "-c", str(plant.config))
+    return {json.loads(line)["document"] for line in said.splitlines()}
 
 
 def _crashes(log: str) -> list[str]:
@@ -191,14 +311,20 @@ def figures(found: Run) -> list[Figure]:
         f"states at the end: {dict(found.states)}",
         f"faults of the hubs: {dict(found.faults)}",
         f"corrections while others were on their way: {found.corrections}",
+        f"what varied: {dict(found.changes)}",
+        f"spans in which nothing of a point might arrive: {found.closed}",
+        f"versions sent anew since a ground went while nobody knew the outcome: {found.repeats}",
         *found.violations[:20],
     ]
     return [
         Figure("messages", found.messages, "", HUB_MESSAGES[0], rises=True, detail=detail),
+        Figure("messages with several days or points", found.bundles, ""),
         Figure("kills of the uploader", found.kills, "", HUB_KILLS[0], rises=True),
+        Figure("orderly ends (SIGTERM) of the uploader", len(found.ends), ""),
+        Figure("the slowest of them", max(found.ends, default=0.0), "s"),
         Figure("effects at the hubs", found.effects, ""),
-        Figure("violations: lost, doubled, out of order, invented", len(found.violations), "", 0),
-        Figure("messages per second, with faults and kills", found.messages / found.seconds, "/s", rises=True),
+        Figure("violations: lost, doubled, out of order, invented, unlawful", len(found.violations), "", 0),
+        Figure("messages per second, with faults and ends", found.messages / found.seconds, "/s", rises=True),
     ]
 
 
@@ -212,7 +338,7 @@ def main() -> int:
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="meterd-fleet-"))
     try:
-        found = figures(run(folder, args.messages, args.seconds, args.seed, HUB_KILLS[0]))
+        found = figures(run(folder, Size(args.messages, HUB_KILLS[0]), args.seconds, args.seed))
     finally:
         if args.keep:
             shutil.copytree(folder, args.keep)

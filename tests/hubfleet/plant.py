@@ -6,8 +6,10 @@ import signal
 import ssl
 import subprocess
 import sys
+import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,16 @@ HUBS: dict[str, dict[str, str]] = {
     "ee": {"kind": "ee-estfeed", "role": "GRID_OPERATOR", "party": "38X-EIN-ALL----B"},
     "eu": {"kind": "eu-vhd", "role": "A58", "party": "10X1001A1001B54W", "receiver": "99X-SANDBOX-HUBX"},
 }
+#: an orderly end that takes longer is none (s); within 5 s is what is promised
+END_S = 25.0
+
+
+@dataclass
+class Table:
+    """A `[[hub]]` table: the numbers of the points that it names, and keys of its own (None: absent)."""
+
+    points: set[int]
+    keys: dict[str, object] = field(default_factory=dict)
 
 
 class Plant:
@@ -33,6 +45,9 @@ class Plant:
         self.uploader: subprocess.Popen[bytes] | None = None
         self.address = ""
         self.kills = 0
+        #: how long each orderly end took (s)
+        self.ends: list[float] = []
+        self._keys: dict[str, object] = {}
 
     # -- the test hub ------------------------------------------------------------------------------------------------
 
@@ -49,9 +64,8 @@ class Plant:
         until(lambda: port.exists() and port.read_text().strip(), "the test hub")
         self.address = f"https://127.0.0.1:{port.read_text().strip()}"
 
-    def effects(self) -> Iterator[dict[str, Any]]:
-        """What the hub took over, oldest first."""
-        after = 0
+    def effects(self, after: int = 0) -> Iterator[dict[str, Any]]:
+        """What the hub took over behind a position of its record, oldest first."""
         while rows := [json.loads(line) for line in self.ask(f"/control/effects?after={after}").splitlines()]:
             yield from rows
             after = rows[-1]["n"]
@@ -71,9 +85,12 @@ class Plant:
 
     # -- the uploader ------------------------------------------------------------------------------------------------
 
-    def configure(self, **keys: object) -> None:
-        """Write the configuration of the uploader; `keys` go to each hub."""
-        self.config.write_text("\n".join(self._tables(keys)))
+    def configure(self, tables: Mapping[str, Table], **keys: object) -> None:
+        """Write the configuration of the uploader; `keys` go to each hub, also the next time."""
+        self._keys |= keys
+        fresh = self.config.with_suffix(".new")
+        fresh.write_text("\n".join(self._tables(tables)))
+        fresh.replace(self.config)
 
     def start_uploader(self) -> None:
         """Start the uploader; it sends by itself."""
@@ -85,6 +102,34 @@ class Plant:
             self.uploader.send_signal(signal.SIGKILL)
             self.uploader.wait()
             self.kills += 1
+
+    def end_uploader(self) -> None:
+        """End it as systemd does; RuntimeError where that takes too long, or is no orderly end."""
+        if self.uploader is not None:
+            began = time.monotonic()
+            self.uploader.send_signal(signal.SIGTERM)
+            try:
+                code = self.uploader.wait(END_S)
+            except subprocess.TimeoutExpired:
+                raise RuntimeError(f"SIGTERM did not end the uploader within {END_S:.0f} s") from None
+            self.ends.append(time.monotonic() - began)
+            # before it listens to signals it ends by them
+            if code not in {0, -signal.SIGTERM}:
+                raise RuntimeError(f"SIGTERM ended the uploader with exit code {code}")
+
+    def reload(self) -> None:
+        """Have it read its configuration anew, once it listens to signals."""
+        if self.uploader is not None:
+            until(self._listens, "the uploader")
+            self.uploader.send_signal(signal.SIGHUP)
+
+    def _listens(self) -> bool:
+        """Whether it catches SIGHUP by now (SigCgt, proc(5)), which would end it before."""
+        assert self.uploader is not None
+        for line in Path(f"/proc/{self.uploader.pid}/status").read_text().splitlines():
+            if line.startswith("SigCgt:"):
+                return bool(int(line.split()[1], 16) >> (signal.SIGHUP - 1) & 1)
+        return self.uploader.poll() is not None
 
     def status(self) -> dict[str, Any]:
         """What `meterd hub status` says."""
@@ -134,7 +179,7 @@ class Plant:
     def _command(*arguments: str) -> list[str]:
         return [sys.executable, "-m", "gateway.cli", *arguments]
 
-    def _tables(self, keys: dict[str, object]) -> Iterator[str]:
+    def _tables(self, tables: Mapping[str, Table]) -> Iterator[str]:
         fleet = self._fleet
         places = [fleet.place(number) for number in range(fleet.points)]
         for meter in sorted({meter for meter, _ in places}):
@@ -144,14 +189,14 @@ class Plant:
             yield f'[[point]]\nmeter = "{meter}"\nchannel = {channel}\nid = "{fleet.name(number)}"\n{zone}'
         yield f'[ledger]\npath = "{self.ledger}"\n[journal]\npath = "{self.folder}/journal.db"'
         yield f'[control]\nsocket = "{self.folder}/control"'
-        for hub in self.hubs:
-            yield "\n".join(self._hub_table(hub, keys))
+        for hub, table in tables.items():
+            yield "\n".join(self._hub_table(hub, table))
 
-    def _hub_table(self, hub: str, keys: dict[str, object]) -> Iterator[str]:
-        known, files = HUBS[hub], self.folder / "hub"
+    def _hub_table(self, hub: str, table: Table) -> Iterator[str]:
+        files = self.folder / "hub"
         said: dict[str, object] = {
             "name": hub,
-            **known,
+            **HUBS[hub],
             "url": f"{self.address}/{hub}",
             "legal_basis": "test fleet",
             "resolution": self._fleet.resolution(self._fleet.of(hub)[0]),
@@ -170,6 +215,7 @@ class Plant:
                 "client_secret_file": str(files / "clients/gridco.secret"),
             }
         yield "[[hub]]"
-        for key, value in (said | keys).items():
-            yield f"{key} = {json.dumps(value)}"
-        yield f"points = {json.dumps([self._fleet.name(number) for number in self._fleet.of(hub)])}"
+        for key, value in (said | self._keys | table.keys).items():
+            if value is not None:
+                yield f"{key} = {json.dumps(value)}"
+        yield f"points = {json.dumps([self._fleet.name(number) for number in sorted(table.points)])}"

@@ -12,7 +12,7 @@ from tests.bench.report import Figure, page, table
 from tests.chaos.plant import ROOT
 from tests.hubfleet.fill import Filler
 from tests.hubfleet.oracle import judge
-from tests.hubfleet.plant import Plant
+from tests.hubfleet.plant import Plant, Table
 from tests.hubfleet.truth import Fleet, last_day
 from tests.sizes import HUB_POINTS, HUB_POINTS_MIB, HUB_POINTS_S
 
@@ -28,7 +28,7 @@ def run(folder: Path, points: int, limit_s: float) -> tuple[list[Figure], list[s
         filler.fill()
         filler.close()
         plant.start_hub()
-        plant.configure(timeout_s=120, confirm_after_s=1, inbox_s=1)
+        plant.configure({"dk": Table(set(range(points)))}, timeout_s=120, confirm_after_s=1, inbox_s=1)
         began = time.monotonic()
         plant.start_uploader()
         peak, seconds = _watch(plant, points, began, limit_s)

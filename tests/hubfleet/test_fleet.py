@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.hubfleet.fleet import run
+from tests.hubfleet.change import WEIGHTS_SHORT
+from tests.hubfleet.fleet import Size, run
 from tests.hubfleet.points import run as run_points
 from tests.sizes import HUB_KILLS, HUB_MESSAGES
 
@@ -12,13 +13,19 @@ from tests.sizes import HUB_KILLS, HUB_MESSAGES
 @pytest.mark.e2e
 @pytest.mark.timeout(600)
 def test_one_effect_for_each_version(tmp_path: Path) -> None:
-    found = run(tmp_path, HUB_MESSAGES[1], 60, 3, HUB_KILLS[1])
+    size = Size(HUB_MESSAGES[1], HUB_KILLS[1], 4, 2.0, WEIGHTS_SHORT, (1.0, 4.0), 5.0, 0.1)
+    found = run(tmp_path, size, 200, 3)
     print(f"{found.messages} messages, {found.kills} kills, {found.corrections} corrections, {dict(found.faults)}")
+    print(f"{found.bundles} bundles, orderly ends (s): {found.ends}, {dict(found.changes)}")
     assert found.violations == []
     assert found.messages >= HUB_MESSAGES[1]
     assert found.kills >= HUB_KILLS[1]
     assert found.corrections
     assert found.faults.total() >= 5
+    assert found.bundles >= 5
+    assert found.ends
+    assert found.closed, "points without a ground were looked at"
+    assert {"permissions granted", "permissions revoked", "points added", "re-read"} <= found.changes.keys()
 
 
 @pytest.mark.e2e

@@ -38,6 +38,24 @@ def eic(number: int) -> str:
 
 
 @dataclass(frozen=True)
+class Shut:
+    """Nothing of a point may arrive behind `after` and up to `until`, positions of the hubs' record."""
+
+    number: int
+    after: int
+    until: int
+
+
+@dataclass
+class Loss:
+    """A point lost its ground at a position of the hubs' record, and has it again from `until` on (None: not yet)."""
+
+    number: int
+    after: int
+    until: int | None = None
+
+
+@dataclass(frozen=True)
 class Fleet:
     """So many points, each with whole local days of intervals; every value is a hash of where it belongs."""
 
@@ -51,6 +69,14 @@ class Fleet:
     hubs: tuple[str, ...]
     #: (point number, day number) -> how many versions the ledger has of that day
     versions: dict[tuple[int, int], int] = field(default_factory=dict)
+    #: when nothing of a point may arrive, and when its ground went, by position of the hubs' record
+    shut: list[Shut] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)
+
+    def loses(self, number: int, after: int) -> Loss:
+        """Note that a point loses its ground."""
+        self.losses.append(loss := Loss(number, after))
+        return loss
 
     def hub(self, number: int) -> str:
         """The hub that a point belongs to."""
