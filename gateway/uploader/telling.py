@@ -11,8 +11,9 @@ from gateway.uploader.hub import FOREIGN_ANSWER
 #: the same reason for which nothing came of a request is in the log once in so long (s); so many reasons are known
 AGAIN_S: Final = 3_600
 MOST_KNOWN: Final = 100
-#: rejected parts of one message that are told one by one
+#: rejected parts of one message that are told one by one; reasons that are told of each
 _MOST_TOLD: Final = 20
+_MOST_REASONS: Final = 5
 
 
 class Telling:
@@ -110,7 +111,10 @@ class Telling:
 
 
 def _sentence(reasons: Sequence[Reason]) -> str:
-    return "; ".join(f"{code} {text}".strip() for code, text in reasons)
+    """The first reasons, each once: a hub may give thousands, and `meterd hub show` has them."""
+    told = list(dict.fromkeys(f"{code} {text}".strip() for code, text in reasons))
+    more = f"; and {len(told) - _MOST_REASONS} more" if len(told) > _MOST_REASONS else ""
+    return "; ".join(told[:_MOST_REASONS]) + more
 
 
 def _name(message: Message) -> str:

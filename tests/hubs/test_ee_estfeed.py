@@ -11,7 +11,7 @@ import pytest
 from gateway.hub_model import Slot
 from gateway.hub_settings import HubSettings
 from gateway.intervals.model import Unit
-from gateway.uploader.answers import json_value
+from gateway.uploader.answers import MAX_REASONS, json_value
 from gateway.uploader.hub import Answer, Build, BuildError, SessionError
 from gateway.uploader.hubs import ee_estfeed, ee_rules
 from tests.hubs.sandbox_hub import SandboxHub, until
@@ -274,6 +274,14 @@ def test_an_error_report_goes_to_the_parts_that_it_names(estonian, built, stored
     assert (got.verdict, got.transactions) == ("rejected", {first, second})
     assert [one.code for one in got.told[second]] == ["c1"]
     assert [one.code for one in got.told[first]] == ["with_others"]
+
+
+def test_a_report_of_thousands_is_kept_whole_and_told_in_part(built, stored, asked):
+    (draft,) = built()
+    report = {"status": "ERROR", "errors": [{"code": "c", "message": f"{METER} {n}"} for n in range(20_000)]}
+    got = adapter().query(asked(Answer(200, {}, json.dumps(report).encode())), stored(draft))
+    assert len(got.reasons) == len(got.told[draft.parts[0].transaction]) == MAX_REASONS
+    assert len(got.raw) > 600_000
 
 
 # -- the test hub ------------------------------------------------------------------------------------------------------

@@ -699,6 +699,19 @@ def test_each_request_is_a_sign_of_life(house: Any, monkeypatch: pytest.MonkeyPa
     assert len(set(asked)) == 50
 
 
+def test_a_refusal_with_very_many_reasons_is_one_short_line(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    reasons = tuple(Reason(f"E{n % 2_000}", "no such point") for n in range(5_000))
+    monkeypatch.setattr(Lying, "send", lambda *_: Receipt("rejected", reasons, status=400))
+    one = house()
+    fill(one, 1)
+    one.now = noon(date(2026, 3, 3))
+    one.run()
+    (event,) = [event for event in one.events if event.name == "rejected"]
+    assert "refused: E0 no such point; E1 no such point; " in event.text
+    assert "; and 1995 more; correct it" in event.text
+    assert len(event.text) < 500
+
+
 def test_answers_to_another_message_are_told_once(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     reason = Reason(FOREIGN_ANSWER, "it is about document 7")
     monkeypatch.setattr(Lying, "send", lambda *_: Receipt("unknown", (reason,), status=200))

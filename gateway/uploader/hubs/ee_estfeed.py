@@ -16,6 +16,7 @@ from gateway.hub_model import Draft, Inbound, Message, Part, PartRow, Reason, Re
 from gateway.hub_settings import HubSettings
 from gateway.intervals.model import Interval, Status
 from gateway.uploader.answers import (
+    MAX_REASONS,
     AnswerError,
     by_status,
     json_value,
@@ -296,7 +297,7 @@ def _refused(answer: Answer, session: Session, message: Message) -> Receipt:
 
 
 def _own(part: PartRow, reasons: Sequence[Reason]) -> tuple[Reason, ...]:
-    own = tuple(reason for reason in reasons if part.slot.point in reason.text)
+    own = tuple(reason for reason in reasons if part.slot.point in reason.text)[:MAX_REASONS]
     text = "another value of the same message was refused, and so nothing of it is stored: it can go again as it is"
     return own or (Reason(WITH_OTHERS, text),)
 
