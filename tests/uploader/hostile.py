@@ -35,13 +35,13 @@ BOMB = (
 EXTERNAL = b"""<!DOCTYPE a SYSTEM "%s" [<!ENTITY x SYSTEM "file:///etc/hostname">]><Error><Code>&x;</Code></Error>"""
 DEEP_JSON, DEEP_XML = b"[" * 100_000 + b"]" * 100_000, b"<a>" * 100_000 + b"</a>" * 100_000
 #: keys of [[hub]] by its kind
-METER, SUPPLY, OBJECT = "38ZEE-1000009--Z", "859182400000000017", "99999917"
+METER, SUPPLY, OBJECT = "38ZEE-1000009--Z", "859182400000000012", "99999917"
 OF_KIND: Mapping[str, Mapping[str, object]] = {
     "dk-datahub3": {"points": [POINT], "party": "5799999933318", "role": "MDR"},
     "eu-vhd": {"points": [POINT], "party": "10X1001A1001A39W", "receiver": "11XTSO-CH------O", "role": "A26"},
     "ee-estfeed": {"points": [METER], "party": "38X-EIN-ALL----B", "role": "GRID_OPERATOR"},
     "cz-ote": {"points": [SUPPLY], "party": "8591824000991"},
-    "lt-eso": {"points": [OBJECT], "party": "gridco"},
+    "lt-eso": {"points": [OBJECT]},
 }
 _WITH_TOKEN = ("dk-datahub3", "ee-estfeed", "lt-eso")
 
@@ -190,32 +190,34 @@ def run(
     folder: Path,
     cases: Mapping[str, Case],
     *,
-    others: Mapping[str, AbstractContextManager[Any]] | None = None,
-    meters: str = "",
+    others: Callable[[Any], Mapping[str, AbstractContextManager[Any]]] = lambda _: {},
+    meters: Callable[[Path], str] = lambda _: "",
     fill: Callable[[Uploader], None] = lambda _: None,
     during: Callable[[Uploader], None] = lambda _: None,
 ) -> Scene:
     """One run before all hubs, until each case has come to its state, and its line is in the log.
 
-    `others` are servers by name, beside those of HTTPS; `meters` are tables of the configuration, `fill` their days.
+    `others` makes servers by name, with a certificate, beside those of HTTPS; `meters` gives more tables of the
+    configuration, `fill` stores their days, and `during` does something of its own meanwhile.
     """
     authority, pairs = _certificates(folder)
     hub = Hub(cases)
     with ExitStack() as stack:
         raw: dict[str, Any] = {name: stack.enter_context(RawHub(pair, answers=hub)) for name, pair in pairs.items()}
         raw["mutual"] = stack.enter_context(RawHub(pairs["sound"], clients=authority, answers=hub))
-        raw |= {name: stack.enter_context(one) for name, one in (others or {}).items()}
+        raw |= {name: stack.enter_context(one) for name, one in others(pairs["sound"]).items()}
         hub.url = raw["sound"].url
         one = Uploader(folder, 0, folder, days=1)
         head = one.config.read_text().partition("[[hub]]")[0]
         tables = [table(name, case, raw[case.at].url, folder, str(one.dates[0])) for name, case in cases.items()]
-        one.config.write_text("".join((head, meters, *tables)))
+        one.config.write_text("".join((head, meters(folder), *tables)))
         fill(one)
         one.start()
         try:
             during(one)
             with suppress(AssertionError):  # each test says what is missing
-                until(lambda: not missing(one, cases), "every case", DEADLINE_S)
+                until(lambda: one.process.poll() is not None or not missing(one, cases), "every case", DEADLINE_S)
+            assert one.process.poll() is None, one.log
             status = Path(f"/proc/{one.process.pid}/status").read_text()
             one.end()
         finally:
