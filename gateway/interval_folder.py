@@ -19,10 +19,11 @@ from gateway.intervals.demand import Demand, DemandDay, compare_day, demands_of
 from gateway.intervals.evidence import Evidence, Reading
 from gateway.intervals.fold import refold
 from gateway.intervals.model import Interval, Resolution, SeriesKey
+from gateway.intervals.owed import Mark
 from gateway.item_p import ItemP
 from gateway.settings import PointSettings, Settings
 from gateway.stores.interval_rows import SeriesRow
-from gateway.stores.intervals import EVIDENCE_S, Asked, Batch, IntervalStore
+from gateway.stores.intervals import EVIDENCE_S, Asked, Batch, IntervalStore, Owing
 
 #: evidence of so long (s) stays in memory: a day that is over, and the next one's first hours
 HOT_S: Final = 40 * 3_600
@@ -136,6 +137,28 @@ class Folder:
                     told += self._compare_demands(folding, versions[-1])
         self._answer()
         return told
+
+    def owed(self, meter: str, since: Mark) -> tuple[list[tuple[Mark, Told]], Mark | None]:
+        """What consumers of a meter are owed from a mark on, in order, and the mark of what is left for later.
+
+        Behind the last quarter-hour of a validated day goes what is told after that day.
+        """
+        owing, rest = self._store.owed(meter, since)
+        found = [one for one in owing if one.key in self.folding]
+        lasts = {(one.key, self._day_of(one)): one for one in found if one.resolution == "PT15M" and _is_judged(one)}
+        told: list[tuple[Mark, Told]] = []
+        for one in found:
+            folding = self.folding[one.key]
+            also = [Told(folding.row, one.resolution, one.version)]
+            if lasts.get((one.key, self._day_of(one))) is one:
+                also += self._compare_peak(folding, one.version) + self._compare_demands(folding, one.version)
+            told += [(one.mark, each) for each in also]
+        return told, rest
+
+    def _day_of(self, one: Owing) -> int:
+        """Start of the local day of an interval."""
+        folding = self.folding[one.key]
+        return calendar.floor(one.version.start, "P1D", folding.zone or _UTC, folding.begin)
 
     def _compare_peak(self, folding: Folding, last: Interval) -> list[Told]:
         """The meter's own peak of the month in which a day was validated, beside ours."""
@@ -263,6 +286,10 @@ class Folder:
         if evidence.newest is not None:
             oldest = evidence.newest.t - EVIDENCE_S
             evidence.breaks = [one for one in evidence.breaks if one.after.t >= oldest]
+
+
+def _is_judged(one: Owing) -> bool:
+    return one.version.author == "vee"
 
 
 def _rules(row: SeriesRow, point: PointSettings) -> Rules:

@@ -11,8 +11,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
 from gateway import log
@@ -20,11 +21,12 @@ from gateway.beats import alive
 from gateway.host_clock import is_synchronised
 from gateway.interval_folder import Folder, Told
 from gateway.interval_series import Splitter
+from gateway.intervals.owed import Mark, Owed, is_news, mark_of
 from gateway.item_p import ItemP
 from gateway.settings import Settings
 from gateway.stores import files
 from gateway.stores.files import FAILURES, Damaged, StorageFault
-from gateway.stores.intervals import IntervalStore
+from gateway.stores.intervals import IntervalStore, is_told
 from gateway.stores.ledger_file import LEDGER, LedgerFile
 from gateway.stores.ledger_place import LedgerError
 from gateway.stores.ledger_salvage import open_ledger
@@ -41,12 +43,35 @@ PRUNE_S: Final = 86_400.0
 RETRY_S: Final = (1, 2, 5, 10, 30, 60)
 #: the last commit is waited for so long (s)
 END_S: Final = 1.5
-#: versions that end longer ago (s) are not told: a first start folds all that the journal has
-NEWS_S: Final = 7 * 86_400
+#: from where on versions are owed is stored so often (s), and at the end
+MARK_S: Final = 60.0
+#: whom the marks are of
+CONSUMER: Final = "mqtt"
+
+#: takes a version, and calls what comes with it when its consumers have it, or never will
+Tell: TypeAlias = Callable[[Told, Callable[[], None]], None]
+
+
+class _Asked(NamedTuple):
+    """What a round does beside folding: from where on to look up what is owed, and marks to store, by meter."""
+
+    since: Mapping[str, Mark]
+    marks: Mapping[str, Mark]
+
+
+class _Found(NamedTuple):
+    """What a round found: what is new; what is owed, and the mark of what is left, by meter; whether to go on."""
+
+    told: Sequence[Told] = ()
+    owed: Mapping[str, tuple[Sequence[tuple[Mark, Told]], Mark | None]] = {}
+    more: bool = False
 
 
 class IntervalKeeper:
-    """The intervals of a configuration. `tell` gets new versions in the loop; `zone_of` the zone a profile states."""
+    """The intervals of a configuration. `tell` gets new versions in the loop; `zone_of` the zone a profile states.
+
+    Every version is told until it is confirmed, also after a restart: the ledger keeps from where on (intervals.owed).
+    """
 
     def __init__(  # noqa: PLR0913 - what it asks of the world, by name
         self,
@@ -54,7 +79,7 @@ class IntervalKeeper:
         outbox: Outbox,
         *,
         salt: bytes,
-        tell: Callable[[Told], None],
+        tell: Tell,
         zone_of: Callable[[str], ZoneInfo | None],
         clock: Callable[[], float] = time.time,
         synchronised: Callable[[], bool] = is_synchronised,
@@ -78,6 +103,10 @@ class IntervalKeeper:
         self._trouble: str | None = None
         self._told_trouble: str | None = None
         self._versions = 0
+        #: by meter; what of it is in the ledger, and when it was put there
+        self._owed: dict[str, Owed] = {}
+        self._marks: dict[str, Mark] = {}
+        self._marked = time.monotonic()
 
     delivery: Literal["LATEST", "EVERY"] = "EVERY"
 
@@ -93,18 +122,22 @@ class IntervalKeeper:
         pool = ThreadPoolExecutor(1, thread_name_prefix="intervals")
         try:
             while True:
-                told, more = await loop.run_in_executor(pool, self._round)
+                found = await loop.run_in_executor(pool, self._round, self._to_ask())
                 failures = failures + 1 if self._trouble else 0
                 self._report()
-                for one in told:
-                    self._announce(one)
-                pause = RETRY_S[min(failures, len(RETRY_S)) - 1] if failures else 0 if more else TICK_S
+                self._announce(found)
+                pause = RETRY_S[min(failures, len(RETRY_S)) - 1] if failures else 0 if found.more else TICK_S
                 alive(pause)
                 await asyncio.sleep(pause)
         finally:
-            ending = loop.run_in_executor(pool, self._end)
+            ending = loop.run_in_executor(pool, self._end, self._changed_marks())
             pool.shutdown(wait=False)
             await asyncio.wait((ending,), timeout=END_S)
+
+    def tell_anew(self) -> None:
+        """Tell everything that is not confirmed once more: those who were told it are there no more."""
+        for owed in list(self._owed.values()):
+            owed.anew()
 
     def status(self) -> dict[str, Any]:
         """What `meterd status` shows: how far the journal is folded, what fails, what was left out."""
@@ -122,10 +155,15 @@ class IntervalKeeper:
 
     # -- in the thread -----------------------------------------------------------------------------------------------
 
-    def _round(self) -> tuple[Sequence[Told], bool]:
-        """Do some work: what is new, and whether there is more to do at once."""
+    def _round(self, asked: _Asked) -> _Found:
+        """Do some work: what is new, what is owed, and whether there is more to do at once."""
         try:
-            done = self._work(self._folder or self._begin())
+            folder = self._folder or self._begin()
+            if asked.marks and self._store is not None:
+                self._store.put_marks(CONSUMER, asked.marks)
+                self._marks |= asked.marks
+            told, more = self._work(folder)
+            owed = {meter: folder.owed(meter, _first(since, meter, told)) for meter, since in asked.since.items()}
         except (StorageFault, LedgerError) as fault:
             self._drop(str(fault))
         except (Damaged, *FAILURES) as error:
@@ -133,8 +171,8 @@ class IntervalKeeper:
             self._replace(error)
         else:
             self._trouble = None
-            return done
-        return (), False
+            return _Found(told, owed, more)
+        return _Found()
 
     def _work(self, folder: Folder) -> tuple[Sequence[Told], bool]:
         told: list[Told] = []
@@ -193,6 +231,10 @@ class IntervalKeeper:
             synchronised=self._synchronised,
             clock=self._clock,
         )
+        for meter in (one.name for one in self._settings.meter):
+            if meter not in self._owed:
+                self._marks[meter] = store.mark(CONSUMER, meter)
+                self._owed[meter] = Owed(self._marks[meter])
         self._folded = store.position(self._outbox.store)
         self._unsure = self._outbox.position if not self._folded else 0
         self._after = min(self._folded, self._outbox.position)
@@ -221,10 +263,12 @@ class IntervalKeeper:
         if self._file is not None:
             self._file.close()
 
-    def _end(self) -> None:
-        """Commit what was folded."""
+    def _end(self, marks: Mapping[str, Mark]) -> None:
+        """Commit what was folded; what is new of it is told after the next start."""
         if self._folder is not None and self._trouble is None:
             try:
+                if marks and self._store is not None:
+                    self._store.put_marks(CONSUMER, marks)
                 self._commit(self._folder)
             except (StorageFault, LedgerError, Damaged, *FAILURES) as error:
                 self._trouble = str(error)
@@ -234,15 +278,49 @@ class IntervalKeeper:
 
     # -- in the loop -------------------------------------------------------------------------------------------------
 
-    def _announce(self, told: Told) -> None:
-        row = told.series
-        if row.kind == "active" and row.channel == 0 and told.interval.end >= self._clock() - NEWS_S:
-            self._tell(told)
+    def _to_ask(self) -> _Asked:
+        """What the next round has to look up and to store."""
+        marks: Mapping[str, Mark] = {}
+        if time.monotonic() - self._marked >= MARK_S:
+            self._marked, marks = time.monotonic(), self._changed_marks()
+        return _Asked({meter: owed.wants for meter, owed in self._owed.items() if owed.wants is not None}, marks)
+
+    def _changed_marks(self) -> dict[str, Mark]:
+        return {meter: owed.mark for meter, owed in self._owed.items() if owed.mark != self._marks.get(meter)}
+
+    def _announce(self, found: _Found) -> None:
+        """Tell what is new and what is owed; after a fault nobody knows what was stored, and not told."""
+        if self._trouble:
+            self.tell_anew()
+        for one in found.told:
+            meter, direction = one.series.meter, one.series.direction
+            if meter not in found.owed and is_told(one.series.key) and is_news(one.interval):
+                self._tell_one(mark_of(direction, one.resolution, one.interval), one)
+        for meter, (owed, rest) in found.owed.items():
+            self._owed[meter].rest = None
+            for mark, one in owed:
+                self._tell_one(mark, one)
+            if rest is not None:
+                self._owed[meter].leave(rest)
+
+    def _tell_one(self, mark: Mark, told: Told) -> None:
+        """Tell a version; one that is too many waits in the ledger, and that of a meter of the past is told once."""
+        owed = self._owed.get(told.series.meter)
+        if owed is None:
+            self._tell(told, lambda: None)
+        elif (ticket := owed.tell(mark)) is not None:
+            self._tell(told, partial(owed.confirm, ticket))
 
     def _report(self) -> None:
         if self._trouble != self._told_trouble:
             self._told_trouble = self._trouble
             log.event("intervals_trouble" if self._trouble else "intervals_go_on", reason=self._trouble)
+
+
+def _first(since: Mark, meter: str, told: Sequence[Told]) -> Mark:
+    """The earlier of a mark and of those of what is new of its meter."""
+    new = [one for one in told if one.series.meter == meter and is_told(one.series.key)]
+    return min([since, *(mark_of(one.series.direction, one.resolution, one.interval) for one in new)])
 
 
 def latch_of(profile: str) -> int:

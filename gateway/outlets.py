@@ -5,7 +5,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from gateway import log, resumption
 from gateway.beats import Beats
@@ -14,13 +14,14 @@ from gateway.meter import Meter
 from gateway.opening import Kept, open_journal, open_ledger
 from gateway.running import Running
 from gateway.settings import Settings
-from gateway.sinks import IntervalSink, Sink, SinkError, registry
+from gateway.sinks import Done, IntervalSink, Sink, SinkError, registry
 from gateway.sinks.made_of import made_of
 from gateway.store_log import StoreLog
 from gateway.sub_meters import SubMeters
 
 if TYPE_CHECKING:
     from gateway.interval_folder import Told
+    from gateway.interval_keeper import IntervalKeeper
     from gateway.stores.journal import Journal
     from gateway.stores.ledger import Ledger
     from gateway.stores.ledger_rows import Fact
@@ -102,10 +103,13 @@ class Outlets:
         """Let sinks that are not in `sinks`, as made by `prepare`, say good-bye, then start the new ones."""
         stopped = [name for name, sink in self._sinks.items() if sinks.get(name) is not sink]
         started = [name for name, sink in sinks.items() if self._sinks.get(name) is not sink]
+        publishers = [name for name in stopped if isinstance(self._sinks[name], IntervalSink)]
         await self._running.stop(stopped)
         self._settings = settings
         self._refused.clear()
         self._running.start(sinks)
+        if publishers and INTERVALS in sinks and INTERVALS not in started:
+            cast("IntervalKeeper", sinks[INTERVALS]).tell_anew()
         return {"stopped": stopped, "started": started}
 
     def save(self) -> None:
@@ -286,13 +290,15 @@ class Outlets:
         outbox = self._journal.outbox(INTERVALS)
         return {INTERVALS: IntervalKeeper(settings, outbox, salt=self._salt, tell=self._tell_of, zone_of=zone_of)}
 
-    def _tell_of(self, told: "Told") -> None:
-        """Hand a new version of an interval to the sinks that publish them."""
+    def _tell_of(self, told: "Told", done: Done) -> None:
+        """Hand a new version of an interval to the sink that publishes them; where there is none it is done."""
         row = told.series
-        for sink in self._sinks.values():
-            if isinstance(sink, IntervalSink) and told.peak is not None:
-                sink.deliver_peak(row.meter, row.direction, told.peak)
-            elif isinstance(sink, IntervalSink) and told.demands is not None:
-                sink.deliver_demands(row.meter, row.direction, told.demands)
-            elif isinstance(sink, IntervalSink):
-                sink.deliver_interval(row.meter, row.direction, told.resolution, told.interval)
+        sink = next((sink for sink in self._sinks.values() if isinstance(sink, IntervalSink)), None)
+        if sink is None:
+            done()
+        elif told.peak is not None:
+            sink.deliver_peak(row.meter, row.direction, told.peak, done)
+        elif told.demands is not None:
+            sink.deliver_demands(row.meter, row.direction, told.demands, done)
+        else:
+            sink.deliver_interval(row.meter, row.direction, told.resolution, told.interval, done)

@@ -4,8 +4,8 @@ Lifecycle: `run()` connects and stays connected until it is cancelled; `deliver(
 because it only hands over (LATEST: a newer reading of the meter replaces one that is not sent yet).
 """
 
-from collections.abc import Mapping
-from typing import Any, Literal, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from gateway.intervals.billed import Compared
 from gateway.intervals.demand import DemandDay
@@ -44,18 +44,28 @@ class Sink(Protocol):
         ...
 
 
+#: called when what was taken is with the consumer, or never will be
+Done: TypeAlias = Callable[[], None]
+
+
+def nobody_asks() -> None:
+    """Tell nobody that it is done."""
+
+
 @runtime_checkable
 class IntervalSink(Protocol):
-    """A sink that takes versions of intervals, too."""
+    """A sink that takes versions of intervals, too; of each it says when it is `done` with it, once and in the loop."""
 
-    def deliver_interval(self, meter: str, direction: Direction, resolution: Resolution, version: Interval) -> None:
+    def deliver_interval(
+        self, meter: str, direction: Direction, resolution: Resolution, version: Interval, done: Done = nobody_asks
+    ) -> None:
         """Take a version of an interval of a meter's active energy, at once and without waiting."""
         ...
 
-    def deliver_peak(self, meter: str, direction: Direction, peak: Compared) -> None:
+    def deliver_peak(self, meter: str, direction: Direction, peak: Compared, done: Done = nobody_asks) -> None:
         """Take the meter's own peak of a month beside ours, at once and without waiting."""
         ...
 
-    def deliver_demands(self, meter: str, direction: Direction, day: DemandDay) -> None:
+    def deliver_demands(self, meter: str, direction: Direction, day: DemandDay, done: Done = nobody_asks) -> None:
         """Take the meter's own means of the quarter-hours of a day beside ours, at once and without waiting."""
         ...

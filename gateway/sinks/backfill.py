@@ -21,7 +21,7 @@ from gateway.item_p import utc
 from gateway.settings import MqttSettings
 from gateway.sinks import topics
 from gateway.sinks.bystander import Bystanders
-from gateway.sinks.mqtt_errors import NOT_AUTHORIZED, place
+from gateway.sinks.mqtt_errors import NOT_AUTHORIZED, ROW_AT_FAULT, place
 from gateway.sinks.mqtt_link import Link
 from gateway.sinks.proven import Proven
 from gateway.stores.outbox import Dead, Entry, Outbox
@@ -37,8 +37,6 @@ PROBE, PROBE_BESIDE = 1, 2
 RETRY_CAP_S = 120
 #: a row is given up when it was refused so often while others were taken
 MAX_REFUSALS = 3
-#: reason codes (MQTT 5, clause 2.4) that say something about the row alone
-_ROW_AT_FAULT = {0x95: "Packet too large", 0x99: "Payload format invalid"}
 #: late readings per second, and more for each meter: 50 times as many as a meter sends at most, and no more than a
 #: usual consumer takes: a broker drops what it cannot hand on
 RATE, RATE_PER_METER = 500, 100
@@ -388,8 +386,8 @@ class Backfill:
             self._told(self._trouble)
             return
         is_alone = row.refusals >= MAX_REFUSALS and self._accepted > row.accepted_before
-        if code in _ROW_AT_FAULT or is_alone:
-            row.give_up(f"the broker refuses it: {_ROW_AT_FAULT.get(code, name)} (0x{code:02X})")
+        if code in ROW_AT_FAULT or is_alone:
+            row.give_up(f"the broker refuses it: {ROW_AT_FAULT.get(code, name)} (0x{code:02X})")
             self._trouble = None
             return
         self._next = 0

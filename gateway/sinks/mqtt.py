@@ -15,7 +15,7 @@ from gateway.intervals.demand import DemandDay
 from gateway.intervals.model import Direction, Interval, Resolution
 from gateway.item_p import ItemP
 from gateway.settings import MqttSettings
-from gateway.sinks import SinkError, topics
+from gateway.sinks import Done, SinkError, nobody_asks, topics
 from gateway.sinks.announcer import Announcer
 from gateway.sinks.homeassistant import Model, Sub
 from gateway.sinks.interval_queue import IntervalQueue
@@ -141,7 +141,7 @@ class MqttSink:
         self._listens = False
         self._muted_until = -math.inf
         self._history = self._make_history(outbox, backoff) if outbox and settings.backfill else None
-        self._intervals = IntervalQueue()
+        self._intervals = IntervalQueue(self._interval_refused, backoff, monotonic)
         self._link: Link | None = None
         self._no_live: str | None = None
         #: topics below `base` that the broker refuses in this connection, as a sentence
@@ -216,26 +216,34 @@ class MqttSink:
         known.marks = (state.get("state"), state.get("flags"))
         self._serve(known, self._monotonic())
 
-    def deliver_interval(self, meter: str, direction: Direction, resolution: Resolution, version: Interval) -> None:
+    def deliver_interval(
+        self, meter: str, direction: Direction, resolution: Resolution, version: Interval, done: Done = nobody_asks
+    ) -> None:
         """Publish a version of an interval, after the live readings, and again until the broker has it."""
-        known = self._meters.get(meter)
-        if known is not None:
-            self._intervals.put(topics.interval(known.topics, direction, resolution, version))
-            self._serve_all()
+        self._put(meter, lambda known: topics.interval(known, direction, resolution, version), done)
 
-    def deliver_peak(self, meter: str, direction: Direction, peak: Compared) -> None:
+    def deliver_peak(self, meter: str, direction: Direction, peak: Compared, done: Done = nobody_asks) -> None:
         """Publish the meter's own peak of a month beside ours, as a version of an interval is published."""
-        known = self._meters.get(meter)
-        if known is not None:
-            self._intervals.put(topics.peak(known.topics, direction, peak))
-            self._serve_all()
+        self._put(meter, lambda known: topics.peak(known, direction, peak), done)
 
-    def deliver_demands(self, meter: str, direction: Direction, day: DemandDay) -> None:
+    def deliver_demands(self, meter: str, direction: Direction, day: DemandDay, done: Done = nobody_asks) -> None:
         """Publish the meter's own means of the quarter-hours of a day beside ours, as a version of an interval is."""
+        self._put(meter, lambda known: topics.demand(known, direction, day), done)
+
+    def _put(self, meter: str, message: Callable[[topics.MeterTopics], topics.Message], done: Done) -> None:
         known = self._meters.get(meter)
-        if known is not None:
-            self._intervals.put(topics.demand(known.topics, direction, day))
-            self._serve_all()
+        if known is None:
+            done()
+            return
+        self._intervals.put(meter, message(known.topics), done)
+        self._serve_all()
+
+    def _interval_refused(self, topic: str, reason: str) -> None:
+        settings = self._settings
+        self._connector.fail(
+            f"broker {place(settings)} does not take {topic}: {reason}; allow this user to write {settings.base}/# in "
+            "the broker's access list; intervals wait in the ledger"
+        )
 
     def status(self) -> dict[str, Any]:
         """What `meterd status` shows of the broker: connection, protocol, last error in a sentence, counters."""

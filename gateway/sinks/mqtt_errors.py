@@ -17,6 +17,8 @@ SUSPECTED_S = (10, 25)
 KEEP_ALIVE_TIMEOUT = 0x8D
 TAKEN_OVER = 0x8E
 NOT_AUTHORIZED = 0x87
+#: those that say something about the message alone
+ROW_AT_FAULT = {0x95: "Packet too large", 0x99: "Payload format invalid"}
 
 _REASONS: dict[int, tuple[int, str]] = {
     UNSUPPORTED_VERSION: (NEEDS_PERSON_S, 'the broker does not speak this version of MQTT: set mqtt.version = "auto"'),

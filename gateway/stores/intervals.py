@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from heapq import nsmallest
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -18,7 +19,8 @@ from gateway.intervals.demand import Demand
 from gateway.intervals.edit import Edited, above, holds
 from gateway.intervals.evidence import CELL_S, Archive, Cell
 from gateway.intervals.model import RESOLUTIONS, Interval, Resolution, SeriesKey
-from gateway.stores import files, interval_changes
+from gateway.intervals.owed import MOST, NEWS_S, OWED_S, Mark, is_news, mark_of
+from gateway.stores import files, interval_changes, interval_marks
 from gateway.stores import interval_rows as rows
 from gateway.stores.files import FAILURES, connect_readonly
 from gateway.stores.interval_rows import SeriesRow, StateRow
@@ -35,6 +37,8 @@ MOST_ASKED: Final = 10_000
 EVIDENCE_S: Final = 100 * 86_400
 #: versions are kept for 36 months at least (s)
 KEPT_S: Final = 1_110 * 86_400
+#: the longest interval of each resolution (s)
+LONGEST_S: Final = {"PT15M": 900, "PT1H": 3_600, "P1D": 90_000, "P1M": 32 * 86_400}
 #: rows that one transaction removes
 PRUNED_AT_ONCE: Final = 2_000
 _LAST_SLOT: Final = (1 << rows.SLOT_BITS) - 1
@@ -52,6 +56,15 @@ class Asked(NamedTuple):
     start: int
     row: int
     data: bytes
+
+
+class Owing(NamedTuple):
+    """A version that a consumer is owed."""
+
+    mark: Mark
+    key: SeriesKey
+    resolution: Resolution
+    version: Interval
 
 
 class _Versions:
@@ -251,6 +264,7 @@ class IntervalStore(_Versions):
         made = int(self._clock())
         with self._file.writing():
             stored = {which: self._write(which, intervals, made) for which, intervals in batch.versions.items()}
+            self._owe({key for (key, _), versions in stored.items() if versions}, made)
             for key, cells in batch.cells.items():
                 packed = (rows.pack_cell(self._series[key][0], start, cell) for start, cell in cells.items())
                 self._db.executemany("INSERT OR REPLACE INTO interval_cell VALUES (?, ?)", packed)
@@ -282,6 +296,7 @@ class IntervalStore(_Versions):
                     changed.append(interval)
                 self._db.execute("INSERT INTO interval VALUES (?, ?)", rows.pack(chain, stored[-1]))
             interval_changes.note(self._db, self._series[key][0], resolution, changed, made)
+            self._owe({key}, made)
         return stored
 
     def position(self, store: str) -> int:
@@ -290,6 +305,29 @@ class IntervalStore(_Versions):
         with suppress(Corrupt, TypeError):
             return int.from_bytes(unseal(found, "interval_position", store), "big") if found else 0
         return 0
+
+    def mark(self, consumer: str, meter: str) -> Mark:
+        """From where on a consumer is owed the versions of a meter; from now on where that was never said."""
+        found = interval_marks.read(self._db, consumer, meter)
+        if found is None:
+            found = Mark(int(self._clock()))
+            self.put_marks(consumer, {meter: found})
+        return found
+
+    def put_marks(self, consumer: str, marks: Mapping[str, Mark]) -> None:
+        """Store from where on a consumer is owed the versions of each meter."""
+        with self._file.writing():
+            for meter, mark in marks.items():
+                interval_marks.write(self._db, consumer, meter, mark)
+
+    def owed(self, meter: str, since: Mark) -> tuple[list[Owing], Mark | None]:
+        """Versions of a meter's active energy that are to be told from a mark on, in order, MOST at once.
+
+        And the mark of the first of the others, None where there is none. What was made before OWED_S is left out.
+        """
+        first = max(since, Mark(int(self._clock()) - OWED_S))
+        found = nsmallest(MOST + 1, self._owed(meter, first), key=lambda one: one.mark)
+        return found[:MOST], found[MOST].mark if len(found) > MOST else None
 
     def state(self, key: SeriesKey) -> StateRow | None:
         """What the fold of a series goes on from; None where there is nothing, or nothing that can be read."""
@@ -318,6 +356,7 @@ class IntervalStore(_Versions):
             interval_changes.note(self._db, self._series[key][0], resolution, [stored], int(self._clock()))
             asked = rows.pack_asked(chain, stored)
             self._db.execute("INSERT OR REPLACE INTO interval_asked VALUES (?, ?)", asked)
+            self._owe({key}, stored.made or 0)
         return stored
 
     def asked(self) -> list[Asked]:
@@ -354,6 +393,13 @@ class IntervalStore(_Versions):
                     removed += self._remove("interval", *ends)
         return removed
 
+    def _owed(self, meter: str, first: Mark) -> Iterator[Owing]:
+        for key in [key for key in self._series if is_told(key) and key.meter == meter]:
+            for resolution in RESOLUTIONS:
+                since = first.made - NEWS_S - LONGEST_S[resolution]
+                for versions in _by_interval(self._versions(key, resolution, since, _LAST_SLOT * CELL_S)):
+                    yield from _marked(key, resolution, versions, first)
+
     def _remove(self, table: str, first: int, last: int) -> int:
         statement = f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE id >= ? AND id < ? LIMIT ?)"  # noqa: S608
         return self._db.execute(statement, (first, last, PRUNED_AT_ONCE)).rowcount
@@ -379,6 +425,11 @@ class IntervalStore(_Versions):
                 if found is not None and rows.unpack_demand(row, found).t > demand.t:
                     continue
             self._db.execute("INSERT OR REPLACE INTO interval_demand VALUES (?, ?)", (row, data))
+
+    def _owe(self, keys: Iterable[SeriesKey], made: int) -> None:
+        """Have versions that are made now told after a restart, within their transaction."""
+        for meter in {key.meter for key in keys if is_told(key)}:
+            interval_marks.lower(self._db, meter, Mark(made))
 
     def _write(self, which: tuple[SeriesKey, Resolution], found: Iterable[Interval], made: int) -> list[Interval]:
         number = self._series[which[0]][0]
@@ -475,6 +526,21 @@ class _Cells:
         for row, data in self._db.execute(statement, ends):
             with suppress(Corrupt):
                 yield rows.cell_start(row), rows.unpack_cell(row, data)
+
+
+def is_told(key: SeriesKey) -> bool:
+    """Whether consumers are told of a series: active energy of the meter itself."""
+    return key.kind == "active" and key.channel == 0
+
+
+def _marked(key: SeriesKey, resolution: Resolution, versions: Iterable[Interval], first: Mark) -> Iterator[Owing]:
+    """The versions of an interval that are owed; a later one never goes first, whatever the clock said."""
+    made = 0
+    for version in versions:
+        made = max(made, version.made or 0)
+        mark = mark_of(key.direction, resolution, version)._replace(made=made)
+        if mark >= first and is_news(version):
+            yield Owing(mark, key, resolution, version)
 
 
 def _ceiling(t: int) -> int:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.durable import sync_folder
-from gateway.stores import files, interval_rows
+from gateway.stores import files, interval_marks, interval_rows
 from gateway.stores.files import FAILURES, Damaged, Kind, StorageFault
 from gateway.stores.ledger_place import LedgerError, held, keep_shared, rights
 from gateway.stores.ledger_rows import (
@@ -186,6 +186,7 @@ class LedgerFile:
     def _forget_intervals(self, meter: str) -> int:
         """Remove every series of a meter and of its sub-meters; how many rows that were."""
         removed = 0
+        interval_marks.forget(self.db, meter)
         for number, data in self.db.execute("SELECT id, data FROM interval_series").fetchall():
             with suppress(Corrupt):
                 if interval_rows.unpack_series(number, data).meter == meter:

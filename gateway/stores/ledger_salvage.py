@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from gateway import __version__
 from gateway.durable import sync_folder
-from gateway.stores import files, hub_audit, hub_salvage
+from gateway.stores import files, hub_audit, hub_salvage, interval_marks
 from gateway.stores.files import FAILURES, Damaged, StorageFault
 from gateway.stores.ledger_file import (
     END,
@@ -216,6 +216,7 @@ def _copy_intervals(db: sqlite3.Connection, target: LedgerFile) -> None:
             for number, data in rows:
                 if isinstance(number, int) and _is_whole(data, table, number):
                     target.db.execute(f"INSERT OR IGNORE INTO {table} VALUES (?, ?)", (number, data))  # noqa: S608
+    interval_marks.carry_over(db, target.db)
 
 
 def _is_whole(data: object, table: str, number: int) -> bool:

@@ -22,6 +22,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from decoders.model import Reading
 from gateway.item_p import stamp
+from gateway.stores.intervals import IntervalReader
 from gateway.stores.journal import Journal
 
 pytestmark = pytest.mark.e2e
@@ -147,18 +148,22 @@ def test_kills_in_the_middle_of_a_backlog_and_an_end_with_a_dead_broker(  # noqa
     assert not [topic for topic, _, retained in seen.got if retained and "backfill" in topic]
 
 
-def fill(journal, meters: list[str]) -> None:
-    """Store a reading of each of these meters, in this order; its power is its number."""
-    began, count = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=2), Counter[str]()
+def hours_ago(hours: int) -> datetime:
+    return datetime.now(UTC).replace(microsecond=0) - timedelta(hours=hours)
+
+
+def fill(journal, meters: list[str], began: datetime, step_s: int = 1) -> None:
+    """Store a reading of each of these meters, in this order; its power is its number, and its energy its time."""
+    count = Counter[str]()
     kept = Journal(journal, max_bytes=64 << 20, max_age_s=10**7, group_s=3_600, meters=sorted({*meters}))
     kept.start()
     for n, meter in enumerate(meters):
         count[meter] += 1
-        t, watts = began + timedelta(seconds=n), count[meter]
+        t, watts = began + timedelta(seconds=n * step_s), count[meter]
         reading = Reading(
             profile="nl-dsmr5", interface="p1", auth="plain", quality="measured", t=t, t_meter=None, p_import_w=watts,
-            p_export_w=0, p_net_w=watts, a_import_wh=watts, a_export_wh=0, reg_t=t, registers=(), register_times=(),
-            sub=(), identity="4530", interval_s=1, flags=(), size=400,
+            p_export_w=0, p_net_w=watts, a_import_wh=int(t.timestamp()), a_export_wh=0, reg_t=t, registers=(),
+            register_times=(), sub=(), identity="4530", interval_s=1, flags=(), size=400,
         )  # fmt: skip
         kept.append(stamp(reading, meter, seq=kept.next_seq(meter), t_rx=t, max_clock_offset_s=3_600))
     assert kept.flush(60)
@@ -170,7 +175,7 @@ def test_a_refused_meter_stands_first_and_the_daemon_is_killed(broker, daemon, c
     rules = tmp_path / "acl"
     rules.write_text("topic read #\ntopic write meterd/status\ntopic write meterd/main/#\ntopic write meterd/heat/#\n")
     mosquitto = broker("max_queued_messages 10000", f"acl_file {rules}")
-    fill(tmp_path / "journal.db", ["garage"] * 1_500 + ["main", "heat"] * 500 + ["garage"] * 20)
+    fill(tmp_path / "journal.db", ["garage"] * 1_500 + ["main", "heat"] * 500 + ["garage"] * 20, hours_ago(2))
     ports = {name: str(tmp_path / name) for name in ("garage", "main", "heat")}
     gate = daemon(ports, f'host = "127.0.0.1"\nport = {mosquitto.port}\ndiscovery = "off"\n', profile="nl-dsmr5")
     seen = collect(mosquitto.port)
@@ -189,6 +194,75 @@ def test_a_refused_meter_stands_first_and_the_daemon_is_killed(broker, daemon, c
     for name in ("main", "heat", "garage"):
         check_order(seen.readings("backfill/reading", name))
     assert len(gate.export()) == 2_520, "a dead letter stays in the journal"
+
+
+def versions(ledger) -> dict[tuple, tuple]:
+    """Every version of active energy in the ledger, and by what it is told: when it was made, its end."""
+    reader, found = IntervalReader(ledger), {}
+    for key in reader.series():
+        for resolution in ("PT15M", "PT1H", "P1D", "P1M"):
+            for current in reader.current(key, resolution, 0, 1 << 40):
+                for one in reader.history(key, resolution, current.start):
+                    start = f"{datetime.fromtimestamp(one.start, UTC):%FT%TZ}"
+                    found[key.meter, resolution, key.direction, start, one.version] = one.made, one.end
+    reader.close()
+    return found
+
+
+def published(seen) -> list[tuple]:
+    """Every version that came, in order."""
+    found = []
+    for topic, payload, retained in list(seen.got):
+        _, meter, *rest = topic.split("/")
+        if rest[:1] == ["interval"]:
+            one = json.loads(payload)
+            found.append((meter, rest[1], one["direction"], one["start"], one["version"]))
+            assert not retained
+    return found
+
+
+def test_intervals_of_an_outage_are_published_after_restarts(broker, daemon, collect, until, tmp_path) -> None:
+    """The broker is away over a kill and an end in order; of what was there by then nothing is published again."""
+    mosquitto, journal, ledger = broker(EVERY_MESSAGE), tmp_path / "journal.db", tmp_path / "ledger.db"
+    ports = {name: str(tmp_path / name) for name in ("main", "heat")}
+    table = f'host = "127.0.0.1"\nport = {mosquitto.port}\ndiscovery = "off"\n'
+    gate = daemon(ports, table, profile="nl-dsmr5", timezone="Europe/Amsterdam")
+
+    def run(number: int, *, until_sent: bool = False) -> None:
+        gate.start()
+        until(lambda: folded(gate), "the journal to be folded")
+        if until_sent:
+            until(lambda: is_all_sent() and set(published(seen)) == set(versions(ledger)), "every version", 60)
+        gate.stop(number)
+
+    def is_all_sent() -> bool:
+        sent = ask(gate)["mqtt"]["intervals"]
+        return sent["waiting"] == 0 < sent["published"]
+
+    mosquitto.stop()
+    for hours, number in ((30, signal.SIGKILL), (24, signal.SIGTERM), (18, signal.SIGKILL)):
+        fill(journal, ["main", "heat"] * 180, hours_ago(hours), 60)
+        run(number)
+    assert len(versions(ledger)) > 500
+    mosquitto.start()
+    seen = collect(mosquitto.port)
+    run(signal.SIGTERM, until_sent=True)
+    assert len(published(seen)) == len(set(published(seen))), "each once"
+    order = versions(ledger)
+    for meter in ports:
+        places = [order[one] for one in published(seen) if one[0] == meter]
+        assert places == sorted(places)
+    before = len(published(seen))
+    fill(journal, ["main", "heat"] * 60, hours_ago(9), 60)
+    run(signal.SIGTERM, until_sent=True)
+    fresh = published(seen)[before:]
+    assert fresh
+    assert not {*fresh} & {*published(seen)[:before]}, "what the broker had is not published again"
+
+
+def folded(gate) -> bool:
+    status = ask(gate).get("intervals")
+    return bool(status) and status["state"] == "up_to_date" and status["position"] > 0
 
 
 def received(gate) -> int:

@@ -50,6 +50,8 @@ class House:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.told: list[Told] = []
+        #: whether what is told is confirmed at once, as by a broker that is there
+        self.confirms = True
         self.now = float(DAY + 40 * 3_600)
         self.point = PointSettings(meter="main")
         self.points = (self.point, PointSettings(meter="main", channel=1, gas_kwh_per_m3="10.55"))
@@ -69,9 +71,14 @@ class House:
 
     def keeper(self) -> IntervalKeeper:
         return IntervalKeeper(
-            self.settings(), self.journal.outbox("intervals"), salt=b"s" * 16, tell=self.told.append,
+            self.settings(), self.journal.outbox("intervals"), salt=b"s" * 16, tell=self.tell,
             zone_of=lambda _profile: None, clock=lambda: self.now, synchronised=lambda: True,
         )  # fmt: skip
+
+    def tell(self, told: Told, done: Callable[[], None]) -> None:
+        self.told.append(told)
+        if self.confirms:
+            done()
 
     def put(self, *items: ItemP) -> None:
         for one in items:

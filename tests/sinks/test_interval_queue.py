@@ -93,8 +93,8 @@ def test_an_outage_of_the_broker_loses_none(broker, subscribe, make_sink, runnin
 
 
 def test_what_waits_is_bounded():
-    queue = IntervalQueue()
+    queue = IntervalQueue(lambda _topic, _why: None, lambda _attempt, _cap_s: 0.05)
     topics = meter_topics("meterd", "main")
     for number in range(MOST + 7):
-        queue.put(interval(topics, "import", "PT15M", version(number)))
+        queue.put("main", interval(topics, "import", "PT15M", version(number)), lambda: None)
     assert queue.status() == {"waiting": MOST, "published": 0, "dropped": 7}
