@@ -306,6 +306,10 @@ def _take_item(store: HubStore, hub: HubSettings, item: bytes) -> dict[str, Any]
         fresh = store.permit(found, item, now, who())
     except (PermissionFormatError, HubError) as error:
         return {"permission": None, "kept": False, "text": str(error)}
+    kept = store.permission(found.id)
+    if kept is not None and kept.ended is not None:
+        text = f"permission {found.id} ended {at(kept.ended)} (item {kept.item or '-'}): nothing goes by it"
+        return {"permission": found.id, "kept": True, "text": text}
     text = f"permission {found.id}: {found.party} may have {', '.join(sorted(found.directions))} of {found.point}"
     if not is_for(found, hub):
         text += f"; nothing goes to hub {hub.name} by it: its receiver is {hub.receiver or 'not set'}"

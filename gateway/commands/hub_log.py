@@ -53,20 +53,23 @@ def _text(value: Any) -> str:
 
 
 def _verify(rows: HubRows, *, as_json: bool) -> int:
-    """Walk the chain, and compare the bytes of messages with their hashes in it."""
+    """Walk the chain, and compare the bytes of messages, and items of permissions, with their hashes in it."""
     entries = sum(1 for _ in rows.audit.entries())
     breaks = rows.audit.verify()
-    altered = list(rows.altered())
-    intact = not altered and all(found.explained is not None for found in breaks)
+    altered, lost = list(rows.altered()), list(rows.lost_items())
+    intact = not (altered or lost) and all(found.explained is not None for found in breaks)
     if as_json:
         numbers = [{"message": message, "entry": entry} for message, entry in altered]
         told = {"entries": entries, "intact": intact, "breaks": [found._asdict() for found in breaks]}
-        print(json.dumps(told | {"altered": numbers}))
+        items = [{"permission": name, "item": item, "entry": entry} for name, item, entry in lost]
+        print(json.dumps(told | {"altered": numbers, "items": items}))
         return 0 if intact else 1
     for found in breaks:
         by = "" if found.explained is None else f"; entry {found.explained} tells of it"
         print(f"{found.reason}{by}", file=sys.stdout if found.explained else sys.stderr)
     for message, entry in altered:
         print(f"the bytes of message {message} are not those that entry {entry} tells of", file=sys.stderr)
+    for name, item, entry in lost:
+        print(f"item {item} of permission {shown(name)}, of which entry {entry} tells, is not kept", file=sys.stderr)
     print(f"{entries} entries, {'all as they were written' if intact else 'not what was written'}")
     return 0 if intact else 1

@@ -114,10 +114,22 @@ class HubRows:
         return any(row is not None and row.last == one.id and row.content for row in known)
 
     def awaiting(self, hub: str, operation: str | None = None, limit: int = 1_000) -> list[Message]:
-        """Messages that wait for the word of the hub (accepted, unknown), oldest first."""
-        found = self.in_state(hub, "accepted", "unknown", limit=limit)
-        chosen = [one.id for one in found if operation in (None, one.head.operation)]
-        return [message for one in reversed(chosen) if (message := self.message(hub, one)) is not None]
+        """Messages that wait for the word of the hub (accepted, unknown), oldest first; at most the newest `limit`.
+
+        Those of an operation are found among any number of others.
+        """
+        numbers = sorted((*self._numbers(hub, "accepted", operation), *self._numbers(hub, "unknown", operation)))
+        return [message for one in numbers[-limit:] if (message := self.message(hub, one)) is not None]
+
+    def _numbers(self, hub: str, state: State, operation: str | None) -> Iterator[int]:
+        """Messages in a state, the newest first, by the page."""
+        page, before = 500, rows.NEVER
+        while found := self._query(
+            f"{_MESSAGE} hub = ? AND state = ? AND id < ? ORDER BY id DESC LIMIT ?", (hub, state, before, page)
+        ):
+            listed = [self._listed(row) for row in found]
+            yield from (one.id for one in listed if operation in (None, one.head.operation))
+            before = listed[-1].id
 
     def message(self, hub: str, number: int) -> Message | None:
         """A message by its position in the outbox."""
@@ -310,6 +322,20 @@ class HubRows:
                 body = self._body(number)
                 if body and sha256(body).hexdigest() != entry.facts.get("digest"):
                     yield number, entry.id
+
+    def lost_items(self) -> Iterator[tuple[str, str, int]]:
+        """Items that the audit log tells of and nobody keeps as they came: permission, item, and position of the entry.
+
+        Not those of a permission that a damaged ledger may have lost an end of: it holds no more, and says why.
+        """
+        for entry in self.audit.entries():
+            name, item = (str(entry.facts.get(key)) for key in ("permission", "item"))
+            if entry.what not in ("permission", "permission_ended"):
+                continue
+            kept = self.permission_items(name)
+            hashes = {sha256(octets).hexdigest() for _, _, octets in kept}
+            if entry.facts.get("digest") not in hashes and all(what != "-" for what, _, _ in kept):
+                yield name, item, entry.id
 
     def _open(self, hub: str, due: int | None, limit: int) -> list[Any]:
         return self._query(

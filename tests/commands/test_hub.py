@@ -460,6 +460,24 @@ def test_items_are_imported_kept_as_they_came_and_shown(hub: Place, capsys: pyte
     assert [json.loads(one["body"]) for one in objects(capsys)] == [ITEM_I, ended]
     found: list[Permission] = hub.hubs.permissions()
     assert found[0].item == "L"
+    file.write_text(json.dumps(ITEM_I, indent=2))
+    assert hub("import", "ote", str(file)) == 0
+    assert capsys.readouterr().out == "permission p-1 ended 2026-03-05T08:00:00Z (item L): nothing goes by it\n"
+
+
+def test_an_end_that_somebody_removed_is_found(hub: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    file = hub.folder / "item.json"
+    ended = {"item": "L", "body": {"permissionId": "p-1", "end": "2026-03-05T08:00:00Z"}}
+    for item in (ITEM_I, ended):
+        file.write_text(json.dumps(item))
+        assert hub("import", "ote", str(file)) == 0
+    assert hub("log", "verify") == 0
+    hub.file.db.execute("DELETE FROM hub_permission WHERE id = 2")
+    capsys.readouterr()
+    assert hub("log", "verify", "--json") == 1
+    assert objects(capsys)[0]["items"] == [{"permission": "p-1", "item": "L", "entry": 2}]
+    assert hub("log", "verify") == 1
+    assert "item L of permission p-1, of which entry 2 tells, is not kept" in capsys.readouterr().err
 
 
 # -- reconcile ---------------------------------------------------------------------------------------------------------
