@@ -115,6 +115,13 @@ def test_what_is_due_comes_first_due_first_and_nothing_final(hubs: HubStore) -> 
     assert c.state == "new"
 
 
+def test_a_request_that_awaits_its_answer_is_found_behind_any_number_of_days(hubs: HubStore) -> None:
+    for made in hubs.stage(HUB, [request("asked"), *(draft(f"d{n}", slot(n)) for n in range(5))], NOW):
+        hubs.settle(hubs.begin(made, NOW), ACCEPTED, "accepted", NOW, NOW)
+    assert documents(hubs.awaiting(HUB, "request-sums", limit=2)) == ["doc-asked"]
+    assert documents(hubs.awaiting(HUB, limit=2)) == ["doc-d3", "doc-d4"]
+
+
 def test_parts_are_judged_apart_and_the_message_is_as_bad_as_the_worst(hubs: HubStore) -> None:
     made = hubs.stage(HUB, [draft("a", slot(), slot(1), slot(2))], NOW)[0]
     made = hubs.settle(hubs.begin(made, NOW), ACCEPTED, "accepted", NOW + 90, NOW)
@@ -301,8 +308,8 @@ def test_raw_bytes_go_and_hashes_stay(hubs: HubStore) -> None:
 
 
 def test_bytes_of_one_hub_go_though_another_one_keeps_many(hubs: HubStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.stores.hubs.PRUNED_AT_ONCE", 2)
-    monkeypatch.setattr("gateway.stores.hubs.LOOKED_AT", 3)
+    monkeypatch.setattr("gateway.stores.hub_pruning.PRUNED_AT_ONCE", 2)
+    monkeypatch.setattr("gateway.stores.hub_pruning.LOOKED_AT", 3)
     for n in range(7):
         hubs.stage("other", [draft(f"o{n}", slot(n))], NOW)
         hubs.inbound("other", Inbound(f"m{n}", "report", b"body", "text/plain"), [], NOW)

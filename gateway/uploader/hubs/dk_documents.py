@@ -16,6 +16,7 @@ from gateway.uploader.hub import Open
 from gateway.uploader.hubs import dk_reading as cim
 from gateway.uploader.hubs.dk_answer_sums import sums
 from gateway.uploader.hubs.dk_reading import Document, Node
+from gateway.uploader.hubs.dk_rules import MOST_ID
 from gateway.uploader.hubs.dk_sums import OPERATION
 
 #: reasons of a document and of a transaction that are kept, slots that a reminder may want, in one document
@@ -107,11 +108,13 @@ def _reject_of_request(document: Document, _settings: HubSettings, open_: Open) 
     """RSM-017 as a reject (type ERR, reason A02): each Series names the transaction of our request."""
     receipts: dict[str, Receipt] = {}
     why: tuple[Reason, ...] = ()
-    for series in cim.nodes(document.root, "Series"):
-        request = request_of(cim.text(series, "originalTransactionIDReference_Series.mRID"), open_)
-        why = _reasons(series)
-        if request is not None:
-            receipts[request] = Receipt("rejected", why)
+    series = cim.nodes(document.root, "Series")
+    named = [cim.text(one, "originalTransactionIDReference_Series.mRID") for one in series]
+    requests = requests_of(named, open_)
+    for one, transaction in zip(series, named, strict=True):
+        why = _reasons(one)
+        if transaction in requests:
+            receipts[requests[transaction]] = Receipt("rejected", why)
     facts = {
         "type": words(cim.text(document.root, "type") or "", 20),
         "reason": words(cim.text(document.root, "reason.code") or "", 20),
@@ -126,11 +129,8 @@ def _reject_of_request(document: Document, _settings: HubSettings, open_: Open) 
 def _sums(document: Document, _settings: HubSettings, open_: Open) -> Said:
     """RSM-019: sums of a month, which answer our request and are kept for the reconciliation."""
     found = sums(document.root)
-    receipts = {
-        request: Receipt("confirmed", (Reason("answered", "RSM-019"),))
-        for request in (request_of(one["transaction"], open_) for one in found)
-        if request is not None
-    }
+    requests = requests_of((one["transaction"] for one in found), open_)
+    receipts = {request: Receipt("confirmed", (Reason("answered", "RSM-019"),)) for request in requests.values()}
     count = len(cim.nodes(document.root, "Series"))
     more = f", of which the first {len(found)} are looked at" if count > len(found) else ""
     text = f"RSM-019: {count} sums of DataHub{more}" + ("" if receipts else ", for which nobody asked")
@@ -156,20 +156,23 @@ def _reminder(document: Document, settings: HubSettings, _open: Open) -> Said:
     return Said("rsm-018", text, facts, "warning", {}, tuple(wanted))
 
 
-def request_of(transaction: str | None, open_: Open) -> str | None:
-    """Document id of our request for sums that a transaction of it names, also after its first answer; None: no one's.
+def requests_of(transactions: Iterable[str | None], open_: Open) -> dict[str, str]:
+    """Document ids of our requests for sums, by the transactions of them that are named, also after a first answer.
 
     The answer may come in several bundles: the first closes the request, and a note keeps its id for the others.
     """
-    if not transaction or len(transaction) > 36:
-        return None
-    key = f"request {transaction}"
-    for message in open_.awaiting(OPERATION):
-        if message.about.get("transaction") == transaction:
-            open_.remember(key, message.document.encode())
-            return message.document
-    kept = open_.note(key)
-    return None if kept is None else kept.decode()
+    waiting = {message.about.get("transaction"): message.document for message in open_.awaiting(OPERATION)}
+    found: dict[str, str] = {}
+    for transaction in dict.fromkeys(transactions):
+        if not transaction or len(transaction) > MOST_ID:
+            continue
+        key = f"request {transaction}"
+        if (document := waiting.get(transaction)) is not None:
+            open_.remember(key, document.encode())
+            found[transaction] = document
+        elif (kept := open_.note(key)) is not None:
+            found[transaction] = kept.decode()
+    return found
 
 
 def _of(node: Node, name: str) -> str:
