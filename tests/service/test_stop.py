@@ -23,8 +23,8 @@ from tests.sizes import STOPS
 
 pytestmark = pytest.mark.e2e
 
-#: 5 s, and some for a busy machine
-WITHIN_S = 7.0
+#: it ends within 5 s (`make service` measures it); a machine that is five times slower is no failure
+WITHIN_S = 25.0
 
 #: what hangs while the daemon is told to end
 SLOW_DISK = """
