@@ -7,6 +7,7 @@ import msgspec
 
 from gateway.hub_model import FINAL, Message, Reason, Receipt, Slot, State
 from gateway.stores import hub_rows as rows
+from gateway.stores import hub_words as words
 from gateway.stores.hub_reading import LOST_NOTE, Listed
 from gateway.stores.hub_rows import Answered
 from gateway.stores.hub_settling import HubSettling
@@ -64,7 +65,7 @@ class HubActs(HubSettling):
             raise HubError(f"message {one.id} stands for what was lost with a damaged ledger: retry it, or leave it")
         if one.state in FINAL:
             raise GoneError(f"message {one.id} of {one.hub} is {one.state} already")
-        said = (("cancelled", rows.printable(why)),)
+        said = (("cancelled", words.printable(why)),)
         return self._act(one, Answered(at=now, who=who, what="cancel", state="dead", reasons=said), None)
 
     def _retry(self, one: Listed, now: int) -> tuple[State, int | None]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from gateway.stores import files
-from gateway.stores import hub_rows as rows
+from gateway.stores import hub_words as words
 from gateway.stores.files import FAILURES, Damaged, StorageFault, StoreError
 from gateway.stores.ledger_file import IDENTITY, LEDGER, read_meta
 from gateway.stores.ledger_rows import Break, Entry, Fact, Note, genesis, link, pack, unpack, verify
@@ -50,7 +50,7 @@ class AuditLog:
 
     def append(self, what: str, hub: str | None, who: str, at: float, facts: Mapping[str, Fact]) -> None:
         """Append an entry within a transaction. Raises Corrupt, FAILURES."""
-        told = {name: rows.plain(value) for name, value in {"who": who, **facts}.items()}
+        told = {name: words.plain(value) for name, value in {"who": who, **facts}.items()}
         append(self._db, [Note(what, hub, datetime.fromtimestamp(at, UTC), told)])
 
     @property

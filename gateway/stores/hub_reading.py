@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from gateway.hub_model import FINAL, Message, PartRow, State
 from gateway.stores import hub_rows as rows
+from gateway.stores import hub_words as words
 from gateway.stores.files import FAILURES, connect_readonly
 from gateway.stores.hub_changes import Change, HubChanges
 from gateway.stores.hub_permissions import HubPermissions
@@ -109,12 +110,12 @@ class HubRows(HubSlots, HubPermissions, HubChanges):
 
     def document(self, hub: str, document: str) -> Message | None:
         """The message of a document id."""
-        found = self._query(f"{MESSAGE} hub = ? AND document = ?", (hub, document)) if rows.is_name(document) else []
+        found = self._query(f"{MESSAGE} hub = ? AND document = ?", (hub, document)) if words.is_name(document) else []
         return self._whole(found[0]) if found else None
 
     def transaction(self, hub: str, transaction: str) -> tuple[Message, PartRow] | None:
         """The message and the part of a transaction id."""
-        if not rows.is_name(transaction):
+        if not words.is_name(transaction):
             return None
         found = self._query("SELECT id FROM hub_part WHERE hub = ? AND name = ?", (hub, transaction))
         message = self.message(hub, found[0][0] >> rows.SHIFT) if found else None

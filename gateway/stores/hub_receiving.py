@@ -6,6 +6,7 @@ from zlib import compress
 
 from gateway.hub_model import Inbound, Message, Permission, Receipt, State
 from gateway.stores import hub_rows as rows
+from gateway.stores import hub_words as words
 from gateway.stores.hub_rows import InboundData, PermissionData
 from gateway.stores.hub_settling import HubSettling
 from gateway.stores.hub_writing import UPLOADER, HubError
@@ -30,7 +31,7 @@ class HubReceiving(HubSettling):
         Then nothing changes. `notes` are kept with it. Slots in `wanted` are free to be staged anew when they are not
         open. A message of `settle` that is not there is left out.
         """
-        name = rows.name_of(inbound.id)
+        name = words.name_of(inbound.id)
         with self._file.writing():
             if self._query("SELECT 1 FROM hub_inbound WHERE hub = ? AND name = ?", (hub, name)):
                 return False
@@ -75,22 +76,22 @@ class HubReceiving(HubSettling):
             return False
         known = self.permission(permission)
         with self._file.writing():
-            row = PermissionData(item, permission, at, compress(body), rows.printable(reason))
+            row = PermissionData(item, permission, at, compress(body), words.printable(reason))
             self._keep_item(row, "permission_ended", who, int(self._clock()), body)
         return known is None or known.ended is None
 
     def _keep_inbound(self, hub: str, name: str, inbound: Inbound, now: int) -> str:
         digest = sha256(inbound.body).hexdigest()
         number = self._next("hub_inbound")
-        kind = rows.printable(inbound.kind, 64)
+        kind = words.printable(inbound.kind, 64)
         data = InboundData(
             at=now,
-            content_type=rows.printable(inbound.content_type, 200),
+            content_type=words.printable(inbound.content_type, 200),
             digest=digest,
-            text=rows.printable(inbound.text),
-            facts=rows.plain(inbound.facts),
+            text=words.printable(inbound.text),
+            facts=words.plain(inbound.facts),
             severity=inbound.severity,
-            documents=tuple(rows.printable(one, 64) for one in list(inbound.receipts)[: rows.MOST_REASONS]),
+            documents=tuple(words.printable(one, 64) for one in list(inbound.receipts)[: words.MOST_REASONS]),
         )
         packed = rows.pack(data, "hub_inbound", number, hub, kind, name)
         self._db.execute("INSERT INTO hub_inbound VALUES (?, ?, ?, ?, ?)", (number, hub, kind, name, packed))

@@ -5,17 +5,16 @@ message << 16 | its number in the message, an answer at message << 16 | its numb
 of its own only where the hub judged it apart from its message.
 """
 
-import re
 import sqlite3
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from hashlib import sha256
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
 from gateway.hub_model import FINAL, Draft, MessageKind, PartRow, Permission, Reason, Receipt, Slot, State, Verdict, Way
 from gateway.intervals.model import Direction, Kind, Resolution
+from gateway.stores import hub_words as words
 from gateway.stores.rows import Corrupt, seal, unseal
 
 #: parts of a message, and answers to it, at most
@@ -23,15 +22,12 @@ SHIFT: Final = 16
 MOST: Final = 1 << SHIFT
 #: an open message that waits for a person: beyond every clock
 NEVER: Final = 1 << 40
-#: what is kept of reasons
-MOST_REASONS, MOST_TEXT, MOST_DEPTH = 64, 500, 8
 #: octets of a body that are unpacked at most
 MOST_OCTETS: Final = 256 << 20
 
 Row: TypeAlias = tuple[Any, ...]
 
 _encode = msgspec.msgpack.Encoder().encode
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 
 
 class Head(msgspec.Struct, array_like=True, frozen=True):
@@ -237,7 +233,7 @@ def head_of(draft: Draft, digest: str, now: int) -> Head:
         operation=draft.operation,
         digest=digest,
         content_type=draft.content_type,
-        about=plain(draft.about),
+        about=words.plain(draft.about),
         way=draft.way,
         parts=len(draft.parts),
         split=False,
@@ -260,49 +256,6 @@ def part_row(data: PartData, transaction: str, state: State) -> PartRow:
     return PartRow(data.slot, data.end, data.revision, transaction, data.content, data.basis, own, reasons)
 
 
-def kept(reasons: Iterable[Reason]) -> tuple[tuple[str, str], ...]:
-    """Reasons as they are kept: printable, and not longer than a log can hold."""
-    found = list(reasons)[:MOST_REASONS]
-    return tuple((printable(code, 64), printable(said, MOST_TEXT)) for code, said in found)
-
-
-def printable(said: str, most: int = MOST_TEXT) -> str:
-    """Words of others in one line of what can be printed."""
-    return _UNPRINTABLE.sub(" ", said[: most * 2]).strip()[:most]
-
-
-def plain(value: object, depth: int = 0) -> Any:
-    """Facts as they are kept, whatever a hub put into them: JSON values, texts without what cannot be encoded."""
-    if value is None or isinstance(value, bool | float):
-        return value
-    if isinstance(value, int):
-        return value if value.bit_length() < 64 else str(value)[:MOST_TEXT]
-    if isinstance(value, str):
-        return value.encode(errors="replace").decode()
-    if depth < MOST_DEPTH and isinstance(value, Mapping):
-        return {plain(str(name)): plain(one, depth + 1) for name, one in value.items()}
-    if depth < MOST_DEPTH and isinstance(value, list | tuple):
-        return [plain(one, depth + 1) for one in value]
-    return str(value).encode(errors="replace").decode()[:MOST_TEXT]
-
-
-def name_of(said: str) -> str:
-    """An id that a hub gave, as it is kept: as it stands where it is short and printable, else with its SHA-256."""
-    clean = printable(said, 120)
-    if clean == said and clean:
-        return clean
-    return f"{clean} {sha256(said.encode(errors='surrogatepass')).hexdigest()}"
-
-
-def is_name(said: str) -> bool:
-    """Whether a text of others can be looked up: what cannot be encoded names nothing of ours."""
-    try:
-        said.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def answered(receipt: Receipt, at: int, who: str, state: State, digest: str | None) -> Answered:
     """An answer for the history."""
     return Answered(
@@ -311,11 +264,11 @@ def answered(receipt: Receipt, at: int, who: str, state: State, digest: str | No
         what="answer",
         state=state,
         verdict=receipt.verdict,
-        reasons=kept(receipt.reasons),
+        reasons=words.kept(receipt.reasons),
         status=receipt.status,
         digest=digest,
         certificate=receipt.certificate,
-        reference=None if receipt.reference is None else printable(receipt.reference, 200),
+        reference=None if receipt.reference is None else words.printable(receipt.reference, 200),
         transactions=len(receipt.transactions),
     )
 

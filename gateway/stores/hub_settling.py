@@ -6,6 +6,7 @@ import msgspec
 
 from gateway.hub_model import FINAL, Message, Receipt, State
 from gateway.stores import hub_rows as rows
+from gateway.stores import hub_words as words
 from gateway.stores.hub_reading import Listed
 from gateway.stores.hub_rows import Answered, Head
 from gateway.stores.hub_writing import UPLOADER, GoneError, HubWriting
@@ -87,7 +88,7 @@ class HubSettling(HubWriting):
             reasons = data.reasons
             if transaction in receipt.transactions:
                 own = rows.after(own or one.state, state)
-                reasons = rows.kept(receipt.told.get(transaction) or receipt.reasons) or reasons
+                reasons = words.kept(receipt.told.get(transaction) or receipt.reasons) or reasons
             if own != data.state or reasons != data.reasons:
                 self._put_part(row, one.hub, transaction, data, own, reasons)
             states.append(own or one.state)
