@@ -33,6 +33,10 @@ FAULTS: Final[dict[str, tuple[str, float | None]]] = {
 }
 #: profiles that faults apply to when none is named
 PROFILES: Final = ("dk", "ee", "eu", "ote", "lt", "oauth2")
+#: what a fault may be limited to
+NAMED: Final = (*PROFILES, "api")
+#: lowest and highest value, where any other number would mean nothing
+BOUNDS: Final = {"error": (400, 599), "error_after": (400, 599), "skew": (-1e9, 1e9)}
 
 
 @dataclass(slots=True)
@@ -118,13 +122,14 @@ def _switch(name: str, settings: Mapping[str, Any]) -> Switch:
     p, value, count = settings.get("p", 1), settings.get("value", FAULTS[name][1]), settings.get("count")
     if not _is_number(p) or not 0 <= p <= 1:
         raise ValueError(f"{name}: p is a probability from 0 to 1")
-    if value is not None and (not _is_number(value) or not -1e9 <= value <= 1e9):
-        raise ValueError(f"{name}: value is a number")
+    low, high = BOUNDS.get(name, (0, 1e9))
+    if value is not None and (not _is_number(value) or not low <= value <= high):
+        raise ValueError(f"{name}: value is a number from {low:g} to {high:g}")
     if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 0):
         raise ValueError(f"{name}: count is a whole number from 0 up")
     profile = settings.get("profile")
-    if profile is not None and not isinstance(profile, str):
-        raise ValueError(f"{name}: profile is a name")
+    if profile is not None and profile not in NAMED:
+        raise ValueError(f"{name}: profile is one of {', '.join(NAMED)}")
     return Switch(float(p), None if value is None else float(value), profile, count)
 
 

@@ -230,7 +230,20 @@ def test_a_fault_of_the_command_line(text: str, expected: dict[str, Any]) -> Non
     assert faults.parse(text) == ("error", expected)
 
 
-@pytest.mark.parametrize("text", ["other=1", "error=2", "error=x", "error=0.5:x", "error=nan", "error=1:1e99"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "other=1",
+        "error=2",
+        "error=x",
+        "error=0.5:x",
+        "error=nan",
+        "error=1:1e99",
+        "error=1@dkk",
+        "error=1:999",
+        "slow=1:-5",
+    ],
+)
 def test_a_fault_that_is_none(text: str) -> None:
     with pytest.raises(ValueError, match=r"is|are"):
         faults.parse(text)
@@ -245,6 +258,8 @@ def test_a_fault_that_is_none(text: str) -> None:
         {"count": -1},
         {"count": 1.5},
         {"profile": 1},
+        {"profile": "dkk"},
+        {"value": 999},
         {"value": "x"},
         {"value": True},
     ],
