@@ -38,6 +38,8 @@ def check(
 ) -> None:
     """Check tables by how a message names them; `points` are those of `[[point]]`, `files`: whether those open."""
     known = {name for values in points.values() for key in ("id", "id_export") if (name := values.get(key))}
+    for where, text in _mixed(points) if hubs else ():
+        problems.add(where, text, "one [[point]] for each id; a meter that was exchanged keeps its name")
     first: dict[str, str] = {}
     fed: dict[tuple[object, ...], tuple[str, str]] = {}
     for where, values in hubs.items():
@@ -53,6 +55,17 @@ def check(
         check_keys(dict.fromkeys(_FILES if files else (), _file), values, where, problems)
         for key, what, allowed in (*_addresses(values), *_together(values), *_production(values)):
             problems.add(f"{where} {key}", what, allowed)
+
+
+def _mixed(points: Mapping[str, dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Tables of which a hub would get the days under the id of another table, with a sentence."""
+    first: dict[tuple[str, str, bool], str] = {}
+    for where, values in points.items():
+        for direction in ("id", "id_export"):
+            name = values.get(direction) or values.get("id")
+            if name and (other := first.setdefault((name, direction, not values.get("channel")), where)) != where:
+                yield where, f"{name!r} is an id of {other}, too: a hub would get the days of one or the other"
+                break
 
 
 def _fed_twice(

@@ -90,6 +90,17 @@ def test_a_point_goes_to_a_hub_by_one_table(tmp_path: Path) -> None:
     assert len(load(write(tmp_path, RIGHT | {"points": ["1"]}, twin)).hub) == 2
 
 
+def test_the_days_of_two_meters_do_not_go_under_one_id(tmp_path: Path) -> None:
+    second = '[[meter]]\nname = "other"\nport = "/dev/zero"\n[[point]]\nmeter = "other"\n'
+    for ids in ('id = "1"\n', 'id = "9"\nid_export = "2"\n', 'id = "2"\n'):
+        (line,) = problems(write(tmp_path, RIGHT, head=METER + second + ids))
+        assert line.startswith("[[point]] no. 2: '")
+        assert "is an id of [[point]] no. 1, too" in line
+    alone = METER + second + 'id = "1"\n'
+    assert load(write(tmp_path, head=alone)).point, "without a hub they do no harm"
+    assert load(write(tmp_path, RIGHT, head=METER + second + 'id = "1"\nchannel = 1\n')).hub
+
+
 def test_a_sandbox_may_know_us_by_any_name(tmp_path: Path) -> None:
     table = RIGHT | {"environment": "sandbox", "party": "1"}
     assert load(write(tmp_path, table)).hub[0].party == "1"
