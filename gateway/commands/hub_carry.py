@@ -142,8 +142,7 @@ def _dues(  # noqa: PLR0913, PLR0917 - what a plan looks at
     from gateway.uploader.permission_feed import heard
     from gateway.uploader.permissions import Grounds, usable
     from gateway.uploader.plan import Plan
-    from gateway.uploader.schedule import Schedule
-    from gateway.uploader.serving import notes
+    from gateway.uploader.schedule import HubNotes, Schedule
 
     try:
         reader = IntervalReader(store.path)
@@ -165,7 +164,7 @@ def _dues(  # noqa: PLR0913, PLR0917 - what a plan looks at
             one_direction=adapter.policy.one_direction,
         )
         found.refused += chosen.problems
-        schedule = Schedule(hub, notes(store, hub.name))
+        schedule = Schedule(hub, HubNotes(store, hub.name))
         plan = Plan(hub, adapter.policy, store, reader, targets=chosen.targets, schedule=schedule, now=now)
         for target in chosen.targets:
             since, until = _period(args, target)

@@ -34,11 +34,11 @@ from gateway.supervisor import cancel, keep, leave_behind_after, where
 from gateway.uploader import registry
 from gateway.uploader.alone import alone
 from gateway.uploader.notices import Notices
-from gateway.uploader.schedule import Notes
-from gateway.uploader.serving import HubSession, World, notes
+from gateway.uploader.schedule import HubNotes, Notes
 from gateway.uploader.session import open_session
 from gateway.uploader.status_topic import StatusTopic
 from gateway.uploader.worker import Worker
+from gateway.uploader.world import HubSession, World
 from gateway.watchdog import Watchdog
 
 TICK_S = 0.5
@@ -108,7 +108,7 @@ class Uploader:
             self._notices.tell(event)
 
     def seen(self, hub: str) -> int | None:
-        """As gateway.uploader.serving.Told, by whoever tells people now."""
+        """As gateway.uploader.world.Told, by whoever tells people now."""
         return None if self._notices is None else self._notices.seen(hub)
 
     def mark(self, hub: str, entry: int) -> None:
@@ -286,7 +286,7 @@ class _Place:
 
     def open(self) -> Notes:
         try:
-            return notes(HubStore(open_ledger(self._path).file), _NOBODY)
+            return HubNotes(HubStore(open_ledger(self._path).file), _NOBODY)
         except LedgerError as error:
             raise StorageFault(str(error)) from error
 

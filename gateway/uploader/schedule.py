@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from gateway.hub_settings import HubSettings
+from gateway.stores.hubs import HubStore
 from gateway.uploader.targets import Target
 
 #: telegrams of the last minutes of a day are folded and validated so long behind its end (s)
@@ -28,6 +29,21 @@ class Notes(Protocol):
     def remember(self, key: str, value: bytes) -> None:
         """Keep something, durable."""
         ...
+
+
+class HubNotes:
+    """The notes of one hub in the ledger."""
+
+    def __init__(self, store: HubStore, hub: str) -> None:
+        self._store, self._hub = store, hub
+
+    def note(self, key: str) -> bytes | None:
+        """What was remembered under a key."""
+        return self._store.note(self._hub, key)
+
+    def remember(self, key: str, value: bytes) -> None:
+        """Keep something, durable."""
+        self._store.remember(self._hub, key, value)
 
 
 class Schedule:

@@ -2,9 +2,9 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -12,26 +12,26 @@ import msgspec
 from gateway.hub_model import Draft, Event, Message, Slot
 from gateway.hub_settings import HubSettings
 from gateway.item_p import utc
-from gateway.settings import PointSettings, Settings
+from gateway.settings import Settings
 from gateway.stores.hub_reading import RETIRED
 from gateway.stores.hub_rows import NEVER
 from gateway.stores.hubs import HubStore
 from gateway.stores.intervals import IntervalStore
 from gateway.stores.ledger_file import LedgerFile
 from gateway.uploader import retelling, targets
-from gateway.uploader.credentials import Reminder
 from gateway.uploader.delivery import Delivery
 from gateway.uploader.forerunner import Forerunner
-from gateway.uploader.hub import Answer, BuildError, HubAdapter, Session, SessionError
+from gateway.uploader.hub import BuildError, SessionError
 from gateway.uploader.inbox import Inbox, View
 from gateway.uploader.late import Late
 from gateway.uploader.line import Line
 from gateway.uploader.permission_feed import PermissionFeed
 from gateway.uploader.permissions import Grounds
 from gateway.uploader.plan import Due, Plan
-from gateway.uploader.schedule import Notes, Schedule
+from gateway.uploader.schedule import HubNotes, Schedule
 from gateway.uploader.staging import Staging
 from gateway.uploader.targets import Target
+from gateway.uploader.world import Alive, HubSession, Thread, World
 
 #: longest sleep between two looks (s), pause between two rounds of the plan (at least, and as a multiple of a round)
 TICK_S, PLAN_S, PLAN_DUTY = 1.0, 5.0, 20
@@ -52,91 +52,6 @@ NAMES: Final = ("plan", "series", "inbox", "permissions", "prune", "status", "ex
 _log = logging.getLogger(__name__)
 
 
-class HubSession(Session, Protocol):
-    """What the worker asks of a session beside requests (gateway.uploader.session)."""
-
-    #: why files of the credentials are not used
-    trouble: str | None
-    reminder: Reminder
-
-    def generation(self) -> int:
-        """Rises when a credential changed."""
-        ...
-
-    def expiries(self) -> list[Event]:
-        """What is to be told of ends of certificates and secrets."""
-        ...
-
-    def close(self) -> None:
-        """Close the connections."""
-        ...
-
-
-class Told(Protocol):
-    """What people know (gateway.uploader.notices)."""
-
-    def seen(self, hub: str) -> int | None:
-        """Up to which entry of the audit log the events of a hub were told; None: nobody is told, or it is new."""
-        ...
-
-    def mark(self, hub: str, entry: int) -> None:
-        """Every event of a hub that comes of entries up to this one was told."""
-        ...
-
-    def troubles(self, hub: str) -> frozenset[str]:
-        """Names of the troubles of a hub that people know of."""
-        ...
-
-    def flush(self) -> None:
-        """Wait until what was told outlives the process: some seconds at most."""
-        ...
-
-
-class Nobody:
-    """Nobody is told."""
-
-    def seen(self, _: str) -> None:
-        """Nothing."""
-
-    def mark(self, _: str, __: int) -> None:
-        """Do nothing."""
-
-    def troubles(self, _: str) -> frozenset[str]:
-        """None."""
-        return frozenset()
-
-    def flush(self) -> None:
-        """Do nothing."""
-
-
-class World(NamedTuple):
-    """What a worker asks of the process."""
-
-    adapter: Callable[[HubSettings], HubAdapter]
-    #: hub, what waits (true: the process ends), what was told of ends of certificates
-    session: Callable[[HubSettings, Callable[[float], bool], Mapping[str, int]], HubSession]
-    zone_of: Callable[[PointSettings], ZoneInfo | None]
-    #: whether the clock of this host can be believed
-    believed: Callable[[], bool]
-    tell: Callable[[Event], None]
-    clock: Callable[[], float] = time.time
-    book: Told = Nobody()
-
-
-class Thread(Protocol):
-    """What the thread of a hub is to its work."""
-
-    status: Mapping[str, Any]
-
-    def live(self, rest_s: float) -> None:
-        """Tell that it lives, and may be silent for so long."""
-        ...
-
-    def ends(self) -> bool:
-        """Whether the process ends."""
-        ...
-
-
 class Serving:
     """One hub with its open ledger."""
 
@@ -154,10 +69,10 @@ class Serving:
         """`feed` is the session with the permission administrator, where there is one."""
         self._settings, self._hub, self._world, self._file = settings, hub, world, file
         self._session, self._line, self._thread = session, line, thread
-        self._alive = _Alive(session, self._live)
+        self._alive = Alive(session, self._live)
         self._store = HubStore(file, world.clock)
         self.adapter = self._adapter = world.adapter(hub)
-        self._schedule = Schedule(hub, notes(self._store, hub.name))
+        self._schedule = Schedule(hub, HubNotes(self._store, hub.name))
         self._feed: PermissionFeed | None = None
         heard = None if feed is None else self._heard
         self._grounds = Grounds(hub, self._store.permission, self._store.permissions, heard)
@@ -171,7 +86,7 @@ class Serving:
             clock=world.clock,
             tell=world.tell,
         )
-        self._late = Late(hub.name, notes(self._store, hub.name), world.tell, world.book.flush)
+        self._late = Late(hub.name, HubNotes(self._store, hub.name), world.tell, world.book.flush)
         self._staging = Staging(hub, self._adapter, self._store, world.tell, hub.legal_basis)
         self._inbox = Inbox(
             hub,
@@ -565,39 +480,6 @@ class Serving:
 
     def _now(self) -> int:
         return int(self._world.clock())
-
-
-class _Alive:
-    """A session of which each request is a sign of life: to read a long queue may take hours, by the hub's budget."""
-
-    def __init__(self, session: Session, live: Callable[[], None]) -> None:
-        self._session, self._live = session, live
-
-    @property
-    def certificate(self) -> str | None:
-        return self._session.certificate
-
-    def request(self, method: str, path: str, **more: Any) -> Answer:
-        self._live()
-        return self._session.request(method, path, **more)
-
-
-def notes(store: HubStore, hub: str) -> Notes:
-    """The notes of one hub."""
-    return _Notes(store, hub)
-
-
-class _Notes:
-    """The notes of one hub."""
-
-    def __init__(self, store: HubStore, hub: str) -> None:
-        self._store, self._hub = store, hub
-
-    def note(self, key: str) -> bytes | None:
-        return self._store.note(self._hub, key)
-
-    def remember(self, key: str, value: bytes) -> None:
-        self._store.remember(self._hub, key, value)
 
 
 def _shown(t: int) -> str | None:

@@ -17,7 +17,8 @@ from gateway.stores.ledger_file import LedgerFile
 from gateway.stores.ledger_place import LedgerError
 from gateway.stores.ledger_salvage import open_ledger
 from gateway.uploader.line import Line
-from gateway.uploader.serving import TOLD, HubSession, Serving, World
+from gateway.uploader.serving import TOLD, Serving
+from gateway.uploader.world import HubSession, World
 
 if TYPE_CHECKING:
     from gateway.uploader.hubs.cz_pnd import CzPnd

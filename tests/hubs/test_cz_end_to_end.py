@@ -31,10 +31,11 @@ from gateway.stores.ledger_salvage import open_ledger
 from gateway.uploader.hub import Build
 from gateway.uploader.hubs import cz_ote, cz_pnd
 from gateway.uploader.line import Line
-from gateway.uploader.serving import Serving, World
+from gateway.uploader.serving import Serving
 from gateway.uploader.session import HttpSession
 from gateway.uploader.staging import new_id
 from gateway.uploader.worker import Worker
+from gateway.uploader.world import World
 from tests.certificates import Authority
 from tests.hubs.cz_parts import PARTY, PRAGUE, SAMPLES, SANDBOX, Outbox, delivery, ean, part, stored
 from tests.ports import free_port

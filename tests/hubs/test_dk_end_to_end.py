@@ -22,9 +22,10 @@ from gateway.stores.ledger_salvage import open_ledger
 from gateway.uploader.hub import Build
 from gateway.uploader.hubs.dk_datahub3 import adapter
 from gateway.uploader.line import Line
-from gateway.uploader.serving import Serving, World
+from gateway.uploader.serving import Serving
 from gateway.uploader.session import HttpSession
 from gateway.uploader.staging import new_id
+from gateway.uploader.world import World
 from tests.sandbox.conftest import Hub
 from tests.uploader.lying import POINT, ZONE, Home, days, midnight, noon, settings
 

@@ -26,8 +26,9 @@ from gateway.stores.ledger_salvage import open_ledger
 from gateway.uploader.hub import Answer, Build, BuildError
 from gateway.uploader.hubs import lt_days, lt_eso, lt_names
 from gateway.uploader.line import Line
-from gateway.uploader.serving import Serving, World
+from gateway.uploader.serving import Serving
 from gateway.uploader.session import HttpSession
+from gateway.uploader.world import World
 
 VILNIUS = ZoneInfo("Europe/Vilnius")
 DAY = date(2026, 3, 3)

@@ -17,8 +17,9 @@ from gateway.cli import main
 from gateway.sandbox.folder import Folder
 from gateway.stores.hubs import HubReader
 from gateway.uploader.hubs.dk_datahub3 import adapter
-from gateway.uploader.serving import Serving, World
+from gateway.uploader.serving import Serving
 from gateway.uploader.session import HttpSession
+from gateway.uploader.world import World
 from tests.hubs.test_dk_end_to_end import DAY, House, expected, held
 from tests.sandbox.conftest import Hub
 from tests.uploader.lying import POINT, ZONE, midnight, noon

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from gateway.stores.hubs import HubStore
 from gateway.stores.ledger_salvage import open_ledger
 from gateway.uploader.hub import Answer, Policy, SessionError
-from gateway.uploader.serving import Serving, World
+from gateway.uploader.serving import Serving
+from gateway.uploader.world import World
 from tests.uploader.lying import POINT, ZONE, Killed, Lying, Quiet, hub_settings, midnight, noon
 from tests.uploader.test_permissions import ITEM_I
 from tests.uploader.test_worker import FIRST, House, fill

@@ -27,8 +27,7 @@ from gateway.uploader.hub import Build, Policy
 from gateway.uploader.line import LONGEST_S, MOST_ASKED_S, SINGLE, Line
 from gateway.uploader.marks import Mark, Marks
 from gateway.uploader.plan import FEED, Due, Plan
-from gateway.uploader.schedule import Schedule
-from gateway.uploader.serving import notes
+from gateway.uploader.schedule import HubNotes, Schedule
 from gateway.uploader.staging import Staging, new_id
 from gateway.uploader.targets import Target
 from tests.uploader.lying import POINT, ZONE, Home, Hub, Lying, days, hub_settings, midnight, noon, settings
@@ -213,7 +212,7 @@ class Planned:
                 whole, self.hub, frozenset(("active",)), reader.series(), [], zone_of=lambda _: ZONE, now=self.now
             )
             self.home, self.store = Home(file, lambda: self.now), store
-            schedule = Schedule(self.hub, notes(store, "dk"))
+            schedule = Schedule(self.hub, HubNotes(store, "dk"))
             policy = policy or Policy(max_parts=100)
             start = None if basis == "config" else midnight(FIRST)
             chosen = () if away else tuple(one._replace(basis=basis, start=start) for one in found.targets)

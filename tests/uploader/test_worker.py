@@ -21,7 +21,8 @@ from gateway.stores.ledger_file import LedgerFile
 from gateway.stores.ledger_salvage import open_ledger
 from gateway.uploader.hub import FOREIGN_ANSWER, Answer, BuildError, Policy, Session, SessionError
 from gateway.uploader.line import Line
-from gateway.uploader.serving import STATUS, Nobody, Serving, World
+from gateway.uploader.serving import STATUS, Serving
+from gateway.uploader.world import Nobody, World
 from tests.uploader.lying import (
     POINT,
     ZONE,
