@@ -14,6 +14,8 @@ from gateway.stores.hub_rows import NEVER, Answered
 
 #: parts of a message that are listed; those that were judged apart always are
 _MOST_PARTS: Final = 20
+#: characters of a reason in a list
+_MOST_WORDS: Final = 60
 
 
 def show_(args: argparse.Namespace) -> int:
@@ -72,8 +74,12 @@ def _cells(one: Listed) -> tuple[str, ...]:
     made = str(at(head.created))
     return (
         str(one.id), one.state, head.operation, made, due, str(head.attempts), str(head.parts), one.document,
-        shown(reason)[:60],
+        _short(shown(reason)),
     )  # fmt: skip
+
+
+def _short(words: str) -> str:
+    return words if len(words) <= _MOST_WORDS else f"{words[: _MOST_WORDS - 3]}..."
 
 
 def _due(due: int | None) -> str | None:

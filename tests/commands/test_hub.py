@@ -207,6 +207,11 @@ def test_show_lists_messages_newest_first(hub: Place, capsys: pytest.CaptureFixt
     told = capsys.readouterr().out
     assert "doc-a" in told
     assert "doc-b" not in told
+    assert export(hub) == 0
+    capsys.readouterr()
+    assert hub("show", "ote", "--limit", "1") == 0
+    reason = capsys.readouterr().out.splitlines()[1]
+    assert reason.endswith("by_hand a person takes it to the portal, and imports its ..."), "what is cut off says so"
 
 
 # -- retry, cancel -----------------------------------------------------------------------------------------------------
