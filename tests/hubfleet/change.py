@@ -21,7 +21,7 @@ LATER = 12
 #: days in a message at most, and how often each is chosen
 BUNDLES = (1, 2, 3, 7, 20)
 WEIGHTS = (50, 3, 2, 1, 0.2)
-WEIGHTS_SHORT = (4, 3, 3, 2, 1)
+WEIGHTS_SHORT = (14, 2, 1, 0.5, 0.2)
 #: what was revoked must have been heard after so long of an uploader that lives (s): it asks each second
 HEARD_S = 15.0
 #: points that change at once

@@ -79,8 +79,8 @@ class Size(NamedTuple):
     #: how long the uploader lives, and between two looks of the operator (s)
     life_s: tuple[float, float] = (2.0, 16.0)
     look_s: float = 30.0
-    #: part of its time over which corrections are spread
-    pace: float = 0.5
+    #: days of points that the ledger has beyond those that arrived: as they arrive, other points come
+    ahead: int = 6_000
 
 
 #: of all ends the part that is orderly, of all lives those that are over at once, and those with a SIGHUP in them
@@ -114,7 +114,6 @@ def run(folder: Path, size: Size, seconds: float, seed: int) -> Run:
     plant, found = Plant(folder, fleet), Run()
     filler = Filler(plant.ledger, fleet)
     try:
-        filler.fill()
         plant.start_hub(
             "--seed", str(seed), *(part for name, p in FAULTS.items() for part in ("--fault", f"{name}={p}"))
         )
@@ -124,7 +123,7 @@ def run(folder: Path, size: Size, seconds: float, seed: int) -> Run:
         changes = Changes(plant, fleet, dice, customer, watch.record, size.weights)
         began = time.monotonic()
         try:
-            _storm(Storm(plant, filler, dice, changes, size, found), began + seconds)
+            _storm(Storm(plant, filler, dice, changes, size, found, watch), began + seconds)
             _calm(plant, watch, changes, found)
         except RuntimeError as error:
             found.violations.append(str(error))
@@ -144,6 +143,11 @@ class Watch:
         self._plant = plant
         self._judges = {hub: Judge(fleet, hub) for hub in fleet.hubs}
         self._last = 0
+
+    @property
+    def effects(self) -> int:
+        """How many effects there were when it was read last."""
+        return self._last
 
     def record(self, settled: bool) -> int:
         """How long the record is; `settled`: once the hubs are through with everything that reached them."""
@@ -176,15 +180,28 @@ class Storm:
     changes: Changes
     size: Size
     found: Run
-    #: days that are to be corrected, and when each is due
+    watch: Watch
+    #: days that are to be corrected, and the pause between two of them (s)
     to_correct: list[tuple[int, int]] = field(default_factory=list)
     step_s: float = 0.0
+    #: points that the ledger has
+    filled: int = 0
 
-    def correct_more(self, number: int, seconds: float) -> None:
-        """Have so many days corrected, at an even pace."""
+    def top_up(self) -> None:
+        """Let the ledger have more points, where few of its days are left to send; some days are to be corrected."""
+        size, fleet = self.size, self.filler.fleet
+        lacks = size.ahead - (self.filled * size.days - self.watch.effects)
+        fresh = min(fleet.points - self.filled, max(0, -(-lacks // size.days)))
+        self.filler.fill(range(self.filled, self.filled + fresh))
+        self.filled += fresh
+        if fresh:
+            self.correct_more(int(fresh * size.days * CORRECTED))
+
+    def correct_more(self, number: int) -> None:
+        """Have so many more days corrected, within about one life."""
         slots = sorted(self.filler.fleet.versions)
-        self.to_correct = self.dice.sample(slots, min(max(1, number), len(slots)))
-        self.step_s = max(0.001, seconds / max(1, len(self.to_correct)))
+        self.to_correct += self.dice.sample(slots, min(max(1, number), len(slots)))
+        self.step_s = self.size.life_s[1] / len(self.to_correct)
 
     def let_pass(self, seconds: float) -> None:
         """Let time pass; corrections come."""
@@ -212,21 +229,21 @@ class Storm:
             plant.kill_uploader()
         self.changes.life(time.monotonic() - began)
 
-    def is_over(self, left_s: float) -> bool:
+    def is_over(self) -> bool:
         """Whether there were enough messages and kills; where nothing is left to send, more is corrected."""
-        if self.plant.kills < self.size.kills or self.to_correct:
+        if self.plant.kills < self.size.kills or self.filled < self.filler.fleet.points or self.to_correct:
             return False
         hubs = self.plant.status()["hubs"]
         missing = self.size.messages - sum(sum(hub["messages"].values()) for hub in hubs)
         if missing > 0 and not any(hub["open"] or hub["wanted"] for hub in hubs):
-            self.correct_more(missing, left_s * self.size.pace)
+            self.correct_more(min(missing, self.size.ahead // 10))
         return missing <= 0
 
 
 def _storm(storm: Storm, end: float) -> None:
     """Faults, ends, changes and corrections until everything that was there is sent, or the time is over."""
     plant, size = storm.plant, storm.size
-    storm.correct_more(int(size.messages * CORRECTED), (end - time.monotonic()) * size.pace)
+    storm.top_up()
     storm.changes.begin()
     stop = threading.Event()
     operator = threading.Thread(target=_operate, args=(plant, stop, size.look_s))
@@ -235,8 +252,9 @@ def _storm(storm: Storm, end: float) -> None:
         while time.monotonic() < end:
             storm.life()
             storm.changes.between()
+            storm.top_up()
             plant.ask("/control/faults", {"error": {"p": FAULTS["error"], "value": storm.dice.choice(STATUSES)}})
-            if storm.is_over(end - time.monotonic()):
+            if storm.is_over():
                 break
     finally:
         stop.set()

@@ -25,7 +25,7 @@ def run(folder: Path, points: int, limit_s: float) -> tuple[list[Figure], list[s
     plant = Plant(folder, fleet)
     filler = Filler(plant.ledger, fleet)
     try:
-        filler.fill()
+        filler.fill(range(points))
         filler.close()
         plant.start_hub()
         plant.configure({"dk": Table(set(range(points)))}, timeout_s=120, confirm_after_s=1, inbox_s=1)
