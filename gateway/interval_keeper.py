@@ -52,13 +52,6 @@ CONSUMER: Final = "mqtt"
 Tell: TypeAlias = Callable[[Told, Callable[[], None]], None]
 
 
-class _Asked(NamedTuple):
-    """What a round does beside folding: from where on to look up what is owed, and marks to store, by meter."""
-
-    since: Mapping[str, Mark]
-    marks: Mapping[str, Mark]
-
-
 class _Found(NamedTuple):
     """What a round found: what is new; what is owed, and the mark of what is left, by meter; whether to go on."""
 
@@ -122,7 +115,7 @@ class IntervalKeeper:
         pool = ThreadPoolExecutor(1, thread_name_prefix="intervals")
         try:
             while True:
-                found = await loop.run_in_executor(pool, self._round, self._to_ask())
+                found = await loop.run_in_executor(pool, self._round, self._due_marks())
                 failures = failures + 1 if self._trouble else 0
                 self._report()
                 self._announce(found)
@@ -155,15 +148,16 @@ class IntervalKeeper:
 
     # -- in the thread -----------------------------------------------------------------------------------------------
 
-    def _round(self, asked: _Asked) -> _Found:
+    def _round(self, marks: Mapping[str, Mark]) -> _Found:
         """Do some work: what is new, what is owed, and whether there is more to do at once."""
         try:
             folder = self._folder or self._begin()
-            if asked.marks and self._store is not None:
-                self._store.put_marks(CONSUMER, asked.marks)
-                self._marks |= asked.marks
+            if marks and self._store is not None:
+                self._store.put_marks(CONSUMER, marks)
+                self._marks |= marks
             told, more = self._work(folder)
-            owed = {meter: folder.owed(meter, _first(since, meter, told)) for meter, since in asked.since.items()}
+            wanted = {meter: owed.wants for meter, owed in self._owed.items()}
+            owed = {meter: folder.owed(meter, _first(since, meter, told)) for meter, since in wanted.items() if since}
         except (StorageFault, LedgerError) as fault:
             self._drop(str(fault))
         except (Damaged, *FAILURES) as error:
@@ -278,12 +272,12 @@ class IntervalKeeper:
 
     # -- in the loop -------------------------------------------------------------------------------------------------
 
-    def _to_ask(self) -> _Asked:
-        """What the next round has to look up and to store."""
-        marks: Mapping[str, Mark] = {}
-        if time.monotonic() - self._marked >= MARK_S:
-            self._marked, marks = time.monotonic(), self._changed_marks()
-        return _Asked({meter: owed.wants for meter, owed in self._owed.items() if owed.wants is not None}, marks)
+    def _due_marks(self) -> Mapping[str, Mark]:
+        """The marks that changed, now and then."""
+        if time.monotonic() - self._marked < MARK_S:
+            return {}
+        self._marked = time.monotonic()
+        return self._changed_marks()
 
     def _changed_marks(self) -> dict[str, Mark]:
         return {meter: owed.mark for meter, owed in self._owed.items() if owed.mark != self._marks.get(meter)}

@@ -35,8 +35,8 @@ def mark_of(direction: Direction, resolution: Resolution, version: Interval) -> 
 
 
 def is_news(version: Interval) -> bool:
-    """Whether a version that is stored is told at all."""
-    return version.end >= (version.made or 0) - NEWS_S
+    """Whether a version that is stored is told at all: one of late, and what a person says of any."""
+    return version.author == "person" or version.end >= (version.made or 0) - NEWS_S
 
 
 class Owed:

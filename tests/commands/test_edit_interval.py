@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -78,6 +79,10 @@ class Place:
             self.journal.append(item(n))
         assert self.journal.flush(20)
 
+    def tell(self, told: Told, done: Callable[[], None]) -> None:
+        self.told.append(told)
+        done()
+
     def work(self) -> None:
         """Let a keeper fold, and judge what is due."""
         settings = Settings(
@@ -86,7 +91,7 @@ class Place:
             journal=JournalSettings(path=str(self.folder / "journal.db")),
         )
         keeper = IntervalKeeper(
-            settings, self.journal.outbox("intervals"), salt=b"s" * 16, tell=self.told.append,
+            settings, self.journal.outbox("intervals"), salt=b"s" * 16, tell=self.tell,
             zone_of=lambda _profile: None, clock=lambda: self.now, synchronised=lambda: True,
         )  # fmt: skip
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -217,6 +217,10 @@ class House:
             self.journal.append(item)
         assert self.journal.flush(20)
 
+    def tell(self, told: Told, done: Callable[[], None]) -> None:
+        self.told.append(told)
+        done()
+
     def work(self, now: int) -> None:
         """Let a new keeper fold, and judge what is due."""
         settings = Settings(
@@ -225,7 +229,7 @@ class House:
             journal=JournalSettings(path=str(self.folder / "journal.db")),
         )
         keeper = IntervalKeeper(
-            settings, self.journal.outbox("intervals"), salt=b"s" * 16, tell=self.told.append,
+            settings, self.journal.outbox("intervals"), salt=b"s" * 16, tell=self.tell,
             zone_of=lambda _profile: None, clock=lambda: float(now), synchronised=lambda: True,
         )  # fmt: skip
 

@@ -19,6 +19,7 @@ from gateway.intervals import calendar
 from gateway.intervals.model import Interval, SeriesKey
 from gateway.item_p import ItemP, stamp
 from gateway.settings import JournalSettings, MeterSettings, PointSettings, Settings
+from gateway.stores.files import StorageFault
 from gateway.stores.intervals import IntervalReader
 from gateway.stores.journal import Journal
 
@@ -103,7 +104,8 @@ class House:
 
     @staticmethod
     def _is_done(keeper: IntervalKeeper) -> bool:
-        return keeper.status()["state"] == "up_to_date" and keeper._looked > 0
+        is_told = not any(owed.wants for owed in keeper._owed.values())
+        return keeper.status()["state"] == "up_to_date" and keeper._looked > 0 and is_told
 
     def read(self, key: SeriesKey = IMPORT, resolution: str = "PT15M") -> list[Interval]:
         reader = IntervalReader(self.folder / "ledger.db")
@@ -112,8 +114,11 @@ class House:
         return found
 
     def history(self, start: int, key: SeriesKey = IMPORT) -> list[Interval]:
+        return self.versions(key, "PT15M", start)
+
+    def versions(self, key: SeriesKey, resolution: str, start: int) -> list[Interval]:
         reader = IntervalReader(self.folder / "ledger.db")
-        found = reader.history(key, "PT15M", start)
+        found = reader.history(key, resolution, start)  # type: ignore[arg-type]
         reader.close()
         return found
 
@@ -353,3 +358,107 @@ def test_conservation_of_the_cursor(house):
     keeper = house.work()
     status = keeper._outbox.status()
     assert (status["delivered"], status["pending"], status["dead_letter"]) == (230, 0, 0)
+
+
+def told_of(house: House) -> list[tuple[str, str, int, int]]:
+    return [(one.series.direction, one.resolution, one.interval.start, one.interval.version) for one in house.told]
+
+
+def versions_of(house: House) -> set[tuple[str, str, int, int]]:
+    """Every version of active energy that the ledger has."""
+    return {
+        (key.direction, resolution, one.start, one.version)
+        for key in (IMPORT, EXPORT)
+        for resolution in ("PT15M", "PT1H", "P1D", "P1M")
+        for current in house.read(key, resolution)
+        for one in house.versions(key, resolution, current.start)
+    }
+
+
+@pytest.fixture
+def quick(monkeypatch) -> Callable[[int], None]:
+    """Rounds without a pause, and so many versions told at once."""
+
+    def set_most(most: int) -> None:
+        monkeypatch.setattr("gateway.interval_keeper.TICK_S", 0.01)
+        for module in ("gateway.intervals.owed", "gateway.stores.intervals"):
+            monkeypatch.setattr(f"{module}.MOST", most)
+
+    return set_most
+
+
+def test_what_is_not_confirmed_is_told_again_after_a_restart(house, quick):
+    quick(5_000)
+    house.confirms = False
+    house.put(*minutes(-30, 26 * 60))
+    house.work()
+    everything = versions_of(house)
+    for _ in range(2):
+        house.told.clear()
+        house.work()
+        assert sorted(told_of(house)) == sorted(everything)
+        made = [(one.interval.made, one.interval.end) for one in house.told]
+        assert made == sorted(made)
+        quarter = [one for one in told_of(house) if one[:3] == ("import", "PT15M", DAY)]
+        assert [version for *_, version in quarter] == [1, 2], "folded, then validated"
+    house.told.clear()
+    house.confirms = True
+    house.work()
+    assert sorted(told_of(house)) == sorted(everything)
+    house.told.clear()
+    house.put(*minutes(26 * 60, 27 * 60))
+    house.work()
+    assert house.told
+    assert not {*told_of(house)} & everything, "what was confirmed is not told again"
+
+
+def test_more_than_fits_is_told_bit_by_bit(house, quick):
+    quick(40)
+    house.confirms = False
+    house.put(*minutes(-30, 26 * 60))
+    house.work()
+    assert len(house.told) == 40
+    house.told.clear()
+    house.confirms = True
+    house.work()
+    assert {*told_of(house)} == versions_of(house)
+    assert len(house.told) < len(versions_of(house)) + 40
+
+
+def test_a_clock_that_was_set_back_between_two_versions_hides_none(house, quick):
+    quick(5_000)
+    house.put(*minutes(-30, 120))
+    house.work()
+    before = versions_of(house)
+    house.told.clear()
+    house.confirms = False
+    house.now -= 3 * 86_400
+    house.put(*minutes(120, 180))
+    house.work()
+    fresh = versions_of(house) - before
+    assert fresh
+    house.now += 3 * 86_400
+    house.told.clear()
+    house.work()
+    assert {*told_of(house)} >= fresh
+
+
+def test_what_a_fault_hid_is_told_when_it_is_over(house):
+    """A commit whose outcome nobody knows: it is looked up."""
+    house.put(*minutes(-30, 120))
+    keeper = house.keeper()
+    commit, faults = keeper._commit, []
+
+    def fail(folder):
+        told = commit(folder)
+        if not faults and told:
+            faults.append(told)
+            raise StorageFault("the medium")
+        return told
+
+    keeper._commit = fail
+    house.keeper = lambda: keeper  # type: ignore[method-assign]
+    house.work(lambda one: bool(faults) and House._is_done(one) and bool(house.told))
+    assert {*told_of(house)} >= {
+        (one.series.direction, one.resolution, one.interval.start, one.interval.version) for one in faults[0]
+    }

@@ -1,12 +1,19 @@
 """Versions of intervals at a real broker: QoS 1, in order, once each that is acknowledged, also those of an outage."""
 
+# ruff: noqa: PLR0917 - fixtures are arguments
+
 import asyncio
 import json
+import signal
+from functools import partial
+
+import pytest
 
 from gateway.intervals.model import Bound, Interval, missing
 from gateway.sinks import IntervalSink
 from gateway.sinks.interval_queue import MOST, IntervalQueue
 from gateway.sinks.topics import interval, meter_topics
+from tests import mqtt_proxy
 
 TOPIC = "meterd/main/interval/PT15M"
 START = 1_790_000_100
@@ -90,6 +97,71 @@ def test_an_outage_of_the_broker_loses_none(broker, subscribe, make_sink, runnin
             assert sink.status()["intervals"]["published"] == 20
 
     asyncio.run(main())
+
+
+def test_a_meter_that_may_not_be_published_waits_in_order_and_holds_up_no_other(
+    start_broker, subscribe, make_sink, running, until, tmp_path, caplog
+):
+    rules = tmp_path / "acl"
+    rules.write_text("topic read #\ntopic write meterd/+\ntopic write meterd/main/#\ntopic write caught/up\n")
+    broker = start_broker(f"acl_file {rules}")
+    seen, done = subscribe(broker.port), []
+
+    async def main() -> None:
+        sink = make_sink(broker.port, ("garage", "main"), discovery="off")
+        for number in range(30):
+            for meter in ("garage", "main"):
+                done_with = partial(done.append, (meter, number))
+                sink.deliver_interval(meter, "import", "PT15M", version(number), done_with)
+        async with running(sink):
+            await until(lambda: len(done) == 30)
+            await until(lambda: "meterd/garage/interval/PT15M" in caplog.text)
+            assert sink.status()["intervals"] == {"waiting": 30, "published": 30, "dropped": 0}
+            rules.write_text(f"{rules.read_text()}topic write meterd/garage/#\n")
+            broker.process.send_signal(signal.SIGHUP)
+            await until(lambda: sink.status()["intervals"] == {"waiting": 0, "published": 60, "dropped": 0})
+
+    asyncio.run(main())
+    seen.catch_up()
+    assert done == [("main", n) for n in range(30)] + [("garage", n) for n in range(30)]
+    for topic in ("meterd/main/interval/PT15M", "meterd/garage/interval/PT15M"):
+        found = [json.loads(message.payload)["quantity_wh"] for message in seen.messages if message.topic == topic]
+        assert found == [105 + n for n in range(30)]
+
+
+def test_a_meter_that_is_not_configured_is_done_at_once(make_sink, free_port):
+    sink, done = make_sink(free_port()), []
+    sink.deliver_interval("nobody", "import", "PT15M", version(0), lambda: done.append(1))
+    assert (done, sink.status()["intervals"]["waiting"]) == ([1], 0)
+
+
+@pytest.mark.parametrize("code", [0x80, 0x99])
+def test_a_version_that_alone_is_refused_is_given_up(broker, make_sink, running, until, code):
+    refused, done = set(), []
+
+    def up(packet: bytes) -> None:
+        if mqtt_proxy.kind(packet) == mqtt_proxy.PUBLISH and b'"quantity_wh":112' in packet:
+            refused.add(mqtt_proxy.message_id(packet))
+
+    def down(packet: bytes) -> bytes | None:
+        if mqtt_proxy.kind(packet) != mqtt_proxy.PUBACK or mqtt_proxy.message_id(packet) not in refused:
+            return None
+        refused.remove(mqtt_proxy.message_id(packet))
+        return mqtt_proxy.refusal(packet, code)
+
+    async def main(port: int) -> None:
+        sink = make_sink(port, ("garage", "main"), discovery="off")
+        async with running(sink):
+            for number in range(20):
+                sink.deliver_interval("main", "import", "PT15M", version(number), partial(done.append, number))
+            for number in range(100):
+                sink.deliver_interval("garage", "import", "PT15M", version(number + 900))
+                await asyncio.sleep(0.01)
+            await until(lambda: sink.status()["intervals"] == {"waiting": 0, "published": 119, "dropped": 1})
+
+    with mqtt_proxy.proxy(broker.port, up=up, down=down) as between:
+        asyncio.run(main(between.port))
+    assert sorted(done) == list(range(20))
 
 
 def test_what_waits_is_bounded():
