@@ -31,7 +31,7 @@ from gateway.stores.ledger_place import LedgerError
 
 if TYPE_CHECKING:
     from gateway.uploader.hub import Carried, HubAdapter
-    from gateway.uploader.plan import Due
+    from gateway.uploader.parts import Due
     from gateway.uploader.targets import Target
 
 #: days of one export: metering is kept for 36 months

@@ -12,22 +12,21 @@ import heapq
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from datetime import date
-from typing import Final, NamedTuple, Protocol
+from typing import Final
 
-from gateway.hub_content import content
-from gateway.hub_model import Part, PartRow, Slot
+from gateway.hub_model import Slot
 from gateway.hub_settings import HubSettings
 from gateway.intervals import calendar
 from gateway.intervals.calendar import GAS_DAY, MIDNIGHT
-from gateway.intervals.model import Interval, Resolution, Series, SeriesKey, missing
+from gateway.intervals.model import Interval, SeriesKey
 from gateway.stores.hub_rows import SlotRow
 from gateway.stores.hubs import Change, HubStore
 from gateway.uploader.hub import Policy
 from gateway.uploader.marks import Mark, Marks
+from gateway.uploader.parts import Due, Parts, Reader
 from gateway.uploader.permissions import CONFIG
-from gateway.uploader.schedule import Schedule
+from gateway.uploader.schedule import HubNotes, Schedule
 from gateway.uploader.targets import Target
 
 #: name of the note that keeps the position in the change feed
@@ -37,27 +36,6 @@ PAGE, MOST_WATCHED = 5_000, 50_000
 #: days without data of one round that are told
 MOST_EMPTY: Final = 20_000
 _DAY_S: Final = 86_400
-
-
-class Reader(Protocol):
-    """The intervals of the ledger (gateway.stores.intervals)."""
-
-    def current(self, key: SeriesKey, resolution: Resolution, since: int, until: int) -> Iterator[Interval]:
-        """The current version of each interval with since <= start < until."""
-        ...
-
-    def extent(self, key: SeriesKey, resolution: Resolution) -> tuple[int, int] | None:
-        """Start of the first and end of the last interval that is kept."""
-        ...
-
-
-class Due(NamedTuple):
-    """A part that is to be staged."""
-
-    target: Target
-    part: Part
-    #: what the store keeps of it
-    row: PartRow
 
 
 class Plan:
@@ -85,9 +63,9 @@ class Plan:
         self._store = store
         self._reader = reader
         self._schedule = schedule
-        self._new_id = new_id
+        self._parts = Parts(hub.resolution, reader, new_id)
         self._alive = alive
-        self.marks = Marks(_Notes(store, hub.name), hub.resolution)
+        self.marks = Marks(HubNotes(store, hub.name), hub.resolution)
         self._by_key: dict[SeriesKey, list[Target]] = defaultdict(list)
         self._by_slot: dict[tuple[str, str, str], list[Target]] = defaultdict(list)
         for target in targets:
@@ -151,10 +129,10 @@ class Plan:
         start = target.day(since)[0]
         while start < until:
             end = target.next_day(start)
-            row = self._store.slot(self.hub.name, self._slot(target, start))
-            found = self._intervals(target, start, end)
+            row = self._store.slot(self.hub.name, self._parts.slot(target, start))
+            found = self._parts.intervals(target, start, end)
             if (row is None or row.message is None) and any(one.is_item_e for one in found):
-                yield self._made(target, (start, end), found, row, now)
+                yield self._parts.made(target, (start, end), found, row, now)
             start = end
 
     def _safe_position(self) -> int:
@@ -245,18 +223,18 @@ class Plan:
     def _judge(self, target: Target, start: int, end: int, now: int) -> Due | bool | None:
         """What is due of a day; True: nothing (any more), None: not yet."""
         self._alive()
-        row = self._store.slot(self.hub.name, self._slot(target, start))
+        row = self._store.slot(self.hub.name, self._parts.slot(target, start))
         # a slot without content is to be sent anew (hub_rows.SlotRow)
         if (row is not None and self._is_done(row, target, end)) or self._is_old(end, now):
             return True
-        found = self._intervals(target, start, end)
+        found = self._parts.intervals(target, start, end)
         if not self._ready(found, end, now):
             return None
         if not any(one.is_item_e for one in found):
             if len(self.empty) < MOST_EMPTY:
                 self.empty.append((target, start))
             return True
-        return self._made(target, (start, end), found, row, now)
+        return self._parts.made(target, (start, end), found, row, now)
 
     def _is_done(self, row: SlotRow, target: Target, end: int) -> bool:
         """Whether a day is at the hub, on its way, or given up for another reason than the end of its ground, or age.
@@ -296,10 +274,10 @@ class Plan:
         fits = row.slot.resolution == self.hub.resolution and start == row.slot.start
         if not fits or row.message is not None or self._is_outside(target, start, end) or end > now:
             return None
-        found = self._intervals(target, start, end)
+        found = self._parts.intervals(target, start, end)
         if not self._ready(found, end, now) or not any(one.is_item_e for one in found):
             return None
-        return self._made(target, (start, end), found, row, now)
+        return self._parts.made(target, (start, end), found, row, now)
 
     def _position(self, away: Sequence[Target], now: int) -> int:
         """Where the feed was left; it begins with what is there at the first start, and anew behind a gap.
@@ -360,7 +338,7 @@ class Plan:
                 start = target.next_day(start)
 
     def _watch(self, target: Target, start: int, position: int, now: int) -> None:
-        slot, end = self._slot(target, start), target.next_day(start)
+        slot, end = self._parts.slot(target, start), target.next_day(start)
         if not self._is_outside(target, start, end) and not self._is_old(end, now):
             self._watched.setdefault(slot, (position, now, target))
 
@@ -388,67 +366,10 @@ class Plan:
             return True  # its day comes by itself
         if row is not None and row.message is not None:
             return None
-        found = self._intervals(target, slot.start, end)
+        found = self._parts.intervals(target, slot.start, end)
         if not self._ready(found, max(end, seen), now):
             return None
         if not any(one.is_item_e if row is None else one.version for one in found):
             return True  # what the ledger does not have, or has no more, corrects nothing
-        due = self._made(target, (slot.start, end), found, row, now)
+        due = self._parts.made(target, (slot.start, end), found, row, now)
         return True if row is not None and row.content == due.row.content else due
-
-    # -- parts ---------------------------------------------------------------------------------------------------------
-
-    def _slot(self, target: Target, start: int) -> Slot:
-        return Slot(target.point, target.direction, target.kind, self.hub.resolution, start)
-
-    def _intervals(self, target: Target, start: int, end: int) -> list[Interval]:
-        """Every interval of a day, without a gap."""
-        resolution, begin = self.hub.resolution, GAS_DAY if target.gas_day else MIDNIGHT
-        found = {one.start: one for one in self._reader.current(target.key, resolution, start, end)}
-        spans = calendar.spans(start, end, resolution, target.zone, begin)
-        return [found.get(since) or missing(since, until) for since, until in spans]
-
-    def _made(
-        self, target: Target, span: tuple[int, int], found: Sequence[Interval], row: SlotRow | None, now: int
-    ) -> Due:
-        start, end = span
-        shown = [_validated(one) for one in found]
-        series = Series(
-            meter=target.key.meter,
-            point=target.point,
-            channel=target.key.channel,
-            kind=target.kind,
-            direction=target.direction,
-            resolution=self.hub.resolution,
-            unit=target.unit,
-            zone=target.zone.key,
-            intervals=shown,
-            created=now,
-            medium=target.medium,
-            gas_day=target.gas_day,
-        )
-        slot, transaction = self._slot(target, start), self._new_id()
-        revision = 1 if row is None else row.revision + 1
-        said = content(shown, target.unit)
-        part = Part(slot, end, revision, transaction, series)
-        return Due(target, part, PartRow(slot, end, revision, transaction, said, target.basis))
-
-
-class _Notes:
-    """The notes of one hub."""
-
-    def __init__(self, store: HubStore, hub: str) -> None:
-        self._store, self._hub = store, hub
-
-    def note(self, key: str) -> bytes | None:
-        return self._store.note(self._hub, key)
-
-    def remember(self, key: str, value: bytes) -> None:
-        self._store.remember(self._hub, key, value)
-
-
-def _validated(interval: Interval) -> Interval:
-    """What a hub may see of an interval: nothing leaves that is not item E."""
-    if interval.is_item_e or interval.status == "missing":
-        return interval
-    return replace(interval, quantity=None, status="missing")

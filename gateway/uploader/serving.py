@@ -25,9 +25,10 @@ from gateway.uploader.hub import BuildError, SessionError
 from gateway.uploader.inbox import Inbox, View
 from gateway.uploader.late import Late
 from gateway.uploader.line import Line
+from gateway.uploader.parts import Due
 from gateway.uploader.permission_feed import PermissionFeed
 from gateway.uploader.permissions import Grounds
-from gateway.uploader.plan import Due, Plan
+from gateway.uploader.plan import Plan
 from gateway.uploader.schedule import HubNotes, Schedule
 from gateway.uploader.staging import Staging
 from gateway.uploader.targets import Target

@@ -15,8 +15,9 @@ from gateway.hub_settings import HubSettings
 from gateway.intervals.calendar import FIXED
 from gateway.stores.hubs import HubStore, IdTakenError, SlotBusyError
 from gateway.uploader.hub import Build, BuildError, HubAdapter
+from gateway.uploader.parts import Due
 from gateway.uploader.permissions import CONFIG
-from gateway.uploader.plan import Due, Plan
+from gateway.uploader.plan import Plan
 
 #: intervals in memory at once (some hundred octets each), and messages of one transaction
 MOST_INTERVALS, MOST_DRAFTS = 24_000, 64

@@ -26,7 +26,8 @@ from gateway.uploader import targets
 from gateway.uploader.hub import Build, Policy
 from gateway.uploader.line import LONGEST_S, MOST_ASKED_S, SINGLE, Line
 from gateway.uploader.marks import Mark, Marks
-from gateway.uploader.plan import FEED, Due, Plan
+from gateway.uploader.parts import Due
+from gateway.uploader.plan import FEED, Plan
 from gateway.uploader.schedule import HubNotes, Schedule
 from gateway.uploader.staging import Staging, new_id
 from gateway.uploader.targets import Target

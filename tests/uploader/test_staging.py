@@ -7,7 +7,7 @@ import pytest
 from gateway.hub_model import Event, PartRow, Slot
 from gateway.uploader import staging
 from gateway.uploader.hub import BuildError
-from gateway.uploader.plan import Due
+from gateway.uploader.parts import Due
 from gateway.uploader.staging import Staging
 from tests.uploader.lying import POINT, hub_settings
 
