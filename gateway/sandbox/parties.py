@@ -5,7 +5,8 @@
 
 import hmac
 import json
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -82,11 +83,15 @@ class Parties:
         """Read `parties.json`; raises ValueError with one line that says what is wrong."""
         try:
             entries = json.loads(path.read_text("utf-8"))
-            return cls(_party(entry, secrets) for entry in entries)
+            found = [_party(entry, secrets) for entry in entries]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"{path}: no list of parties ({error}): every party needs name, client_id, ids, roles"
             ) from None
+        twice = next((mark for mark, count in Counter(_marks(found)).items() if count > 1), None)
+        if twice is not None:
+            raise ValueError(f"{path}: two parties have the {' '.join(twice)}: nobody could tell them apart")
+        return cls(found)
 
     def certified(self, serial: str) -> Party | None:
         """Return the party that this certificate was issued to."""
@@ -106,6 +111,16 @@ class Parties:
     def identified(self, profile: str, identification: str) -> Party | None:
         """Return the party that has this identification in a profile."""
         return next((party for party in self.all if party.ids.get(profile) == identification), None)
+
+
+def _marks(parties: Iterable[Party]) -> Iterator[tuple[str, str]]:
+    """What tells parties apart: kind and value."""
+    for party in parties:
+        yield "name", party.name
+        yield "client_id", party.client_id
+        if party.serial:
+            yield "certificate", party.serial
+        yield from ((f"{profile} id", id_) for profile, id_ in party.ids.items())
 
 
 def _party(entry: Mapping[str, Any], secrets: Mapping[str, str]) -> Party:

@@ -4,6 +4,7 @@ import datetime as dt
 import json
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -88,6 +89,26 @@ def test_what_is_no_folder(tmp_path: Path) -> None:
 def test_what_is_no_list_of_parties(folder: Folder, text: str) -> None:
     (folder.path / "parties.json").write_text(text)
     with pytest.raises(FolderError, match=r"parties\.json"):
+        folder.parties()
+
+
+@pytest.mark.parametrize(
+    ("same", "said"),
+    [
+        ({"name": "gridco"}, "name gridco"),
+        ({"client_id": "gridco-client"}, "client_id gridco-client"),
+        ({"ids": {"dk": "5799999933318"}}, "dk id 5799999933318"),
+        ({"certificate": "serial"}, "certificate "),
+    ],
+)
+def test_two_parties_that_nobody_could_tell_apart(folder: Folder, same: dict[str, Any], said: str) -> None:
+    """One customer that is copied to make a second one would have the logs of the first."""
+    path = folder.path / "parties.json"
+    entries = json.loads(path.read_text())
+    if "certificate" in same:
+        same = {"certificate": entries[0]["certificate"].lower()}
+    path.write_text(json.dumps([*entries, {"name": "b", "client_id": "b-client", "ids": {}, "roles": {}} | same]))
+    with pytest.raises(FolderError, match=f"two parties have the {said}"):
         folder.parties()
 
 
