@@ -527,6 +527,26 @@ def test_silence_confirms_only_where_the_inbox_was_read(house: Any) -> None:
     assert len(one.names()) == 2, "the same one again changes nothing"
 
 
+@pytest.mark.parametrize(("ahead", "state"), [(0, "confirmed"), (10**8, "accepted")])
+def test_an_inbox_that_was_read_by_a_clock_that_was_ahead_says_nothing(
+    house: Any, monkeypatch: pytest.MonkeyPatch, ahead: int, state: str
+) -> None:
+    def broken(*_: object) -> Any:
+        raise SessionError("the queue cannot be read", sent=True)
+
+    one = house(Policy(confirm_after_s=600, inbox_s=60))
+    fill(one, 1)
+    one.now = noon(date(2026, 3, 3))
+    with one.serving() as serving:
+        one._steps(serving, None, 1.0)
+        monkeypatch.setattr(one.adapter, "inbox", broken)
+        one.now += 10_000
+        serving._delivery.heard = int(one.now) + ahead
+        one._steps(serving, None, 1.0)
+    with one.store() as store:
+        assert store.message("dk", 1).state == state
+
+
 def test_what_is_refused_here_does_not_hold_up_the_others(house: Any) -> None:
     one = house(hub=hub_settings(points=(POINT, "2"), since="2026-03-02"))
     one.points = (PointSettings(meter="main", id=POINT), PointSettings(meter="other", id="2"))
