@@ -41,6 +41,11 @@ class HubSlots(HubQueries):
                 if since <= slot.start < until and direction in (None, slot.direction):
                     yield self._slot(row)
 
+    def has_slots(self, hub: str) -> bool:
+        """Whether readings were ever staged for a hub."""
+        ends = f"{hub}\n", f"{hub}\x0b"
+        return bool(self._query("SELECT 1 FROM hub_slot WHERE name > ? AND name < ? LIMIT 1", ends))
+
     def wanted(self, hub: str, limit: int = 1_000, after: Slot | None = None) -> list[Slot]:
         """Slots that a hub or a person wants anew whatever was sent, until they are staged; those behind one of them.
 

@@ -43,13 +43,13 @@ class HubStore(HubStaging, HubActs, HubReceiving, HubPruning):
     def rename(self, before: str, name: str, who: str, now: int) -> int:
         """Carry a hub over to another name, all of it; how many messages. No uploader may serve either meanwhile.
 
-        HubError where there is nothing under the old name, or something under the new one.
+        HubError where there is nothing under the old name, or readings or something of the hub under the new one.
         """
         known = self.hubs()
         if before not in known:
             raise HubError(f"there are no messages of a hub {before}: there are those of {', '.join(known) or 'none'}")
-        if name in known:
-            raise HubError(f"hub {name} has messages of its own: what went under both names cannot be told apart")
+        if self.has_slots(name) or self.received(name, limit=1):
+            raise HubError(f"hub {name} has days of its own: what went under both names cannot be told apart")
         with self._file.writing():
             messages = hub_rename.rename(self._db, before, name)
             self.audit.append(RENAMED, name, who, now, {"before": before, "messages": messages})

@@ -25,7 +25,7 @@ class Forerunner:
 
     def __init__(self, settings: Settings, hub: HubSettings, store: HubRows) -> None:
         self._settings, self._hub, self._store = settings, hub, store
-        self._open = not any(store.counts(hub.name).values())
+        self._open = not store.has_slots(hub.name)
 
     def trouble(self) -> str | None:
         """Why nothing may be sent under this name yet; None, once there is nothing to ask, for good."""
@@ -41,7 +41,7 @@ class Forerunner:
 
     def _is_alike(self, name: str) -> bool:
         """Whether a hub may be the same: of this kind and environment, with days of our points, and not given up."""
-        if self._store.note(name, RETIRED):
+        if self._store.note(name, RETIRED) or not self._store.has_slots(name):
             return False
         try:
             said = msgspec.json.decode(self._store.note(name, "status") or b"{}", type=Said)

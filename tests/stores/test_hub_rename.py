@@ -8,7 +8,7 @@ import pytest
 from gateway.hub_model import Inbound, Reason, Receipt
 from gateway.stores.hubs import HubError, HubReader, HubStore, SlotBusyError
 from gateway.stores.ledger_salvage import open_ledger
-from tests.stores.hub_drafts import HUB, NOW, POINT, draft, slot, store
+from tests.stores.hub_drafts import HUB, NOW, POINT, draft, request, slot, store
 
 NEW = "renamed.hub"
 
@@ -71,6 +71,14 @@ def test_two_that_both_have_messages_are_two(hubs: HubStore) -> None:
     with pytest.raises(HubError, match="no messages of a hub nobody"):
         hubs.rename("nobody", NEW, "anna", NOW)
     assert known(hubs, HUB) == before
+
+
+def test_a_request_under_the_new_name_stays(hubs: HubStore) -> None:
+    """A person asked something before it was clear that the hub had a name before."""
+    asked = hubs.stage(NEW, [request("q")], NOW)[0]
+    assert hubs.rename(HUB, NEW, "anna", NOW) == 3
+    assert hubs.message(NEW, asked.id) == asked
+    assert sum(hubs.counts(NEW).values()) == 4
 
 
 def test_what_is_lost_later_is_restored_under_the_new_name(hubs: HubStore) -> None:
