@@ -185,9 +185,10 @@ def test_nobody_is_heard_without_a_certificate_of_the_authority(hub, tmp_path, c
             hub.post(pair, delivery([DAY]))
     assert hub.deliveries() == []
     until = time.monotonic() + 60
-    while not all(f"refused in the TLS handshake: {why}" in caplog.text for why in ("peer did not", "certificate sig")):
+    while caplog.text.count("a connection was refused in the TLS handshake: ") < 2:
         assert time.monotonic() < until, caplog.text
         time.sleep(0.05)
+    assert "peer did not return a certificate" in caplog.text
 
 
 def test_what_is_not_stored_in_time_is_told_to_come_again(authority, server, sender):
