@@ -33,15 +33,14 @@ if TYPE_CHECKING:
 #: direction of the metering point types of the Danish hub that have one
 TYPES: Final[Mapping[str, Direction]] = {"E17": "import", "E18": "export"}
 
+_PRICE: Final = ("price_owner", "price_type", "price_id")
 #: what tells a sum of a month from another one; an id of a price is its owner's, for each type
 _KIND: Final = (
     "start",
     "end",
     "grid_area",
     "supplier",
-    "price_owner",
-    "price_type",
-    "price_id",
+    *_PRICE,
     "point_type",
     "settlement_method",
 )
@@ -251,6 +250,7 @@ def _judged(fact: Mapping[str, Any], own: tuple[int, int, int] | None) -> dict[s
         "grid_area": fact.get("grid_area"),
         "supplier": fact.get("supplier"),
         "settlement_version": fact.get("settlement_version"),
+        "price": [fact.get(key) for key in _PRICE if fact.get(key)],
         "sure": fact.get("sure"),
         "ours_wh": None if own is None else own[0],
         "theirs_wh": theirs,
@@ -306,6 +306,7 @@ def _sum_lines(monthly: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     lines: list[tuple[str, ...]] = [("TYPE", "GRID AREA", "SUPPLIER", "OURS WH", "THEIRS WH", "DIFFERENCE", "")]
     for one in monthly:
         sure = "" if one["sure"] else "which element holds the energy is not sure"
+        price = shown(f"price {' '.join(one['price'])}") if one["price"] else ""
         lacking = f"{one['points'] or 0} points, {one['intervals_lacking'] or 0} intervals of ours without a value"
         cells = (
             one["point_type"],
@@ -316,7 +317,7 @@ def _sum_lines(monthly: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             one["difference_wh"],
         )
         shown_cells = tuple("-" if cell is None else shown(str(cell)) for cell in cells)
-        lines.append((*shown_cells, "; ".join(filter(None, (lacking, sure)))))
+        lines.append((*shown_cells, "; ".join(filter(None, (price, lacking, sure)))))
     yield from table(lines)
 
 

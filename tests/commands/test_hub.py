@@ -522,6 +522,9 @@ def test_prices_of_one_id_are_told_apart_by_their_owner_and_type(
     assert hub("reconcile", "dk", "--month", "2026-03", "--json") == 1
     (told,) = objects(capsys)
     assert [one["difference_wh"] for one in told["sums"]] == [7, 0, 0]
+    assert told["sums"][0]["price"] == ["5790001330552", "D03", "1"]
+    assert hub("reconcile", "dk", "--month", "2026-03") == 1
+    assert "price 5790001330552 D03 1; 1 points" in capsys.readouterr().out
 
 
 def test_a_person_needs_none_of_the_secrets(hub: Place, capsys: pytest.CaptureFixture[str]) -> None:
