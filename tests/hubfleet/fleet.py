@@ -62,7 +62,7 @@ SETTLED_S = 0.7
 #: what the fault `error` answers, another one after each kill
 STATUSES = (400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504)
 #: how long the rest may take once the faults are over (s)
-END_S = 600.0
+END_S = 900.0
 #: of the repetitions that an oracle cannot blame on anybody, so many at most, by effect
 MOST_REPEATS = 0.002
 
@@ -80,7 +80,7 @@ class Size(NamedTuple):
     life_s: tuple[float, float] = (2.0, 16.0)
     look_s: float = 30.0
     #: days of points that the ledger has beyond those that arrived: as they arrive, other points come
-    ahead: int = 6_000
+    ahead: int = 3_000
 
 
 #: of all ends the part that is orderly, of all lives those that are over at once, and those with a SIGHUP in them
