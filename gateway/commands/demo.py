@@ -19,8 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +31,8 @@ from gateway.commands import demo_broker, demo_day, demo_hub
 
 #: seconds for a part to come up, and to end
 UP_S, DOWN_S = 20.0, 6.0
+#: by which people end it
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: the simulated meter; the real ones send every 10 s
 SIMULATED = ("--variant", "lu-smarty")
 CONFIG = """\
@@ -217,7 +219,7 @@ class Demo:
 
     def _child(self, name: str, command: list[str], is_up: Any) -> None:
         """Start a part in a session of its own, so that Ctrl-C reaches only us, and wait until it is up."""
-        with (self.folder / f"{name}.log").open("wb") as log:
+        with (self.folder / f"{name}.log").open("wb") as log, _uninterrupted():
             child = subprocess.Popen(  # noqa: S603  # our own commands
                 command,
                 stdin=subprocess.DEVNULL,
@@ -226,7 +228,7 @@ class Demo:
                 start_new_session=True,
                 env=_environment(),
             )
-        self.stack.callback(_end, child)
+            self.stack.callback(_end, child)
         deadline = time.monotonic() + UP_S
         while not is_up():
             if child.poll() is not None or time.monotonic() > deadline:
@@ -270,6 +272,23 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Keep signals until the end of the block: one between a start and the note of it would leave a process behind.
+
+    They are not blocked, because a child would inherit that.
+    """
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda one, _: came.append(one)) for number in ENDS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
 
 
 def _answers(port: int) -> bool:

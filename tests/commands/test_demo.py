@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.commands.demo import CONFIG, _line
+from gateway.commands.demo import CONFIG, ENDS, _line, _uninterrupted
 
 pytestmark = pytest.mark.e2e
 LINE = re.compile(r"\d\d:\d\d:\d\d   P\+ +\d+ W   P- +\d+ W   A\+ +\d+\.\d{3} kWh   A- +\d+\.\d{3} kWh   auth verified")
@@ -72,6 +72,22 @@ def test_without_readings_it_is_no_success(tmp_path):
         out, _ = process.communicate(timeout=60)
     assert process.returncode == (0 if LINE.search(out) else 1)
     nothing_is_left(tmp_path)
+
+
+@pytest.mark.parametrize("number", ENDS)
+def test_an_end_between_a_start_and_the_note_of_it_waits(number):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before, notes = signal.signal(number, interrupt), []
+    try:
+        with pytest.raises(KeyboardInterrupt), _uninterrupted():  # noqa: PT012 - what the block still does is the subject
+            signal.raise_signal(number)
+            notes.append("taken down")
+        assert notes == ["taken down"]
+        assert signal.getsignal(number) is interrupt
+    finally:
+        signal.signal(number, before)
 
 
 @pytest.mark.parametrize(("arguments", "said"), [(("--seconds", "0"), "no number"), (("--port", "0"), "no TCP port")])
