@@ -15,7 +15,7 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from gateway.control import ask
+from gateway.control import ControlError, ask
 from gateway.simulator.meter import Meter
 
 DEADLINE_S = 30.0
@@ -124,13 +124,10 @@ class Daemon:
         return self.log.read_text().count("event=started") if self.log.exists() else 0
 
     def status(self) -> dict[str, Any]:
-        done = subprocess.run(
-            [sys.executable, "-m", "gateway.cli", "status", "--socket", str(self.socket), "--json"],
-            capture_output=True,
-            timeout=DEADLINE_S,
-            check=False,
-        )
-        return json.loads(done.stdout)
+        try:
+            return dict(ask(self.socket, "status"))
+        except ControlError as error:
+            return {"error": str(error)}
 
     def meter(self, name: str = "main") -> dict[str, Any]:
         """The state of a meter; a daemon that is still starting says that it is, and is asked again."""

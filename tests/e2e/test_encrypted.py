@@ -90,7 +90,9 @@ def test_every_value_and_its_proof_arrive(guarded, subscribe, daemon, pushing, u
     assert times == sorted(set(times))
     for key in QUANTITIES:
         assert [int(payload) for payload in seen.of(f"main/{key}")] == [reading[key] for reading in readings]
-    assert [(row["seq"], row["auth"]) for row in running.export()] == [(row["seq"], row["auth"]) for row in readings]
+    # what came before the connection is in the journal, and late at the broker
+    stored = [(row["seq"], row["auth"]) for row in running.export() if row["seq"] >= readings[0]["seq"]]
+    assert stored == [(row["seq"], row["auth"]) for row in readings]
     spoken = b"".join(topic.encode() + payload for topic, payload in seen.messages) + running.log.read_bytes()
     for key in keys.read_text().split():
         assert key.encode().lower() not in spoken.lower()
