@@ -635,7 +635,7 @@ def test_every_channel_has_its_notice_and_one_that_is_down_holds_up_no_other(
     notices.tell(event())
     until(lambda: server.got and published)
     until(lambda: notices.state()["mail"]["trouble"])
-    assert notices.state()["webhook"] == {"waiting": 0, "lost": 0, "trouble": None, "since": None}
+    until(lambda: notices.state()["webhook"] == {"waiting": 0, "lost": 0, "trouble": None, "since": None})
     mailbox, _ = mail(port=port)
     until(lambda: mailbox.messages)
     until(lambda: notices.state()["mail"]["trouble"] is None)
