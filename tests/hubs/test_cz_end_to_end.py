@@ -6,7 +6,6 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +21,6 @@ from gateway.cli import main
 from gateway.hub_model import Event
 from gateway.hub_settings import HubSettings
 from gateway.intervals.model import SeriesKey
-from gateway.sandbox.folder import Folder
 from gateway.settings import LedgerSettings, MeterSettings, PointSettings, Settings
 from gateway.stores.hubs import HubStore
 from gateway.stores.interval_rows import SeriesRow
@@ -31,13 +29,13 @@ from gateway.stores.ledger_salvage import open_ledger
 from gateway.uploader.hub import Build
 from gateway.uploader.hubs import cz_ote, cz_pnd
 from gateway.uploader.line import Line
-from gateway.uploader.serving import Serving
 from gateway.uploader.session import HttpSession
 from gateway.uploader.staging import new_id
 from gateway.uploader.worker import Worker
 from gateway.uploader.world import World
 from tests.certificates import Authority
 from tests.hubs.cz_parts import PARTY, PRAGUE, SAMPLES, SANDBOX, Outbox, delivery, ean, part, stored
+from tests.hubs.house import HubHouse, started
 from tests.ports import free_port
 from tests.sandbox.conftest import Hub
 from tests.uploader.lying import interval
@@ -62,22 +60,19 @@ def energy_day(point: str, day: dt.date) -> list[int]:
     return list(range(midnight(day, hour), midnight(day + dt.timedelta(days=1), hour) + 1, 900))
 
 
-class House:
-    """A household in Prague with gas; its clock, which is the hub's too, is turned by hand."""
+class House(HubHouse):
+    """A household in Prague with gas."""
+
+    adapter, zone = cz_ote.adapter, PRAGUE
 
     def __init__(self, folder: Path, hub: Hub, **changes: Any) -> None:
-        self.folder, self.there = folder, hub
-        self.events: list[Event] = []
-        self.line = Line(lambda low, high: high / 2)
-        self.status: Any = {}
         cert, key = hub.folder.pair("clients/gridco")
         given = {
             "name": "ote", "kind": "cz-ote", "url": f"{hub.url}/ote", "party": PARTY, "points": (POINT, EXPORT, GAS),
             "legal_basis": "a contract", "since": DAY.isoformat(), "at": "07:00", "jitter_s": 0, "timeout_s": 30,
             "requests_per_minute": 60_000, "ca_file": str(hub.folder.ca), "cert_file": str(cert), "key_file": str(key),
         }  # fmt: skip
-        self.hub = HubSettings(**(given | changes))
-        self.session = HttpSession(self.hub)
+        super().__init__(folder, hub, HubSettings(**(given | changes)))
 
     def tell(self, event: Event) -> None:
         """Keep what went wrong, and that it is over; not that a run went well."""
@@ -96,18 +91,6 @@ class House:
             hub=(self.hub,),
         )
 
-    @property
-    def now(self) -> float:
-        return self.there.clock
-
-    @contextmanager
-    def file(self) -> Iterator[Any]:
-        found = open_ledger(self.settings.ledger_path).file
-        try:
-            yield found
-        finally:
-            found.close()
-
     def fill(self, *days: dt.date, points: tuple[str, ...] = (POINT, EXPORT, GAS), **more: Any) -> None:
         given = {"status": "valid", "wh": 100, "version": 1} | more
         with self.file() as file:
@@ -122,45 +105,6 @@ class House:
                         for n, (start, end) in pairs
                     ]
                     store.add(key, "PT15M", made)
-
-    def run(self, until: float | None = None, *, step_s: float = 300.0) -> None:
-        """Serve until nothing is left to do now; with `until` go on by steps of the clock to that moment."""
-        with self.file() as file:
-            world = World(
-                cz_ote.adapter, lambda *_: self.session, lambda _: PRAGUE, lambda: True, self.tell,
-                lambda: self.now,
-            )  # fmt: skip
-            serving = Serving(self.settings, self.hub, world, file, self.session, self.line, self)
-            serving.begin()
-            while True:
-                self._steps(serving)
-                if until is None or self.now >= until:
-                    break
-                self.there.clock = min(self.now + step_s, until)
-            serving.end()
-
-    @staticmethod
-    def _steps(serving: Serving) -> None:
-        for name in ("plan", "series", "inbox", "status"):
-            serving._due[name] = 0.0
-        for _ in range(10_000):
-            if serving.step():
-                return
-        raise AssertionError("there is always more to do")
-
-    def live(self, rest_s: float) -> None:
-        pass
-
-    def ends(self) -> bool:
-        return False
-
-    def counts(self) -> dict[str, int]:
-        with self.file() as file:
-            return {state: count for state, count in HubStore(file).counts("ote").items() if count}
-
-    def message(self, number: int) -> Any:
-        with self.file() as file:
-            return HubStore(file).message("ote", number)
 
     def fault(self, name: str, **switch: Any) -> None:
         answer = self.there.admin().put("/control/faults", json={name: {"p": 1, **switch}})
@@ -186,18 +130,13 @@ def house(tmp_path: Path) -> Iterator[Callable[..., House]]:
 
     def make(day: dt.date = DAY, **changes: Any) -> House:
         """Noon of the second day after `day`, so that its gas day is over, too."""
-        folder = Folder(tmp_path / "hub")
-        folder.make()
-        hub = Hub(folder)
-        hub.clock = float(midnight(day + dt.timedelta(days=2), 12))
-        hub.start(lambda: hub.clock)
+        hub = started(tmp_path, float(midnight(day + dt.timedelta(days=2), 12)))
         made.append(House(tmp_path, hub, **{"since": day.isoformat(), **changes}))
         return made[-1]
 
     yield make
     for one in made:
-        one.session.close()
-        one.there.stop()
+        one.close()
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,8 @@
 
 import asyncio
 import json
-import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -14,18 +12,13 @@ from typing import Any
 import pytest
 
 from gateway.cli import main
-from gateway.hub_model import Event
 from gateway.hub_settings import HubSettings
 from gateway.settings import PointSettings
-from gateway.stores.hubs import HubStore
-from gateway.stores.ledger_salvage import open_ledger
 from gateway.uploader.hub import Build
 from gateway.uploader.hubs.dk_datahub3 import adapter
-from gateway.uploader.line import Line
 from gateway.uploader.serving import Serving
-from gateway.uploader.session import HttpSession
 from gateway.uploader.staging import new_id
-from gateway.uploader.world import World
+from tests.hubs.house import HubHouse, started
 from tests.sandbox.conftest import Hub
 from tests.uploader.lying import POINT, ZONE, Home, days, midnight, noon, settings
 
@@ -37,14 +30,12 @@ EXPORT = "571313000000002017"
 SILENCE_S = 4 * 3_600
 
 
-class House:
-    """A household whose days go to the test hub; its clock, which is the hub's too, is turned by hand."""
+class House(HubHouse):
+    """A household in Denmark."""
+
+    adapter, zone = adapter, ZONE
 
     def __init__(self, folder: Path, hub: Hub, **changes: Any) -> None:
-        self.folder, self.there = folder, hub
-        self.events: list[Event] = []
-        self.line = Line(lambda low, high: high / 2)
-        self.status: Any = {}
         files = hub.folder
         given = {
             "name": "dk",
@@ -63,29 +54,11 @@ class House:
             "client_secret_file": str(files.clients / "gridco.secret"),
             "ca_file": str(files.ca),
         }
-        self.hub = HubSettings(**(given | changes))
-        self.session = HttpSession(self.hub)
+        super().__init__(folder, hub, HubSettings(**(given | changes)))
 
     @property
     def settings(self) -> Any:
         return settings(self.folder, self.hub, (PointSettings(meter="main", id=POINT, id_export=EXPORT),))
-
-    @property
-    def now(self) -> float:
-        return self.there.clock
-
-    @contextmanager
-    def file(self) -> Iterator[Any]:
-        found = open_ledger(self.settings.ledger_path).file
-        try:
-            yield found
-        finally:
-            found.close()
-
-    @contextmanager
-    def store(self) -> Iterator[HubStore]:
-        with self.file() as file:
-            yield HubStore(file, lambda: self.now)
 
     def fill(self, day: date, count: int = 1, **more: Any) -> None:
         with self.file() as file:
@@ -95,36 +68,9 @@ class House:
                 for one in days(day, count):
                     home.fill(key, one, **more)
 
-    def run(self, until: float | None = None, *, step_s: float = 300.0, inbox: bool = True) -> None:
-        """Serve until nothing is left to do now; with `until` go on by steps of the clock to that moment."""
-        with self.file() as file:
-            world = World(
-                adapter,
-                lambda *_: self.session,
-                lambda _: ZONE,
-                lambda: True,
-                self.events.append,
-                lambda: self.now,
-            )
-            serving = Serving(self.settings, self.hub, world, file, self.session, self.line, self)
-            serving.begin()
-            while True:
-                self._steps(serving, inbox)
-                if until is None or self.now >= until:
-                    break
-                self.there.clock = min(self.now + step_s, until)
-            serving.end()
-
-    @staticmethod
-    def _steps(serving: Serving, inbox: bool) -> None:
-        """With `inbox` all that is to do now; else until the first message was tried once, and the queues wait."""
-        for name in ("plan", "series", "inbox", "status"):
-            serving._due[name] = 0.0 if inbox or name != "inbox" else math.inf
-        for _ in range(10_000):
-            tried = not inbox and (first := serving._store.message("dk", 1)) is not None and first.attempts > 0
-            if tried or serving.step():
-                return
-        raise AssertionError("there is always more to do")
+    def enough(self, serving: Serving, inbox: bool) -> bool:
+        """Without `inbox` the first message is tried once."""
+        return not inbox and (first := serving._store.message("dk", 1)) is not None and first.attempts > 0
 
     def judged(self) -> None:
         """Wait until the hub has judged what it took."""
@@ -133,29 +79,12 @@ class House:
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
-    def live(self, rest_s: float) -> None:
-        pass
-
-    def ends(self) -> bool:
-        return False
-
-    def counts(self) -> dict[str, int]:
-        with self.store() as store:
-            return {state: count for state, count in store.counts("dk").items() if count}
-
-    def message(self, number: int) -> Any:
-        with self.store() as store:
-            return store.message("dk", number)
-
     def ask(self, **arguments: str) -> Any:
         """Store a request as `meterd hub request` does."""
         draft = adapter(self.hub).request("sums", arguments, Build(self.hub, int(self.now), new_id))
         with self.store() as store:
             (message,) = store.stage("dk", [draft], int(self.now))
         return message
-
-    def names(self) -> list[str]:
-        return [event.name for event in self.events if not event.recovered]
 
     def control(self, path: str, method: str = "PUT", **value: Any) -> None:
         answer = self.there.admin().request(method, f"/control/{path}", json=value)
@@ -167,13 +96,7 @@ def house(tmp_path: Path) -> Iterator[Callable[..., House]]:
     made: list[House] = []
 
     def make(clock: float, **changes: Any) -> House:
-        from gateway.sandbox.folder import Folder
-
-        folder = Folder(tmp_path / "hub")
-        folder.make()
-        hub = Hub(folder)
-        hub.clock = clock
-        hub.start(lambda: hub.clock)
+        hub = started(tmp_path, clock)
         hub.sandbox.options.delay_s = 0.0
         one = House(tmp_path, hub, **changes)
         made.append(one)
@@ -181,8 +104,7 @@ def house(tmp_path: Path) -> Iterator[Callable[..., House]]:
 
     yield make
     for one in made:
-        one.session.close()
-        one.there.stop()
+        one.close()
 
 
 def expected(direction: str, day: date, wh: int = 100) -> list[tuple[int, Decimal]]:

@@ -1,7 +1,6 @@
 """Procedures 2 to 4 from end to end over TLS: who permits and revokes in the test hub is obeyed by the uploader."""
 
 import json
-import math
 import time
 from collections.abc import Iterator
 from datetime import date, timedelta
@@ -14,15 +13,13 @@ import msgspec
 import pytest
 
 from gateway.cli import main
-from gateway.sandbox.folder import Folder
 from gateway.stores.hubs import HubReader
-from gateway.uploader.hubs.dk_datahub3 import adapter
 from gateway.uploader.serving import Serving
 from gateway.uploader.session import HttpSession
-from gateway.uploader.world import World
+from tests.hubs.house import started
 from tests.hubs.test_dk_end_to_end import DAY, House, expected, held
 from tests.sandbox.conftest import Hub
-from tests.uploader.lying import POINT, ZONE, midnight, noon
+from tests.uploader.lying import POINT, midnight, noon
 from tests.uploader.processes import Sandbox, Uploader, until
 
 API = "/api/v1"
@@ -38,30 +35,8 @@ class Permitted(House):
         self.customer, self.supplier, self.grid = (hub.client(name) for name in ("customer", "supplier", "gridco"))
         self.say(self.customer, "metering-points", meteringPoint=POINT)
 
-    def run(self, until: float | None = None, *, step_s: float = 300.0, inbox: bool = True) -> None:
-        with self.file() as file:
-            world = World(
-                adapter, lambda *_: self.session, lambda _: ZONE, lambda: True, self.events.append, lambda: self.now
-            )
-            serving = Serving(self.settings, self.hub, world, file, self.session, self.line, self, self.feed)
-            serving.begin()
-            while True:
-                serving._due["permissions"] = 0.0
-                self._steps(serving, inbox)
-                if until is None or self.now >= until:
-                    break
-                self.there.clock = min(self.now + step_s, until)
-            serving.end()
-
-    @staticmethod
-    def _steps(serving: Serving, inbox: bool) -> None:
-        """All that is to do now; without `inbox` the hub's queue is left alone."""
-        for name in ("plan", "series", "inbox", "status"):
-            serving._due[name] = 0.0 if inbox or name != "inbox" else math.inf
-        for _ in range(10_000):
-            if serving.step():
-                return
-        raise AssertionError("there is always more to do")
+    def enough(self, serving: Serving, inbox: bool) -> bool:
+        return False
 
     def at(self, day: date) -> None:
         """It is noon of a day, and everybody logs in again."""
@@ -116,18 +91,12 @@ def _instant(day: date) -> str:
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[Permitted]:
-    folder = Folder(tmp_path / "hub")
-    folder.make()
-    hub = Hub(folder)
-    hub.clock = noon(DAY + timedelta(days=3))
-    hub.start(lambda: hub.clock)
+    hub = started(tmp_path, noon(DAY + timedelta(days=3)))
     hub.sandbox.options.delay_s = 0.0
     one = Permitted(tmp_path, hub)
     one.fill(DAY, 3)
     yield one
-    one.session.close()
-    one.feed.close()
-    hub.stop()
+    one.close()
 
 
 def test_a_permission_from_its_beginning_to_its_revocation(house: Permitted, capsys: Any, checkout: Path) -> None:
