@@ -97,7 +97,7 @@ class Uploader:
             clock=lambda: hub.now,
         )
         thread = SimpleNamespace(status={}, live=lambda _=0.0: None, ends=lambda: False)
-        everything = SimpleNamespace(point=[SimpleNamespace(id=POINTS[0], id_export=None)])
+        everything = SimpleNamespace(point=[SimpleNamespace(id=POINTS[0], id_export=None)], hub=(settings,))
         self.store = HubStore(self.file, lambda: hub.now)
         self.serving = Serving(everything, settings, world, self.file, self.session, Line(), thread)
         self.serving.begin()
