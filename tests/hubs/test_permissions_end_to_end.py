@@ -266,7 +266,7 @@ def test_killed_again_and_again_between_a_permission_and_its_revocation(tmp_path
         assert len(hub.effects()) == there < 40
         assert _items(one, name) == ["I", "L"], f"after {stopped:.1f} s"
         assert one.counts()["new"] == one.counts()["unknown"] == 0
-        assert one.end() < 5.0
+        assert one.end() < 25.0
     finally:
         customer.close()
         if one.process is not None and one.process.poll() is None:
