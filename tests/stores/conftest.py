@@ -1,5 +1,6 @@
 """Readings and journals for the tests of the stores."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ import pytest
 from decoders.model import Reading, SubReading
 from gateway.item_p import ItemP, stamp
 from gateway.stores.journal import Journal
+from tests.stores import memory
 
 START = datetime(2026, 11, 21, 22, 20, 5, tzinfo=UTC)
 REGISTERS = (
@@ -56,6 +58,16 @@ def reading(second: int) -> Reading:
         flags=(),
         size=848,
     )
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder in memory: what reaches a medium when the power goes is for tests/powercut."""
+    home = memory.folder()
+    inner = home / "tests" / "one"  # whose parents belong to the test, too
+    inner.mkdir(parents=True)
+    yield inner
+    shutil.rmtree(home)
 
 
 @pytest.fixture

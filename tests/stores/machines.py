@@ -1,15 +1,11 @@
 """How state machines of the stores are run: the same examples in every run, in parts that are short everywhere."""
 
-import os
-from typing import Any, Final
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from tests.sizes import STORE_STEPS
-
-#: a folder whose files cost no disk, where there is one: for what does not test that anything lasts
-IN_MEMORY: Final = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 def try_examples(machine: type[RuleBasedStateMachine], part: int, examples: int) -> None:

@@ -29,6 +29,8 @@ MakeJournal = Callable[..., Journal]
 
 #: damaged files that a run tries: few in `make test`, all of them where METERD_DAMAGED is set
 FLIPS, CUTS = DAMAGED if os.environ.get("METERD_DAMAGED") else DAMAGED_SHORT
+#: what one of them may take (s): a start of a journal for each file
+LONG_S = 120 + 2 * FLIPS
 
 
 def until(condition: Callable[[], object], what: str) -> None:
@@ -155,6 +157,7 @@ def survives(journal: MakeJournal, item: MakeItem, path: Path, made: list[ItemP]
     return len(found) - 1
 
 
+@pytest.mark.timeout(LONG_S)
 def test_a_flipped_octet_anywhere(
     journal: MakeJournal, item: MakeItem, good: tuple[Path, list[ItemP]], tmp_path: Path
 ) -> None:
@@ -174,6 +177,7 @@ def test_a_flipped_octet_anywhere(
     assert sum(count >= 600 for count in left) > len(places) // 2
 
 
+@pytest.mark.timeout(LONG_S)
 def test_a_file_that_was_cut(
     journal: MakeJournal, item: MakeItem, good: tuple[Path, list[ItemP]], tmp_path: Path
 ) -> None:
@@ -436,6 +440,7 @@ def test_a_disk_that_takes_no_more_or_nothing_is_waited_out(tmp_path: Path, chec
 def test_a_medium_that_fails_for_long_loses_the_oldest_and_counts_them(
     journal: MakeJournal, item: MakeItem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("gateway.stores.writer.RETRY_S", (1,))  # a slow machine would come to pauses of a minute
     kept = journal(save_counters=lambda: {"main": {"decoded": appended}})
     appended = 0
     assert kept.flush(60)

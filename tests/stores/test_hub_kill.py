@@ -6,6 +6,8 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from gateway.hub_model import Inbound, Message, Permission, Reason, Receipt
 from gateway.stores.hubs import HubStore
 from tests.stores.hub_drafts import HUB, NOW, POINT, draft, everything, slot, store
@@ -69,6 +71,7 @@ def run_and_die(path: Path, statement: int) -> tuple[int, bool]:
     return done, os.waitpid(child, 0)[1] == signal.SIGKILL
 
 
+@pytest.mark.timeout(400)
 def test_a_kill_before_any_statement_leaves_steps_whole(tmp_path: Path) -> None:
     base = tmp_path / "base.db"
     store(base)._file.close()

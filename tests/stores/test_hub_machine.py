@@ -1,10 +1,8 @@
 """Messages to hubs against a model that knows no file: random steps with crashes between any two of them."""
 
 import shutil
-import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 from hypothesis import strategies as st
@@ -13,8 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from gateway.hub_model import FINAL, Draft, Inbound, Message, PartRow, Receipt, Slot, State
 from gateway.stores.hubs import GoneError, HubError, HubStore, SlotBusyError
 from tests.sizes import STORE_EXAMPLES
+from tests.stores import memory
 from tests.stores.hub_drafts import DAY, HUB, NOW, slot, store
-from tests.stores.machines import IN_MEMORY, try_examples
+from tests.stores.machines import try_examples
 
 DAYS = st.sets(st.integers(0, 4), min_size=1, max_size=3)
 ENDS: tuple[State, ...] = ("confirmed", "rejected", "dead")
@@ -38,7 +37,7 @@ class Known:
 class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(dir=IN_MEMORY))
+        self.folder = memory.folder()
         self.known: dict[int, Known] = {}
         self.last: dict[Slot, tuple[int, int]] = {}
         self.inbounds: set[str] = set()

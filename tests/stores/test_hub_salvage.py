@@ -225,6 +225,7 @@ def _is_whole(file: LedgerFile) -> bool:
         return False
 
 
+@pytest.mark.timeout(400)
 def test_damage_at_any_place_sends_nothing_twice(path: Path, tmp_path: Path) -> None:
     """Each of many places overwritten: what was staged is never free to be staged again by itself."""
     dice = random.Random(8)

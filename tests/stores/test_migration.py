@@ -137,6 +137,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.timeout(400)
 def test_an_end_at_any_statement_of_a_migration_leaves_the_journal_whole(
     journal: MakeJournal, item: MakeItem, tmp_path: Path, checkout: Path
 ) -> None:

@@ -7,7 +7,6 @@ file holds row by row (account.py) and what the sinks were handed must be what t
 import os
 import random
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,9 +29,10 @@ from gateway.stores.journal import Journal
 from gateway.stores.outbox import Dead, Entry, Outbox
 from gateway.stores.schema import WAL_LIMIT
 from tests.sizes import STORE_EXAMPLES
+from tests.stores import memory
 from tests.stores.account import Account
 from tests.stores.conftest import START, reading
-from tests.stores.machines import IN_MEMORY, try_examples
+from tests.stores.machines import try_examples
 
 METERS = ("main", "barn")
 SINKS = ("mqtt", "influx")
@@ -88,7 +88,7 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(dir=IN_MEMORY))
+        self.folder = memory.folder()
         self.lives = 0
         self.path = self._life()
         self.model = Model()
@@ -105,10 +105,13 @@ class Machine(RuleBasedStateMachine):
         self.kept: Journal | None = None
 
     def teardown(self) -> None:
-        if self.kept is not None:
-            self.drain()
-            self.kept.close(60)
-        shutil.rmtree(self.folder)
+        try:
+            if self.kept is not None:
+                self.drain()
+        finally:
+            if self.kept is not None:
+                self.kept.close(60)
+            shutil.rmtree(self.folder)
 
     # --- the steps
 
