@@ -243,7 +243,7 @@ def test_intervals_of_an_outage_are_published_after_restarts(broker, daemon, col
     for hours, number in ((30, signal.SIGKILL), (24, signal.SIGTERM), (18, signal.SIGKILL)):
         fill(journal, ["main", "heat"] * 180, hours_ago(hours), 60)
         run(number)
-    assert len(versions(ledger)) > 500
+    assert len(versions(ledger)) > 100
     mosquitto.start()
     seen = collect(mosquitto.port)
     run(signal.SIGTERM, until_sent=True)
@@ -258,6 +258,21 @@ def test_intervals_of_an_outage_are_published_after_restarts(broker, daemon, col
     fresh = published(seen)[before:]
     assert fresh
     assert not {*fresh} & {*published(seen)[:before]}, "what the broker had is not published again"
+
+
+def test_intervals_that_wait_go_to_the_broker_of_a_new_configuration(broker, daemon, collect, until, tmp_path) -> None:
+    mosquitto, ledger = broker(EVERY_MESSAGE), tmp_path / "ledger.db"
+    seen = collect(mosquitto.port)
+    fill(tmp_path / "journal.db", ["main"] * 180, hours_ago(9), 60)
+    gate = daemon(
+        {"main": str(tmp_path / "main")}, 'host = "127.0.0.1"\nport = 1\ndiscovery = "off"\n', profile="nl-dsmr5"
+    )
+    gate.start()
+    until(lambda: folded(gate) and ask(gate)["mqtt"]["intervals"]["waiting"], "versions that wait")
+    gate.config.write_text(gate.config.read_text().replace("port = 1\n", f"port = {mosquitto.port}\n"))
+    gate.process.send_signal(signal.SIGHUP)
+    until(lambda: set(published(seen)) == set(versions(ledger)), "every version at the new broker")
+    assert gate.stop() == 0
 
 
 def folded(gate) -> bool:
