@@ -286,10 +286,9 @@ class IntervalKeeper:
         """Tell what is new and what is owed; after a fault nobody knows what was stored, and not told."""
         if self._trouble:
             self.tell_anew()
-        for one in found.told:
-            meter, direction = one.series.meter, one.series.direction
-            if meter not in found.owed and is_told(one.series.key) and is_news(one.interval):
-                self._tell_one(mark_of(direction, one.resolution, one.interval), one)
+        new = [one for one in found.told if one.series.meter not in found.owed and _is_to_be_told(one)]
+        for one in sorted(new, key=_mark):
+            self._tell_one(_mark(one), one)
         for meter, (owed, rest) in found.owed.items():
             self._owed[meter].rest = None
             for mark, one in owed:
@@ -311,10 +310,17 @@ class IntervalKeeper:
             log.event("intervals_trouble" if self._trouble else "intervals_go_on", reason=self._trouble)
 
 
+def _mark(told: Told) -> Mark:
+    return mark_of(told.series.direction, told.resolution, told.interval)
+
+
+def _is_to_be_told(told: Told) -> bool:
+    return is_told(told.series.key) and is_news(told.interval)
+
+
 def _first(since: Mark, meter: str, told: Sequence[Told]) -> Mark:
     """The earlier of a mark and of those of what is new of its meter."""
-    new = [one for one in told if one.series.meter == meter and is_told(one.series.key)]
-    return min([since, *(mark_of(one.series.direction, one.resolution, one.interval) for one in new)])
+    return min([since, *(_mark(one) for one in told if one.series.meter == meter and _is_to_be_told(one))])
 
 
 def latch_of(profile: str) -> int:

@@ -240,7 +240,7 @@ def test_intervals_of_an_outage_are_published_after_restarts(broker, daemon, col
         return sent["waiting"] == 0 < sent["published"]
 
     mosquitto.stop()
-    for hours, number in ((30, signal.SIGKILL), (24, signal.SIGTERM), (18, signal.SIGKILL)):
+    for hours, number in ((30, signal.SIGKILL), (24, signal.SIGTERM)):
         fill(journal, ["main", "heat"] * 180, hours_ago(hours), 60)
         run(number)
     assert len(versions(ledger)) > 100
