@@ -548,7 +548,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 def test_a_state_and_few_lines_and_no_other_message(scene: Scene, name: str) -> None:
     case, log = CASES[name], "\n".join(scene.lines[name])
     assert scene.states[name] == {case.state: 1}, log
-    assert len(scene.lines[name]) == case.lines, log
+    # a hub that does not serve us for long is told of once more
+    assert case.lines <= len(scene.lines[name]) <= case.lines + 1, log
     assert any(one in log for one in case.says.split("|")), log
     # whatever went out again were the same octets, and it does not go on and on
     assert len(set(scene.hub.got[name, "POST"])) == (case.kind != "eu-vhd" and name != "lt-list-302")
