@@ -90,8 +90,11 @@ def check_notice(values: Mapping[str, Any], problems: Problems) -> None:
         problems.add("[notice] smtp_username", "a user and the file of the password belong together")
     if (url := values.get("webhook_url")) is not None and (wrong := _wrong(url, mqtt=False)):
         problems.add("[notice] webhook_url", wrong, "https://HOST[:PORT][/PATH]")
-    if wrong := _wrong_template(values):
-        problems.add("[notice] webhook_template", wrong, 'such as \'{"to":["+370..."],"message":"{subject}: {text}"}\'')
+    for key in ("webhook_template", "escalate_webhook_template"):
+        if wrong := _wrong_template(values, key):
+            problems.add(f"[notice] {key}", wrong, 'such as \'{"to":["+370..."],"message":"{subject}: {text}"}\'')
+    for what, (key, way) in _escalations(values):
+        problems.add(f"[notice] {key}", what, way)
 
 
 def is_gln(text: str) -> bool:
@@ -153,9 +156,21 @@ def _wrong(url: str, *, mqtt: bool) -> str | None:
     return f"{url!r} is no https address"
 
 
-def _wrong_template(values: Mapping[str, Any]) -> str | None:
+def _escalations(values: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, str]]]:
+    """What is wrong with the second circle of people: the key, and what is allowed."""
+    mails, template = values.get("escalate_mail_to"), values.get("escalate_webhook_template")
+    if mails and not values.get("smtp_host"):
+        yield "needs smtp_host: nothing sends mail", ("escalate_mail_to", "smtp_host with mail_from and mail_to")
+    if template and not values.get("webhook_url"):
+        yield "needs webhook_url: nothing is posted", ("escalate_webhook_template", "https://HOST[:PORT][/PATH]")
+    if "escalate_h" in values and not mails and not template:
+        allowed = "escalate_mail_to, escalate_webhook_template, or both"
+        yield "has no effect: nobody is named to escalate to", ("escalate_h", allowed)
+
+
+def _wrong_template(values: Mapping[str, Any], key: str) -> str | None:
     """What is wrong with a template, as it is sent: places filled, in the form that the content type says."""
-    template, kind = values.get("webhook_template"), str(values.get("webhook_content_type", "application/json"))
+    template, kind = values.get(key), str(values.get("webhook_content_type", "application/json"))
     if not isinstance(template, str):
         return None
     if "{subject}" not in template and "{text}" not in template:

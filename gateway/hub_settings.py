@@ -108,5 +108,9 @@ class NoticeSettings(Strict, frozen=True):
     digest_s: Annotated[int, Meta(ge=0, le=86_400)] = 900
     #: what is told again while it lasts (h)
     again_h: Positive = 24
+    #: what lasts longer (h) is told to these, too: by the mail server, and by the webhook with a template of its own
+    escalate_h: Annotated[int, Meta(ge=1, le=720)] = 24
+    escalate_mail_to: tuple[Text, ...] = ()
+    escalate_webhook_template: Annotated[str, Meta(min_length=1, max_length=4_096)] | None = None
     #: success is told, too: one notice for each daily run
     success: bool = False

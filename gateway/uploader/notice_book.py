@@ -1,7 +1,8 @@
 """What people are to be told: troubles that last, digests that gather, notices that wait for a channel; no I/O.
 
 A trouble (hub, name, key) is told once, again while it lasts, and its end is told exactly when its beginning was.
-Events of a hub that come within `digest_s` are one notice. Everything here is bounded, and outlives a restart as one
+One that lasts for `escalate_h` is told to a second circle of people too, once, and so is its end. Events of a hub that
+come within `digest_s` are one notice to each circle. Everything here is bounded, and outlives a restart as one
 value of at most MOST_OCTETS octets.
 """
 
@@ -60,6 +61,8 @@ class Trouble(msgspec.Struct):
     told: int | None = None
     #: it has ended, and its end waits for the next digest
     over: bool = False
+    #: when the second circle was told (UTC s); None: it does not know of it
+    escalated: int | None = None
 
     @property
     def id(self) -> str:
@@ -94,6 +97,8 @@ class _State(msgspec.Struct):
     #: troubles beyond MOST_TROUBLES, by hub and name: how many
     unlisted: dict[str, int] = {}
     digests: dict[str, Digest] = {}
+    #: the same of the second circle
+    escalations: dict[str, Digest] = {}
     notices: dict[str, Notice] = {}
     waiting: dict[str, list[str]] = {}
     #: notices that a channel has lost, because too many waited
@@ -109,11 +114,14 @@ class Book:
         self,
         settings: NoticeSettings,
         channels: Collection[str],
+        second: Collection[str] = (),
         *,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
+        """`second`: channels of the second circle; nothing is escalated without one."""
         self._settings = settings
         self._channels = tuple(channels)
+        self._second = tuple(second)
         self._new_id = new_id
         self._state = _State()
 
@@ -136,21 +144,24 @@ class Book:
             self._gather("new", event, now, listed=False)
 
     def form(self, now: int) -> list[Notice]:
-        """Put what lasts into digests, and make notices of the digests that are due; each waits for every channel."""
+        """Put what lasts into digests, and make notices of those that are due; each waits for all of its channels."""
         self._remind(now)
-        due = [
-            hub for hub, digest in self._state.digests.items() if not 0 <= now - digest.begun < self._settings.digest_s
+        self._escalate(now)
+        told = [self._told(hub, digest, now) for hub, digest in self._due(self._state.digests, now)]
+        escalated = [
+            self._escalated(hub, digest, now) for hub, digest in self._due(self._state.escalations, now, MOST_LINES)
         ]
-        notices = [self._notice(hub, self._state.digests.pop(hub), now) for hub in due]
-        for notice in notices:
-            self._queue(notice)
-        return notices
+        for notices, channels in ((told, self._channels), (escalated, self._second)):
+            for notice in notices:
+                self._queue(notice, channels)
+        return told + escalated
 
     def next_due(self) -> int | None:
         """When `form` has something to do, at the earliest (UTC s)."""
-        digests = [digest.begun + self._settings.digest_s for digest in self._state.digests.values()]
-        again = [self._again(trouble) for trouble in self._state.troubles.values()]
-        return min((*digests, *(at for at in again if at is not None)), default=None)
+        gathering = (*self._state.digests.values(), *self._state.escalations.values())
+        digests = [digest.begun + self._settings.digest_s for digest in gathering]
+        lasting = [at for one in self._state.troubles.values() for at in (self._again(one), self._escalates(one))]
+        return min((*digests, *(at for at in lasting if at is not None)), default=None)
 
     def head(self, channel: str) -> Notice | None:
         """The notice that a channel has to send next."""
@@ -203,8 +214,10 @@ class Book:
             state.unlisted = {name: count for name, count in state.unlisted.items() if name.split(" ")[0] in hubs}
         state.waiting = {
             channel: [one for one in state.waiting.get(channel, ()) if one in state.notices]
-            for channel in self._channels
+            for channel in (*self._channels, *self._second)
         }
+        if not self._second:
+            state.escalations = {}
         self._state = state
         self._tidy()
         return True
@@ -236,7 +249,10 @@ class Book:
         if trouble.over:
             # it came back before anybody was told that it had gone
             trouble.over = False
-            self._drop(event.hub, "over", trouble)
+            self._drop(self._state.digests, "over", trouble)
+            if not self._drop(self._state.escalations, "over", trouble):
+                # the second circle was told that it had gone, and is told again
+                trouble.escalated = None
         if anew:
             self._gather("new", event, now)
 
@@ -244,12 +260,16 @@ class Book:
         unlisted = f"{event.hub} {event.name}"
         if trouble is not None and not trouble.over:
             for how in ("new", "again"):
-                self._drop(event.hub, how, trouble)
+                self._drop(self._state.digests, how, trouble)
+            self._drop(self._state.escalations, "escalated", trouble)
             if trouble.told is None:
                 del self._state.troubles[trouble.id]
             else:
                 trouble.over = True
-                self._gather("over", event._replace(severity="info"), now, since=trouble.since)
+                over = event._replace(severity="info")
+                self._gather("over", over, now, since=trouble.since)
+                if trouble.escalated is not None and self._second:
+                    self._gather("over", over, now, since=trouble.since, digests=self._state.escalations)
         elif trouble is None and self._state.unlisted.get(unlisted):
             _count(self._state.unlisted, unlisted, -1)
             digest = self._state.digests.get(event.hub)
@@ -260,13 +280,22 @@ class Book:
             )
             if digest and untold:
                 _count(digest.more, untold[0], -1)
-                self._empty(event.hub)
+                _tidied(self._state.digests, event.hub)
             else:
                 self._gather("over", event._replace(severity="info"), now, listed=False)
 
-    def _gather(self, how: How, event: Event, now: int, *, listed: bool = True, since: int | None = None) -> None:
+    def _gather(  # noqa: PLR0913 - a line of a digest, by name
+        self,
+        how: How,
+        event: Event,
+        now: int,
+        *,
+        listed: bool = True,
+        since: int | None = None,
+        digests: dict[str, Digest] | None = None,
+    ) -> None:
         """Add to the digest of the hub: one line for each thing, as long as there is room."""
-        digest = self._state.digests.setdefault(event.hub, Digest(now))
+        digest = (self._state.digests if digests is None else digests).setdefault(event.hub, Digest(now))
         line = Line(how, event.name, clean(event.key, _MOST_KEY), event.severity, clean(event.text), event.at)
         if since is not None:
             line.since = since
@@ -278,36 +307,72 @@ class Book:
         else:
             _count(digest.more, group_of(line))
 
-    def _drop(self, hub: str, how: How, trouble: Trouble) -> None:
+    def _drop(self, digests: dict[str, Digest], how: How, trouble: Trouble) -> bool:
         """Take a line back that nobody has read yet, and the digest with it when it was the only one."""
-        if (digest := self._state.digests.get(hub)) is None:
-            return
-        if digest.lines.pop(f"{how} {trouble.id}", None) is None and how == "new" and trouble.told is None:
+        if (digest := digests.get(trouble.hub)) is None:
+            return False
+        found = digest.lines.pop(f"{how} {trouble.id}", None) is not None
+        if not found and how == "new" and trouble.told is None:
             _count(digest.more, f"new {trouble.severity} {trouble.name}", -1)
-        self._empty(hub)
-
-    def _empty(self, hub: str) -> None:
-        digest = self._state.digests[hub]
-        if not digest.lines and not digest.more:
-            del self._state.digests[hub]
+        _tidied(digests, trouble.hub)
+        return found
 
     def _remind(self, now: int) -> None:
         for trouble in list(self._state.troubles.values()):
+            # the clock was set back
+            trouble.since = min(trouble.since, now)
             if trouble.told is not None and trouble.told > now:
-                trouble.told = now  # the clock was set back
+                trouble.told = now
             if (at := self._again(trouble)) is not None and at <= now:
                 trouble.told = now
-                event = Event(trouble.name, trouble.hub, trouble.severity, trouble.text, trouble.since, trouble.key)
-                self._gather("again", event, now)
+                self._gather("again", _event(trouble), now)
             elif trouble.name not in LASTING and now - trouble.last > _FORGOTTEN_S:
                 del self._state.troubles[trouble.id]
 
-    def _notice(self, hub: str, digest: Digest, now: int) -> Notice:
+    def _escalates(self, trouble: Trouble) -> int | None:
+        """When a trouble goes to the second circle (UTC s), unless it ends before."""
+        untold = trouble.told is None or trouble.over or trouble.escalated is not None
+        if untold or not self._second or trouble.name not in LASTING or self._gathers(trouble):
+            return None
+        return trouble.since + self._settings.escalate_h * 3_600
+
+    def _gathers(self, trouble: Trouble) -> bool:
+        digest = self._state.escalations.get(trouble.hub)
+        return digest is not None and f"escalated {trouble.id}" in digest.lines
+
+    def _escalate(self, now: int) -> None:
+        for trouble in self._state.troubles.values():
+            digest = self._state.escalations.get(trouble.hub)
+            is_full = digest is not None and len(digest.lines) >= MOST_LINES
+            if not is_full and (at := self._escalates(trouble)) is not None and at <= now:
+                self._gather("escalated", _event(trouble), now, digests=self._state.escalations)
+
+    def _due(self, digests: dict[str, Digest], now: int, most: int | None = None) -> list[tuple[str, Digest]]:
+        """Take the digests out that have gathered long enough, or `most` lines."""
+        due = [
+            hub
+            for hub, digest in digests.items()
+            if not 0 <= now - digest.begun < self._settings.digest_s or (most and len(digest.lines) >= most)
+        ]
+        return [(hub, digests.pop(hub)) for hub in due]
+
+    def _told(self, hub: str, digest: Digest, now: int) -> Notice:
+        """The notice of a digest: everything that is wrong at the hub is told now."""
         for trouble in [one for one in self._state.troubles.values() if one.hub == hub]:
             if trouble.over:
                 del self._state.troubles[trouble.id]
             elif trouble.told is None:
                 trouble.told = now
+        return self._notice(hub, digest, now)
+
+    def _escalated(self, hub: str, digest: Digest, now: int) -> Notice:
+        """The notice of a digest to the second circle: it knows of these now, and of no other."""
+        for trouble in self._state.troubles.values():
+            if trouble.hub == hub and f"escalated {trouble.id}" in digest.lines:
+                trouble.escalated = now
+        return self._notice(hub, digest, now)
+
+    def _notice(self, hub: str, digest: Digest, now: int) -> Notice:
         lines = digest.lines.values()
         counts = dict(digest.more)
         for line in lines:
@@ -324,9 +389,9 @@ class Book:
             counts,
         )
 
-    def _queue(self, notice: Notice) -> None:
+    def _queue(self, notice: Notice, channels: Iterable[str]) -> None:
         self._state.notices[notice.id] = notice
-        for channel in self._channels:
+        for channel in channels:
             waiting = self._state.waiting.setdefault(channel, [])
             waiting.append(notice.id)
             if len(waiting) > MOST_WAITING:
@@ -352,13 +417,24 @@ class Book:
 
 def _sentences(state: _State) -> Iterable[Trouble | Line]:
     yield from state.troubles.values()
-    for digest in state.digests.values():
+    for digest in (*state.digests.values(), *state.escalations.values()):
         yield from digest.lines.values()
 
 
 def _trouble(event: Event) -> Trouble:
     key = clean(event.key, _MOST_KEY)
     return Trouble(event.hub, event.name, key, event.severity, clean(event.text), event.at, event.at)
+
+
+def _event(trouble: Trouble) -> Event:
+    """A trouble as what is told of it once more: at the time at which it began."""
+    return Event(trouble.name, trouble.hub, trouble.severity, trouble.text, trouble.since, trouble.key)
+
+
+def _tidied(digests: dict[str, Digest], hub: str) -> None:
+    """Without the digest of a hub where nothing is left of it."""
+    if not digests[hub].lines and not digests[hub].more:
+        del digests[hub]
 
 
 def _id(hub: str, name: str, key: str) -> str:

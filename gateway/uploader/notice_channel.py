@@ -23,7 +23,7 @@ class Channel(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called in the log and in the state: "mail", "webhook", "mqtt"."""
+        """What it is called in the log and in the state: "mail", "webhook", "mqtt", "escalate_mail" ..."""
         ...
 
     def send(self, notice: Notice) -> None:

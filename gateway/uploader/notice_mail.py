@@ -27,33 +27,34 @@ _NAMELESS: Final = "[127.0.0.1]"
 
 
 class MailChannel:
-    """Sends each notice as one message to all of `mail_to`."""
+    """Sends each notice as one message to all of `mail_to`, or of `escalate_mail_to`."""
 
-    name = "mail"
-
-    def __init__(self, settings: NoticeSettings, *, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(self, settings: NoticeSettings, *, escalated: bool = False, deadline_s: float = DEADLINE_S) -> None:
+        self.name = "escalate_mail" if escalated else "mail"
+        self._key = f"{self.name}_to"
+        self._to = settings.escalate_mail_to if escalated else settings.mail_to
         self._settings = settings
         self._deadline_s = deadline_s
         self._where = f"mail server {settings.smtp_host}:{settings.smtp_port}"
 
     def send(self, notice: Notice) -> None:
         """Send it; raises NoticeError. What the server says is never told: it could repeat the password."""
-        if not self._settings.mail_from or not self._settings.mail_to:
-            raise NoticeError("mail_from and mail_to of [notice] are not set", NEEDS_PERSON_S)
+        if not self._settings.mail_from or not self._to:
+            raise NoticeError(f"mail_from and {self._key} of [notice] are not set", NEEDS_PERSON_S)
         try:
             with self._connected() as server:
                 refused = server.send_message(self._message(notice))
         except smtplib.SMTPException as error:
-            raise NoticeError(f"{self._where} {_said(error)}", _least_s(error)) from None
+            raise NoticeError(f"{self._where} {_said(error, self._key)}", _least_s(error)) from None
         except OSError as error:
             raise told(error, self._where) from None
         except ValueError:
             raise NoticeError(
-                "mail_from or mail_to of [notice] is no address, or the password no ASCII", NEEDS_PERSON_S
+                f"mail_from or {self._key} of [notice] is no address, or the password no ASCII", NEEDS_PERSON_S
             ) from None
         if refused:
             # the others have it: once more would be twice for them
-            _log.warning("%s refuses %d of %d of mail_to", self._where, len(refused), len(self._settings.mail_to))
+            _log.warning("%s refuses %d of %d of %s", self._where, len(refused), len(self._to), self._key)
 
     def _connected(self) -> smtplib.SMTP:
         """A server that took the login, by a connection with TLS."""
@@ -80,7 +81,7 @@ class MailChannel:
         message = EmailMessage(policy=SMTP)
         sender = self._settings.mail_from or ""
         message["From"] = sender
-        message["To"] = ", ".join(self._settings.mail_to)
+        message["To"] = ", ".join(self._to)
         message["Subject"] = notice.subject
         message["Date"] = format_datetime(datetime.fromtimestamp(notice.at, UTC))
         # the same for every attempt: a mailbox shows a message once that came twice
@@ -145,13 +146,13 @@ class _GuardedTls(_Guarded, smtplib.SMTP_SSL):
     """The same with TLS from the first octet on."""
 
 
-def _said(error: smtplib.SMTPException) -> str:
+def _said(error: smtplib.SMTPException, to: str) -> str:
     """What is wrong, without the words of the server."""
     if isinstance(error, smtplib.SMTPAuthenticationError):
         return f"refuses the login ({error.smtp_code}): check smtp_username and smtp_password_file"
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         codes = sorted({str(code) for code, _ in error.recipients.values()})
-        return f"refuses every address of mail_to ({', '.join(codes)})"
+        return f"refuses every address of {to} ({', '.join(codes)})"
     if isinstance(error, smtplib.SMTPSenderRefused):
         return f"refuses mail_from ({error.smtp_code})"
     if isinstance(error, smtplib.SMTPNotSupportedError):

@@ -9,8 +9,9 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-#: new: not told before; again: lasts since it was told; over: the end of what was told; once: has no end
-How: TypeAlias = Literal["new", "again", "over", "once"]
+#: new: not told before; again: lasts since it was told; escalated: lasts so long that others are told; over: the end of
+#: what was told; once: has no end
+How: TypeAlias = Literal["new", "again", "escalated", "over", "once"]
 Severity: TypeAlias = Literal["info", "warning", "error"]
 
 RANK: Final[dict[str, int]] = {"info": 0, "warning": 1, "error": 2}
@@ -67,7 +68,8 @@ def subject(hub: str, lines: Iterable[Line], more: Mapping[str, int]) -> str:
     for sort, count in more.items():
         tally[_sort(sort)] += count
     said = ", ".join(f"{count} {_plural(sort, count)}" for sort, count in tally.items() if count)
-    return clean(f"meterd {hub}: {said}", MOST_SUBJECT)
+    mark = _WORD["escalated"] if any(line.how == "escalated" for line in lines) else ""
+    return clean(f"meterd {hub}: {mark}{said}", MOST_SUBJECT)
 
 
 def text(hub: str, at: int, lines: Iterable[Line], more: Mapping[str, int]) -> str:
@@ -94,8 +96,9 @@ def stamp(t: int) -> str:
         return str(t)
 
 
-_SINCE: Final[dict[str, str]] = {"again": " (since {})", "over": " (it began {})"}
-_WORD: Final[dict[str, str]] = {"new": "", "again": "still: ", "over": "over: ", "once": ""}
+_SINCE: Final[dict[str, str]] = {"again": " (since {})", "escalated": " (since {})", "over": " (it began {})"}
+_WORD: Final[dict[str, str]] = {"new": "", "again": "still: ", "escalated": "escalated: ", "over": "over: ", "once": ""}
+_MARK: Final[dict[str, str]] = {"again": " (still)", "escalated": " (escalated)"}
 
 
 def _order(line: Line) -> tuple[object, ...]:
@@ -115,7 +118,7 @@ def _paragraph(group: str, lines: list[Line], more: int, room: int) -> str:
     """Head with the count of events, then as many sentences as there is room for."""
     how, severity, name = group.split(" ", 2)
     events = sum(line.count for line in lines) + more
-    head = f"{'over' if how == 'over' else severity}: {name}{' (still)' if how == 'again' else ''}"
+    head = f"{'over' if how == 'over' else severity}: {name}{_MARK.get(how, '')}"
     said = [head + (f", {events} times" if events > 1 and how != "over" else f", {events}" if events > 1 else "")]
     shown = 0
     for line in lines:

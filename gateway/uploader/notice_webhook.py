@@ -41,11 +41,11 @@ def fill(template: str, content_type: str, values: Mapping[str, str]) -> bytes:
 
 
 class WebhookChannel:
-    """Posts each notice."""
+    """Posts each notice as `webhook_template`, or as `escalate_webhook_template`."""
 
-    name = "webhook"
-
-    def __init__(self, settings: NoticeSettings, *, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(self, settings: NoticeSettings, *, escalated: bool = False, deadline_s: float = DEADLINE_S) -> None:
+        self.name = "escalate_webhook" if escalated else "webhook"
+        self._template = (settings.escalate_webhook_template if escalated else settings.webhook_template) or TEMPLATE
         self._settings = settings
         self._deadline_s = deadline_s
         parts = urlsplit(settings.webhook_url or "")
@@ -64,7 +64,7 @@ class WebhookChannel:
         tls = context(self._settings.webhook_ca_file, "webhook_ca_file")
         headers = self._headers(notice)
         values = {"subject": notice.subject, "text": notice.text}
-        body = fill(self._settings.webhook_template or TEMPLATE, self._settings.webhook_content_type, values)
+        body = fill(self._template, self._settings.webhook_content_type, values)
         timeout = min(_TIMEOUT_S, self._deadline_s)
         try:
             with httpx.Client(verify=tls, timeout=timeout, trust_env=False) as client, self._guard() as trace:

@@ -60,6 +60,20 @@ def channels(settings: NoticeSettings, publish: Callable[[bytes], bool] | None) 
     return found
 
 
+def second(settings: NoticeSettings) -> list[Channel]:
+    """The channels to those who are told of what lasts for `escalate_h`."""
+    found: list[Channel] = []
+    if settings.smtp_host and settings.escalate_mail_to:
+        from gateway.uploader.notice_mail import MailChannel
+
+        found.append(MailChannel(settings, escalated=True))
+    if settings.webhook_url and settings.escalate_webhook_template:
+        from gateway.uploader.notice_webhook import WebhookChannel
+
+        found.append(WebhookChannel(settings, escalated=True))
+    return found
+
+
 class Notices:
     """Who is told what, and when.
 
@@ -82,8 +96,10 @@ class Notices:
         self._notes = notes
         self._hubs = hubs
         ways = [] if settings is None else channels(settings, publish)
-        self._desk = Desk(Book(settings or NoticeSettings(), [way.name for way in ways]), clock)
-        self._couriers = [_Courier(way, self._desk, clock, backoff) for way in ways]
+        others = [] if settings is None else second(settings)
+        book = Book(settings or NoticeSettings(), [way.name for way in ways], [way.name for way in others])
+        self._desk = Desk(book, clock)
+        self._couriers = [_Courier(way, self._desk, clock, backoff) for way in (*ways, *others)]
         self._keeper = threading.Thread(target=self._keep, name="meterd-notices", daemon=True)
 
     def start(self) -> None:

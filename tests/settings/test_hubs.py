@@ -141,6 +141,12 @@ def test_secrets_of_the_service_are_found_where_systemd_puts_them(
         ('webhook_url = "ftp://x"\n', "webhook_url: 'ftp://x' is no https address"),
         ("webhook_template = '{\"m\":{text}}'\n", "webhook_template: is no JSON"),
         ('webhook_template = \'{"m":"text"}\'\n', "webhook_template: has neither {subject} nor {text}"),
+        ('escalate_webhook_template = \'{"m":"text"}\'\n', "escalate_webhook_template: has neither {subject} nor"),
+        ('escalate_webhook_template = \'{"m":"{text}"}\'\n', "escalate_webhook_template: needs webhook_url"),
+        ('escalate_mail_to = ["a@example.net"]\n', "escalate_mail_to: needs smtp_host: nothing sends mail"),
+        ("escalate_h = 12\n", "escalate_h: has no effect: nobody is named to escalate to"),
+        ("escalate_h = 0\n", "escalate_h"),
+        ("escalate_h = 721\n", "escalate_h"),
     ],
 )
 def test_notices_need_what_they_need(tmp_path: Path, text: str, said: str) -> None:

@@ -269,3 +269,154 @@ def test_sentences_are_cut() -> None:
     (notice,) = book.form(T)
     assert len(notice.subject) == MOST_SUBJECT
     assert len(msgspec.json.encode(notice)) < 2_000
+
+
+# -- escalation --------------------------------------------------------------------------------------------------------
+
+
+def escalating(**settings: Any) -> Book:
+    """A book whose second circle has a channel; what lasts is told again after it only."""
+    known: dict[str, Any] = {"digest_s": 900, "escalate_h": 6, "again_h": 1_000}
+    return Book(NoticeSettings(**(known | settings)), ["mail"], ["chief"], new_id=map(str, count()).__next__)
+
+
+def led(book: Book) -> list[Notice]:
+    """What waits for the second circle, taken as sent."""
+    found = []
+    while (notice := book.head("chief")) is not None:
+        found.append(notice)
+        book.done("chief", notice.id)
+    return found
+
+
+def test_what_lasts_is_escalated_once_and_so_is_its_end() -> None:
+    book = escalating(digest_s=0)
+    book.take(event(text="the hub does not serve us: status 503"), T)
+    (first,) = book.form(T)
+    assert (sent(book), led(book)) == ([first], [])
+    assert book.next_due() == T + 6 * HOUR
+    assert book.form(T + 6 * HOUR - 1) == []
+    (notice,) = book.form(T + 6 * HOUR)
+    assert notice.subject == "meterd dk: escalated: the hub does not serve us: status 503"
+    assert notice.counts == {"escalated error hub_down": 1}
+    assert "error: hub_down (escalated)\n" in notice.text
+    assert "(since 2026-09-21 14:13 UTC)" in notice.text
+    assert (sent(book), led(book)) == ([], [notice])
+    for hour in range(7, 900):
+        assert book.form(T + hour * HOUR) == []
+    book.take(event(over=True, text="the hub answers again"), T + 900 * HOUR)
+    over = book.form(T + 900 * HOUR)
+    assert [one.counts for one in over] == [{"over info hub_down": 1}] * 2
+    assert [*sent(book), *led(book)] == over
+    assert "(it began 2026-09-21 14:13 UTC)" in over[1].text
+
+
+def test_what_ends_in_time_never_reaches_the_second_circle() -> None:
+    book = escalating(digest_s=0)
+    book.take(event(), T)
+    book.form(T)
+    book.take(event(over=True), T + 5 * HOUR)
+    assert len(book.form(T + 5 * HOUR)) == 1
+    assert book.form(T + 99 * HOUR) == led(book) == []
+
+
+def test_what_ends_while_its_escalation_gathers_is_neither_escalated_nor_over_for_the_second_circle() -> None:
+    book = escalating()
+    book.take(event(), T)
+    book.form(T + 900)
+    assert book.form(T + 6 * HOUR) == []
+    book.take(event(over=True), T + 6 * HOUR + 60)
+    book.form(T + 7 * HOUR)
+    assert (len(sent(book)), led(book)) == (2, [])
+
+
+def test_the_second_circle_knows_what_is_wrong_when_trouble_comes_back() -> None:
+    book = escalating()
+    book.take(event(), T)
+    book.form(T + 900)
+    book.form(T + 6 * HOUR)
+    book.form(T + 6 * HOUR + 900)
+    assert [one.counts for one in led(book)] == [{"escalated error hub_down": 1}]
+    # nobody has heard of the end yet: it goes on for both
+    book.take(event(over=True), T + 7 * HOUR)
+    book.take(event(), T + 7 * HOUR + 60)
+    assert book.form(T + 8 * HOUR) == led(book) == []
+    # the second circle has heard of it, the first one has not: it is told that it is not over
+    book.take(event("late_day", at=T + 2 * HOUR), T + 2 * HOUR)
+    book.form(T + 8 * HOUR)
+    book.form(T + 8 * HOUR + 1)
+    book.take(event(over=True), T + 8 * HOUR + 300)
+    book.take(event("rejected", over=True), T + 8 * HOUR + 300)
+    book.form(T + 8 * HOUR + 901)
+    assert led(book)[-1].counts == {"over info hub_down": 1, "escalated error late_day": 1}
+    book.take(event(), T + 8 * HOUR + 950)
+    book.form(T + 8 * HOUR + 950)
+    book.form(T + 10 * HOUR)
+    assert [one.counts for one in led(book)] == [{"escalated error hub_down": 1}]
+
+
+def test_thousands_that_last_are_few_escalations() -> None:
+    book = escalating()
+    names = ["hub_down", "receiver_down", "blocked", "renamed", "rejected", "late_day", "permissions_late"]
+    for number in range(7_000):
+        book.take(event(names[number % 7], f"{number}"), T)
+    told = []
+    for tick in range(0, 10 * HOUR, 60):
+        book.form(T + tick)
+        told += led(book)
+    assert sum(sum(one.counts.values()) for one in told) == 280, "40 of each sort are known one by one"
+    assert len(told) == 3
+    assert all(one.subject == f"meterd dk: escalated: {sum(one.counts.values())} errors" for one in told)
+    assert len(book.dump()) <= MOST_OCTETS
+
+
+def test_what_does_not_last_is_not_escalated() -> None:
+    book = escalating(digest_s=0)
+    book.take(event("certificate_expires", "certificate"), T)
+    book.take(event("schema_drift"), T)
+    book.form(T)
+    assert book.form(T + 99 * HOUR) == led(book) == []
+
+
+def test_an_escalation_outlives_a_restart_at_every_moment() -> None:
+    def restarted(book: Book) -> Book:
+        again = escalating()
+        assert again.load(book.dump(), hubs=["dk"])
+        return again
+
+    book = escalating()
+    book.take(event("rejected", "a"), T)
+    book.form(T + 900)
+    book = restarted(book)
+    assert book.form(T + 6 * HOUR) == []
+    book = restarted(book)
+    (notice,) = book.form(T + 6 * HOUR + 900)
+    book = restarted(book)
+    assert led(book) == [notice]
+    book = restarted(book)
+    assert book.form(T + 12 * HOUR) == []
+    book.take(event("rejected", "a", over=True), T + 12 * HOUR)
+    book = restarted(book)
+    book.form(T + 13 * HOUR)
+    assert [one.counts for one in led(book)] == [{"over info rejected": 1}]
+
+
+def test_without_a_second_circle_nothing_is_escalated_and_what_gathered_is_dropped() -> None:
+    book = escalating()
+    book.take(event(), T)
+    book.form(T + 900)
+    book.form(T + 6 * HOUR)
+    alone = made(again_h=1_000)
+    assert alone.load(book.dump())
+    alone.take(event(over=True), T + 7 * HOUR)
+    assert [one.counts for one in alone.form(T + 8 * HOUR)] == [{"over info hub_down": 1}]
+    assert len(sent(alone)) == 2
+    assert alone.next_due() is None
+
+
+def test_a_clock_that_was_set_back_holds_no_escalation_up() -> None:
+    book = escalating(digest_s=0)
+    book.take(event(at=T + 10**8), T + 10**8)
+    book.form(T)
+    book.form(T + 6 * HOUR)
+    assert [one.counts for one in led(book)] == [{"escalated error hub_down": 1}]

@@ -672,6 +672,56 @@ def test_what_was_not_told_is_told_once_after_a_restart(hook: Any, posting: Any,
     assert len(server.got) == tried + 3
 
 
+def test_what_lasts_goes_to_a_second_circle_once_also_across_restarts(servers: Any, telling: Any) -> None:
+    mail, mailing, hook, posting = servers
+    (mailbox, port), server, store, now = mail(), hook(), Store(), [T]
+    posted = {name: value for name, value in asdict(posting(server.port)).items() if name.startswith("webhook")}
+    second = {
+        "escalate_h": 6,
+        "escalate_mail_to": ("chief@example.lt",),
+        "escalate_webhook_template": '{"to":["+37060000001"],"message":"{subject}"}',
+    }
+    settings = NoticeSettings(**(asdict(mailing(port, again_h=1_000)) | posted | second))
+
+    def to(whom: str) -> list[str]:
+        return [str(one["Subject"]) for one in mailbox.messages if one["To"] == whom]
+
+    def restart(running: Notices | None = None) -> Notices:
+        if running is not None:
+            running.stop()
+        return telling(settings, store, None, lambda: now[0])
+
+    def quiet(notices: Notices) -> bool:
+        return len(notices.state()) == 4 and not any(one["waiting"] for one in notices.state().values())
+
+    notices = restart()
+    notices.tell(event(text="the hub does not serve us: status 503"))
+    until(lambda: len(to("a@example.lt, b@example.lt")) == 1 and len(server.got) == 1 and quiet(notices))
+    # the process is not there when the time comes
+    notices.stop()
+    now[0] += 7 * 3_600
+    notices = restart()
+    until(lambda: to("chief@example.lt") and len(server.got) == 2 and quiet(notices))
+    assert to("chief@example.lt") == ["meterd dk: escalated: the hub does not serve us: status 503"]
+    headers, body = server.got[1]
+    assert json.loads(body)["to"] == ["+37060000001"]
+    assert headers["authorization"] == f"Bearer {TOKEN}"
+    now[0] += 7 * 3_600
+    notices = restart(notices)
+    notices.tell(event(over=True, text="the hub answers again"))
+    until(lambda: len(to("chief@example.lt")) == 2 and len(server.got) == 4 and quiet(notices))
+    notices.stop()
+    over = "meterd dk: over: the hub answers again"
+    assert to("chief@example.lt")[1:] == to("a@example.lt, b@example.lt")[1:] == [over]
+    assert len({str(one["Message-ID"]) for one in mailbox.messages}) == len(mailbox.messages) == 4
+
+
+def test_addresses_of_the_second_circle_that_are_refused_are_named(mail: Any, mailing: Any) -> None:
+    _, port = mail()
+    with pytest.raises(NoticeError, match="mail_from or escalate_mail_to"):
+        MailChannel(mailing(port, escalate_mail_to=("ä\r\nBcc: x",)), escalated=True).send(NOTICE)
+
+
 def test_a_notice_leaves_only_after_it_was_written(hook: Any, posting: Any, telling: Any) -> None:
     server, store, sent_before = hook(), Store(), []
     remember = store.remember
