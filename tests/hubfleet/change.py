@@ -30,6 +30,24 @@ MOST_AT_ONCE = 5
 STRANGER = "another one"
 
 
+#: what changes: two of them at a time, each as often as the others
+KINDS = ("bundle", "format", "hub", "points_away", "points_back", "grant", "revoke", "register")
+
+
+class Deck:
+    """Cards that are drawn one by one, and shuffled anew when none is left: each comes as often as it is there."""
+
+    def __init__(self, dice: random.Random, cards: Sequence[str]) -> None:
+        self._dice, self._cards = dice, cards
+        self._left: list[str] = []
+
+    def draw(self) -> str:
+        """The next card."""
+        if not self._left:
+            self._left = self._dice.sample(self._cards, len(self._cards))
+        return self._left.pop()
+
+
 @dataclass
 class _Revoked:
     """A permission that ended: how long the uploader had lived then (s); None until that life is over."""
@@ -67,6 +85,7 @@ class Changes:
                     "permissions_party": "supplier",
                     "permissions_s": 1,
                 }
+        self._deck = Deck(self.dice, KINDS)
         #: points of the configuration that it does not have, hubs that it does not have, points that are not ours
         self._absent = set(self._named[1::LATER])
         self._out: set[str] = set()
@@ -110,10 +129,11 @@ class Changes:
 
     def _change(self, *, dead: bool) -> None:
         grants: list[int] = []
-        for what in self.dice.sample(("bundle", "format", "hub", "points", "permissions", "register"), 2):
-            if what == "permissions":
-                grants = self._some(sorted(self._ended)) if self.dice.random() < 0.6 else []
-                self._revoke([] if grants else self._some(sorted(self._granted)), dead=dead)
+        for what in (self._deck.draw(), self._deck.draw()):
+            if what == "grant":
+                grants = self._some(sorted(self._ended))
+            elif what == "revoke":
+                self._revoke(self._some(sorted(self._granted)), dead=dead)
             else:
                 getattr(self, f"_change_{what}")()
         self._note(dead=dead, back=grants)
@@ -138,15 +158,15 @@ class Changes:
             self._out.add(self.dice.choice(sorted(self._tables)))
             self.done["hub removed"] += 1
 
-    def _change_points(self) -> None:
-        if self._absent and self.dice.random() < 0.6:
-            some = self._some(sorted(self._absent))
-            self._absent.difference_update(some)
-            self.done["points added"] += len(some)
-        else:
-            some = self._some([number for number in self._named if number not in self._absent])
-            self._absent.update(some)
-            self.done["points removed"] += len(some)
+    def _change_points_away(self) -> None:
+        some = self._some([number for number in self._named if number not in self._absent])
+        self._absent.update(some)
+        self.done["points removed"] += len(some)
+
+    def _change_points_back(self) -> None:
+        some = self._some(sorted(self._absent))
+        self._absent.difference_update(some)
+        self.done["points added"] += len(some)
 
     def _change_register(self) -> None:
         """Some points are another one's at the hub for a while: it refuses their part of a message."""

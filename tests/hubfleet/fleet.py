@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from tests.bench.report import Figure, page, table
 from tests.chaos.plant import ROOT, until
-from tests.hubfleet.change import WEIGHTS, Changes
+from tests.hubfleet.change import WEIGHTS, Changes, Deck
 from tests.hubfleet.customer import Customer
 from tests.hubfleet.fill import Filler
 from tests.hubfleet.oracle import Judge, Verdict, unexcused
@@ -83,8 +83,8 @@ class Size(NamedTuple):
     ahead: int = 3_000
 
 
-#: of all ends the part that is orderly, of all lives those that are over at once, and those with a SIGHUP in them
-ORDERLY, BRIEF, RELOADED = 0.35, 0.1, 0.25
+#: how lives end, how long they are, and what happens in them, each as often as it stands here
+ENDS, LENGTHS, EVENTS = ("kill", "kill", "orderly"), ("brief", *["whole"] * 8), ("re-read", *["nothing"] * 3)
 
 
 @dataclass
@@ -187,6 +187,9 @@ class Storm:
     #: points that the ledger has
     filled: int = 0
 
+    def __post_init__(self) -> None:
+        self.ends, self.lengths, self.events = (Deck(self.dice, cards) for cards in (ENDS, LENGTHS, EVENTS))
+
     def top_up(self) -> None:
         """Let the ledger have more points, where few of its days are left to send; some days are to be corrected."""
         size, fleet = self.size, self.filler.fleet
@@ -217,13 +220,12 @@ class Storm:
         plant, dice = self.plant, self.dice
         began = time.monotonic()
         plant.start_uploader()
-        self.let_pass(
-            dice.uniform(0.0, self.size.life_s[0]) if dice.random() < BRIEF else dice.uniform(*self.size.life_s)
-        )
-        if dice.random() < RELOADED:
+        lives = self.size.life_s
+        self.let_pass(dice.uniform(0.0, lives[0]) if self.lengths.draw() == "brief" else dice.uniform(*lives))
+        if self.events.draw() == "re-read":
             self.changes.meanwhile()
-            self.let_pass(dice.uniform(0.0, self.size.life_s[1] / 2))
-        if dice.random() < ORDERLY:
+            self.let_pass(dice.uniform(0.0, lives[1] / 2))
+        if self.ends.draw() == "orderly":
             plant.end_uploader()
         else:
             plant.kill_uploader()

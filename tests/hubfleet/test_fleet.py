@@ -13,8 +13,8 @@ from tests.sizes import HUB_KILLS, HUB_MESSAGES
 @pytest.mark.e2e
 @pytest.mark.timeout(600)
 def test_one_effect_for_each_version(tmp_path: Path) -> None:
-    size = Size(HUB_MESSAGES[1], HUB_KILLS[1], 4, 1.6, WEIGHTS_SHORT, (1.5, 8.0), 8.0, 240)
-    found = run(tmp_path, size, 200, 3)
+    size = Size(HUB_MESSAGES[1], HUB_KILLS[1], 4, 1.2, WEIGHTS_SHORT, (1.5, 7.0), 8.0, 240)
+    found = run(tmp_path, size, 240, 3)
     print(f"{found.messages} messages, {found.kills} kills, {found.corrections} corrections, {dict(found.faults)}")
     print(f"{found.bundles} bundles, orderly ends (s): {found.ends}, {dict(found.changes)}")
     assert found.violations == []
