@@ -29,6 +29,9 @@ _PARTIES: Final[dict[str, tuple[str, ...]]] = {
 }
 #: kinds that readings go to
 _FED = frozenset(("dk-datahub3", "cz-ote", "eu-vhd", "ee-estfeed"))
+#: kinds that tell sums of a month when they are asked, with the arguments that may stand in `sums`; and who is told
+_SUMS: Final = {"dk-datahub3": frozenset(("role", "process", "grid-area", "supplier"))}
+_SUMS_ROLES: Final = frozenset(("DDQ", "DDM", "EZ"))
 _LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
 _EIC: Final = {sign: n for n, sign in enumerate("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ-")}
 
@@ -53,7 +56,7 @@ def check(
             text = f"{point!r} goes to the same hub by {other}, too: it would have every day twice"
             problems.add(f"{where} points", text, "each point in one [[hub]] of a hub, a party and a resolution")
         check_keys(dict.fromkeys(_FILES if files else (), _file), values, where, problems)
-        for key, what, allowed in (*_addresses(values), *_together(values), *_production(values)):
+        for key, what, allowed in (*_addresses(values), *_together(values), *_sums(values), *_production(values)):
             problems.add(f"{where} {key}", what, allowed)
 
 
@@ -198,6 +201,24 @@ def _together(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
             yield "client_id", "is missing: token_url needs it", "what the hub's operator gave you"
     elif values.get("client_secret_file"):
         yield "token_url", "is missing: nothing else uses client_secret_file", "where tokens are given"
+
+
+def _sums(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """What keeps the hub from being asked for its sums: key, what is wrong and what is allowed."""
+    kind, arguments = values.get("kind"), values.get("sums", {})
+    if not values.get("sums_on_day"):
+        return
+    if kind not in _SUMS:
+        text = f"a hub of kind {kind} cannot be asked for sums of a month"
+        yield "sums_on_day", text, f"0; sums are told by hubs of kind {', '.join(_SUMS)}"
+        return
+    if unknown := sorted(set(arguments) - _SUMS[kind]):
+        yield "sums", f"{unknown[0][:40]!r} is no argument of it", ", ".join(sorted(_SUMS[kind]))
+    role = arguments.get("role") or values.get("role")
+    if role not in _SUMS_ROLES:
+        yield "sums", f"role {role}: it gets no sums", f"role = one of {', '.join(sorted(_SUMS_ROLES))}"
+    elif role == "DDM" and not arguments.get("grid-area"):
+        yield "sums", "a grid company (DDM) names its grid area", 'sums = { role = "DDM", grid-area = "244" }'
 
 
 def _production(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -44,6 +44,10 @@ class HubSettings(Strict, frozen=True):
     jitter_s: Annotated[int, Meta(ge=0, le=43_200)] = 1_800
     #: a day that is not wholly validated waits so long behind its end before it goes with gaps
     wait_h: Annotated[int, Meta(ge=0, le=720)] = 36
+    #: on that day of each month, or later, the hub is asked for its sums of the month before, with `sums` as arguments
+    #: of `meterd hub request`, and they are compared with ours; 0: never
+    sums_on_day: Annotated[int, Meta(ge=0, le=28)] = 0
+    sums: dict[str, Text] = msgspec.field(default_factory=dict)
     #: requests to the hub in a minute in all, and by method of the adapter ("peek", "send" ...)
     requests_per_minute: Annotated[int, Meta(ge=1, le=60_000)] = 60
     budget: dict[str, Annotated[int, Meta(ge=1, le=60_000)]] = msgspec.field(default_factory=dict)

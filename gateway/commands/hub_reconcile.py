@@ -29,22 +29,7 @@ from gateway.stores.ledger_place import LedgerError
 
 if TYPE_CHECKING:
     from gateway.uploader.hub import Accounts, HubAdapter
-
-#: direction of the metering point types of the Danish hub that have one
-TYPES: Final[Mapping[str, Direction]] = {"E17": "import", "E18": "export"}
-
-_PRICE: Final = ("price_owner", "price_type", "price_id")
-#: what tells a sum of a month from another one; an id of a price is its owner's, for each type
-_KIND: Final = (
-    "start",
-    "end",
-    "grid_area",
-    "supplier",
-    *_PRICE,
-    "point_type",
-    "settlement_method",
-)
-
+    from gateway.uploader.month_sums import Own
 
 #: a month begins everywhere within so long before and behind that of UTC, also of gas days (s)
 _ZONES_S: Final = 86_400
@@ -196,52 +181,27 @@ def _sums(  # noqa: PLR0913, PLR0917 - both sides
     hub: HubSettings,
 ) -> Iterator[dict[str, Any]]:
     """Sums that the hub told of the month, the last one of each kind, beside ours."""
-    latest: dict[tuple[Any, ...], Mapping[str, Any]] = {}
-    after = 0
-    while page := rows.received(name, after=after, limit=100):
-        after = page[-1].id
-        for one in page:
-            for fact in one.data.facts.get("sums", ()):
-                if isinstance(fact, Mapping):
-                    latest[tuple(fact.get(key) for key in _KIND)] = fact
-    ours: dict[tuple[Direction, int, int], tuple[int, int, int]] = {}
-    for fact in latest.values():
+    from gateway.uploader.month_sums import TYPES, latest, month_of, own_sum
+
+    ours: dict[tuple[Direction, int, int], Own] = {}
+    for fact in latest(rows, name):
         start, end, direction = fact.get("start"), fact.get("end"), TYPES.get(str(fact.get("point_type")))
-        if not isinstance(start, int) or not isinstance(end, int) or not _is_of(start, end, month):
+        if not isinstance(start, int) or not isinstance(end, int) or month_of(start, end) != month:
             continue
         if direction is not None and (direction, start, end) not in ours:
-            ours[direction, start, end] = _own_sum(sides, intervals, hub, direction, (start, end))
+            series = [
+                (side.key, side.exponent)
+                for (point, of), side in sides.items()
+                if of == direction and point in hub.points and side.key.kind == "active"
+            ]
+            ours[direction, start, end] = own_sum(series, intervals, hub.resolution, (start, end))
         own = ours.get((direction, start, end)) if direction is not None else None
         yield _judged(fact, own)
 
 
-def _is_of(start: int, end: int, month: date) -> bool:
-    """Whether a period is that month, by the middle of it."""
-    middle = datetime.fromtimestamp((start + end) // 2, UTC).date()
-    return middle.replace(day=1) == month
+def _judged(fact: Mapping[str, Any], own: "Own | None") -> dict[str, Any]:
+    from gateway.uploader.month_sums import PRICE
 
-
-def _own_sum(
-    sides: Mapping[tuple[str, Direction], Side],
-    intervals: IntervalReader,
-    hub: HubSettings,
-    direction: Direction,
-    span: tuple[int, int],
-) -> tuple[int, int, int]:
-    """Validated energy of the hub's points in a direction (Wh), how many points, intervals without a value."""
-    total = points = lacking = 0
-    step = calendar.FIXED[hub.resolution]
-    for (name, of), side in sides.items():
-        if of != direction or name not in hub.points or side.key.kind != "active":
-            continue
-        points += 1
-        found = [one for one in intervals.current(side.key, hub.resolution, *span) if one.is_item_e]
-        total += sum((one.quantity or 0) * 10**side.exponent for one in found)
-        lacking += (span[1] - span[0]) // step - len(found)
-    return total, points, lacking
-
-
-def _judged(fact: Mapping[str, Any], own: tuple[int, int, int] | None) -> dict[str, Any]:
     theirs = fact.get("energy_wh")
     known = own is not None and isinstance(theirs, int)
     return {
@@ -250,13 +210,13 @@ def _judged(fact: Mapping[str, Any], own: tuple[int, int, int] | None) -> dict[s
         "grid_area": fact.get("grid_area"),
         "supplier": fact.get("supplier"),
         "settlement_version": fact.get("settlement_version"),
-        "price": [fact.get(key) for key in _PRICE if fact.get(key)],
+        "price": [fact.get(key) for key in PRICE if fact.get(key)],
         "sure": fact.get("sure"),
-        "ours_wh": None if own is None else own[0],
+        "ours_wh": None if own is None else own.wh,
         "theirs_wh": theirs,
-        "difference_wh": own[0] - cast("int", theirs) if own is not None and known else None,
-        "points": None if own is None else own[1],
-        "intervals_lacking": None if own is None else own[2],
+        "difference_wh": own.wh - cast("int", theirs) if own is not None and known else None,
+        "points": None if own is None else own.points,
+        "intervals_lacking": None if own is None else own.lacking,
     }
 
 

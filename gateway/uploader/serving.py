@@ -11,6 +11,7 @@ import msgspec
 
 from gateway.hub_model import Draft, Event, Message, Slot
 from gateway.hub_settings import HubSettings
+from gateway.intervals.model import Direction, SeriesKey
 from gateway.item_p import utc
 from gateway.settings import Settings
 from gateway.stores.hub_reading import RETIRED
@@ -25,9 +26,10 @@ from gateway.uploader.hub import BuildError, SessionError
 from gateway.uploader.inbox import Inbox, View
 from gateway.uploader.late import Late
 from gateway.uploader.line import Line
+from gateway.uploader.month_sums import MonthSums, Ours
 from gateway.uploader.parts import Due
 from gateway.uploader.permission_feed import PermissionFeed
-from gateway.uploader.permissions import Grounds
+from gateway.uploader.permissions import CONFIG, Grounds
 from gateway.uploader.plan import Plan
 from gateway.uploader.schedule import HubNotes, Schedule
 from gateway.uploader.staging import Staging
@@ -88,6 +90,9 @@ class Serving:
             tell=world.tell,
         )
         self._late = Late(hub.name, HubNotes(self._store, hub.name), world.tell, world.book.flush)
+        self._sums = MonthSums(
+            hub, self._adapter, self._store, tell=world.tell, flush=world.book.flush, alive=self._live
+        )
         self._staging = Staging(hub, self._adapter, self._store, world.tell, hub.legal_basis)
         self._inbox = Inbox(
             hub,
@@ -259,13 +264,15 @@ class Serving:
 
     def _begin_day(self, now: int) -> bool:
         """With the daily run requests go out, and a hub that was blocked is tried again."""
-        day = self._schedule.last_run(self._zone, now).isoformat().encode()
+        today = self._schedule.last_run(self._zone, now)
+        day = today.isoformat().encode()
         if self._store.note(self._hub.name, RUN) == day:
             return False
         self._line.unblock()
         view = View(self._store, self._hub.name)
-        drafts = self._daily(view, now)
-        self._staging.ask(drafts, view.notes | {RUN: day}, now)
+        sums, notes = self._sums.ask(today, self._staging.about(now), self._zone, self._ours)
+        drafts = [*self._daily(view, now), *sums]
+        self._staging.ask(drafts, {**view.notes, **notes, RUN: day}, now)
         self._store.say("run", self._hub.name, "uploader", now, {"day": day.decode(), "requests": len(drafts)})
         self._due["plan"] = 0.0
         return True
@@ -287,6 +294,15 @@ class Serving:
         if self._inbox.asked:
             self._inbox.asked = False
             self._due["plan"] = 0.0
+        self._sums.look(self._ours, now)
+
+    def _ours(self) -> tuple[Ours, IntervalStore]:
+        """The series whose sums the hub tells: those of the points of the configuration."""
+        found: dict[Direction, list[tuple[SeriesKey, int]]] = {}
+        for one in self._planned(self._now()).targets:
+            if one.basis == CONFIG and one.kind == "active" and one.unit.name == "Wh":
+                found.setdefault(one.direction, []).append((one.key, one.unit.exponent))
+        return found, IntervalStore(self._file, self._world.clock)
 
     def _hear(self, now: int) -> bool:
         """Ask the permission administrator, whatever the hub does; what ended is dead before anything else is done."""

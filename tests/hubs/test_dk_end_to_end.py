@@ -9,13 +9,17 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.cli import main
 from gateway.hub_settings import HubSettings
 from gateway.settings import PointSettings
+from gateway.stores.files import StorageFault
+from gateway.stores.hubs import HubStore
 from gateway.uploader.hub import Build
 from gateway.uploader.hubs.dk_datahub3 import adapter
+from gateway.uploader.month_sums import MonthSums
 from gateway.uploader.serving import Serving
 from gateway.uploader.staging import new_id
 from tests.hubs.house import HubHouse, started
@@ -420,3 +424,150 @@ def test_a_request_that_the_hub_rejects_is_parked(house, form) -> None:
     message = one.message(request.id)
     assert message.state == "rejected"
     assert message.reasons[0].code == "E0H"
+
+
+# -- sums that are asked for by themselves -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def asking(house) -> House:
+    """A house that asks on the first of a month; its day of March is at the hub."""
+    one = house(noon(DAY + timedelta(days=1)), sums_on_day=1, sums={"role": "DDM", "grid-area": "244"})
+    one.fill(DAY)
+    one.run()
+    one.judged()
+    assert requests(one) == [], "nothing of February is kept here"
+    one.there.clock = noon(date(2026, 4, 1))
+    return one
+
+
+def requests(one: House) -> list[Any]:
+    with one.store() as store:
+        listed = store.in_state("dk", "new", "sending", "unknown", "accepted", "confirmed", "rejected", "dead")
+        found = [store.message("dk", each.id) for each in listed]
+    return [each for each in found if each.operation == "request-sums"]
+
+
+def compared(one: House) -> list[tuple[Any, ...]]:
+    """What the audit log says of sums."""
+    with one.store() as store:
+        told = [entry.facts for entry in store.audit.entries() if entry.what == "sums"]
+    return [(facts["month"], facts["type"], facts["sum"]) for facts in told]
+
+
+AGREES = [("2026-03", "E17", "agrees"), ("2026-03", "E18", "agrees")]
+
+
+def test_sums_are_asked_for_once_a_month_and_agree(asking) -> None:
+    one = asking
+    one.run(inbox=False)
+    one.run()
+    one.judged()
+    (request,) = requests(one)
+    assert (request.state, request.about["start"]) == ("accepted", "2026-02-28T23:00:00Z")
+    for day in range(1, 9):
+        one.there.clock = noon(date(2026, 4, day)) + 600
+        one.run()
+        one.judged()
+    assert [each.state for each in requests(one)] == ["confirmed"]
+    assert sorted(compared(one)) == AGREES
+    assert "sums_differ" not in one.names()
+    one.there.clock = noon(date(2026, 5, 2))
+    one.run()
+    assert len(requests(one)) == 1, "nothing of April is kept here"
+
+
+def test_sums_that_differ_are_told_with_both_until_they_agree(asking) -> None:
+    one = asking
+    one.run()
+    one.judged()
+    with one.file() as file:
+        home = Home(file, lambda: one.now)
+        home.fill(home.series(), DAY, wh=101, version=2)
+    one.run()
+    told = {event.key: event for event in one.events if event.name == "sums_differ" and not event.recovered}
+    assert list(told) == ["2026-03 E17"]
+    text = told["2026-03 E17"].text
+    ours = sum(int(wh * 1000) for _, wh in expected("import", DAY)) + 96
+    assert text.startswith(
+        f"sums of 2026-03, E17 import: ours {ours} Wh, the hub's {ours - 96} Wh, ours - theirs 96 Wh"
+    )
+    assert text.endswith("; 2876 intervals of ours have no value"), "March has 2972 quarter-hours"
+    assert sorted(compared(one)) == [("2026-03", "E17", "differs"), ("2026-03", "E18", "agrees")]
+    # the correction went meanwhile; a person asks once more
+    one.judged()
+    one.ask(month="2026-03", role="DDM", **{"grid-area": "244"})
+    one.run()
+    one.judged()
+    one.run()
+    over = [event.key for event in one.events if event.name == "sums_differ" and event.recovered]
+    assert over.count("2026-03 E17") == 1
+    assert compared(one)[-2:] == AGREES
+
+
+def test_sums_that_are_not_answered_are_an_event_and_not_asked_for_again(asking) -> None:
+    one = asking
+    one.control("options", "PATCH", no_sums=True)
+    one.run(until=one.now + 4_500)
+    assert one.names().count("no_answer") == 1
+    for day in (2, 3):
+        one.there.clock = noon(date(2026, 4, day))
+        one.run()
+    assert len(requests(one)) == 1
+    assert compared(one) == []
+
+
+def test_sums_are_compared_by_the_next_process_when_one_dies_before_it_told(asking, monkeypatch) -> None:
+    one = asking
+    one.run()
+    one.judged()
+
+    def dies(*_: Any) -> None:
+        raise StorageFault("the power went")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MonthSums, "_compare", dies)
+        with pytest.raises(StorageFault):
+            one.run()
+    assert requests(one)[0].state == "confirmed"
+    assert compared(one) == []
+    one.run()
+    one.run()
+    assert sorted(compared(one)) == AGREES
+
+
+def test_sums_are_asked_for_once_by_a_process_that_dies_right_behind(asking, monkeypatch) -> None:
+    one, say = asking, HubStore.say
+
+    def dies(store: HubStore, what: str, *facts: Any) -> None:
+        if what == "run":
+            raise StorageFault("the power went")
+        say(store, what, *facts)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(HubStore, "say", dies)
+        with pytest.raises(StorageFault):
+            one.run()
+    assert [each.state for each in requests(one)] == ["new"]
+    one.run()
+    one.judged()
+    one.run()
+    assert [each.state for each in requests(one)] == ["confirmed"]
+    assert sorted(compared(one)) == AGREES
+
+
+def test_sums_that_cannot_be_asked_for_are_told_and_tried_the_next_day(house) -> None:
+    one = house(noon(DAY + timedelta(days=1)), sums_on_day=2)
+    one.fill(DAY)
+    one.run()
+    one.there.clock = noon(date(2026, 4, 1))
+    one.run()
+    assert "00003" not in one.names(), "it is not the second yet"
+    one.there.clock = noon(date(2026, 4, 3))
+    one.run()
+    (told,) = [event for event in one.events if event.name == "00003"]
+    assert told.text.startswith("the sums of 2026-03 cannot be asked: the request for sums is not sent, 00003")
+    one.hub = msgspec.structs.replace(one.hub, sums={"role": "DDQ"})
+    one.there.clock = noon(date(2026, 4, 4))
+    one.run()
+    assert len(requests(one)) == 1

@@ -21,11 +21,16 @@ RIGHT: dict[str, Any] = {
 }
 
 
+def inline(value: Any) -> str:
+    """A value as TOML."""
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{key} = {inline(one)}' for key, one in value.items())} }}"
+    return repr(value).replace("'", '"')
+
+
 def write(folder: Path, *tables: dict[str, Any], more: str = "", head: str = METER) -> Path:
     path = folder / "meterd.toml"
-    lines = [
-        f"{key} = {value!r}".replace("'", '"') for table in tables for key, value in ({"[[hub]]": 0} | table).items()
-    ]
+    lines = [f"{key} = {inline(value)}" for table in tables for key, value in ({"[[hub]]": 0} | table).items()]
     path.write_text(head + "\n".join(lines).replace("[[hub]] = 0", "[[hub]]") + "\n" + more)
     return path
 
@@ -151,6 +156,27 @@ def test_secrets_of_the_service_are_found_where_systemd_puts_them(
 )
 def test_notices_need_what_they_need(tmp_path: Path, text: str, said: str) -> None:
     assert any(f"[notice] {said}" in line for line in problems(write(tmp_path, more=f"[notice]\n{text}")))
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"sums_on_day": 29}, "sums_on_day"),
+        ({"sums_on_day": 5}, "sums: role MDR: it gets no sums"),
+        ({"sums_on_day": 5, "sums": {"role": "DDM"}}, "sums: a grid company (DDM) names its grid area"),
+        ({"sums_on_day": 5, "sums": {"role": "DDQ", "month": "2026-03"}}, "sums: 'month' is no argument of it"),
+        ({"sums_on_day": 5, "kind": "eu-vhd"}, "sums_on_day: a hub of kind eu-vhd cannot be asked for sums"),
+    ],
+)
+def test_sums_that_cannot_be_asked_for(tmp_path: Path, table: dict[str, Any], said: str) -> None:
+    told = problems(write(tmp_path, RIGHT | {"kind": "dk-datahub3", "role": "MDR"} | table))
+    assert any(said in line for line in told), told
+
+
+def test_sums_that_can_be_asked_for(tmp_path: Path) -> None:
+    sums = {"role": "DDM", "grid-area": "244"}
+    table = RIGHT | {"kind": "dk-datahub3", "role": "MDR", "sums_on_day": 10, "sums": sums}
+    assert load(write(tmp_path, table)).hub[0].sums == sums
 
 
 @pytest.mark.parametrize("code", ["27XGOTE-CZ-GAS-R", "10X1001A1001B54W", "10YDE-VE-------2", "10XAT-APG------Z"])
