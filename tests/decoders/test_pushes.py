@@ -81,6 +81,7 @@ def readings(candidates: list[Profile], case: Push, stream: bytes) -> list[Readi
     return [replace(result, size=0) for result in results if isinstance(result, Reading)]
 
 
+@pytest.mark.untraced
 def test_pieces_of_any_size_give_the_same(case: Push, all_profiles: list[Profile]) -> None:
     chance = random.Random(case.name)
     whole = fed(all_profiles, case, case.data)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +30,7 @@ def test_the_splits_of_all_captures_are_as_many_as_required(every_capture: list[
     assert IN_EACH * len(every_capture) >= SPLITS
 
 
+@pytest.mark.untraced
 @settings(max_examples=IN_EACH, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_pieces_of_any_size_give_the_same(data: st.DataObject, capture: tuple[str, bytes], auto: list[Profile]) -> None:
@@ -69,6 +71,7 @@ def test_a_capture_cut_anywhere_gives_what_it_gives_whole_or_nothing(
             assert found == [], cut
 
 
+@pytest.mark.untraced
 def test_a_decoder_that_joins_late_loses_one_telegram_at_most(capture: tuple[str, bytes], decode: Decode) -> None:
     octets = capture[1]
     whole = readings(decode(octets))
@@ -79,6 +82,7 @@ def test_a_decoder_that_joins_late_loses_one_telegram_at_most(capture: tuple[str
         assert all(reading in whole for reading in found), start
 
 
+@pytest.mark.untraced
 def test_a_torn_telegram_does_not_take_the_next_one_with_it(capture: tuple[str, bytes], decode: Decode) -> None:
     """The good one is read; what was torn is a Fault, or noise where not even its start was whole."""
     octets = capture[1]

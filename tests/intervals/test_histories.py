@@ -79,6 +79,7 @@ def check(seed: int) -> int:
     return compared
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("part", range(PARTS))
 def test_random_histories(part):
     """INTERVAL_HISTORIES in all: sum error 0 Wh, equal statuses."""

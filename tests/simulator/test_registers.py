@@ -35,6 +35,7 @@ def test_a_day_is_the_sum_of_its_86400_seconds_by_tariff_and_direction(seed, day
     assert [after - first for after, first in zip(sums(registers), before, strict=True)][:4] == expected
 
 
+@pytest.mark.untraced
 @settings(max_examples=3, deadline=None)
 @given(seed=st.integers(0, 10**6), steps=st.lists(st.integers(1, 20 * 86400), min_size=20, max_size=40))
 def test_a_year_is_the_same_in_one_step_and_in_many(seed, steps):
@@ -50,6 +51,7 @@ def test_a_year_is_the_same_in_one_step_and_in_many(seed, steps):
     assert (stepped.peaks, stepped.peak, stepped.gas_5min) == (at_once.peaks, at_once.peak, at_once.gas_5min)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("seed", range(1, 5))
 def test_a_year_is_the_sum_of_the_minutes_of_another_household_of_that_seed(seed):
     registers = Registers(Household(seed), START)
@@ -80,6 +82,7 @@ def test_registers_do_not_run_backwards():
         Registers(Household(1), START).advance(START - 1)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("seed", range(1, 6))
 def test_a_meter_simulated_again_later_shows_no_less(seed):
     house = Household(seed)

@@ -89,6 +89,7 @@ def refused() -> Callable[[bytes], str]:
     return run
 
 
+@pytest.mark.untraced
 @settings(max_examples=1_500, deadline=None)
 @given(value=VALUES, tag=st.sampled_from([1, 2]))
 def test_what_is_written_comes_back(value: Any, tag: int) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from copy import copy
 from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -112,6 +113,7 @@ def same_places(one: Telegram, other: Telegram) -> bool:
     return shape[0] == shape[1] and heads and one.texts == other.texts
 
 
+@pytest.mark.untraced
 @settings(max_examples=SEQUENCES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_a_decoder_with_memory_reads_as_a_new_one(

@@ -124,6 +124,7 @@ TOKENS = [
 ]
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("link", [HdlcLink, MbusLink, WrapperLink, BareLink])
 def test_pieces_of_hostile_streams_give_the_same(
     link: type[FramedLink], pushes: dict[str, Any], cut: Cut, told: Read
@@ -233,6 +234,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("kind", HOSTILE)
 @pytest.mark.parametrize(
     ("link", "name"),

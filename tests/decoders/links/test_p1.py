@@ -232,6 +232,7 @@ class Counted:
             yield found
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("piece", [4_096, HOSTILE_OCTETS], ids=["in pieces", "at once"])
 @pytest.mark.parametrize("unit", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_streams_take_work_in_proportion(unit: bytes, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
