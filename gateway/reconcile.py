@@ -57,6 +57,13 @@ class Sum:
         """Ours minus theirs (mWh)."""
         return self.ours - self.theirs
 
+    @property
+    def energy(self) -> tuple[int, int, int] | tuple[None, None, None]:
+        """Ours, theirs and their difference (mWh); None where no interval has a value on both sides: that is no 0."""
+        if not self.verdicts["equal"] + self.verdicts["differs"]:
+            return None, None, None
+        return self.ours, self.theirs, self.difference
+
 
 def compare(ours: Iterable[Row], theirs: Iterable[Row]) -> list[Difference]:
     """Every interval of both sides, rising; raises ImportFileError where a side says an interval twice, differently."""

@@ -53,6 +53,17 @@ def test_sums_by_local_day_and_month_of_25_hours():
     assert everything.verdicts["only_ours"] == 1
 
 
+@pytest.mark.parametrize("theirs", [[], [row(0, None, "missing")], [row(7)]])
+def test_a_day_of_which_nothing_was_compared_has_no_sum(theirs):
+    days, _, everything = sums(compare([row(0)], theirs), PRAGUE)
+    assert {day.energy for day in days.values()} == {everything.energy} == {(None, None, None)}
+
+
+def test_a_day_of_zeros_has_a_sum():
+    (day,) = sums(compare([row(0, 0)], [row(0, 0)]), PRAGUE)[0].values()
+    assert day.energy == (0, 0, 0)
+
+
 def test_quarter_hours_are_added_up_to_hours_only_where_all_four_are_there():
     ours = [row(n, 250) for n in range(12) if n != 9]
     theirs = [row(n, 1_000, step=3_600) for n in range(3)]

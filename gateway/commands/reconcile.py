@@ -163,15 +163,9 @@ def _interval(one: Chosen, found: Difference, args: argparse.Namespace) -> str:
 
 def _sum(name: str, found: Sum, args: argparse.Namespace) -> str:
     verdicts = {verdict: n for verdict, n in sorted(found.verdicts.items()) if n}
+    ours, theirs, difference = (None if milli is None else _wh(milli) for milli in found.energy)
     if args.json:
-        return json.dumps(
-            {
-                "period": name,
-                "ours_wh": _wh(found.ours),
-                "theirs_wh": _wh(found.theirs),
-                "difference_wh": _wh(found.difference),
-                **verdicts,
-            }
-        )
+        energy = {"ours_wh": ours, "theirs_wh": theirs, "difference_wh": difference}
+        return json.dumps({"period": name, **energy, **verdicts})
     told = ", ".join(f"{n} {verdict.replace('_', ' ')}" for verdict, n in verdicts.items())
-    return f"{name:<16}  {_wh(found.ours):>12} {_wh(found.theirs):>12} {_wh(found.difference):>12}  {told}"
+    return f"{name:<16}  {ours or '-':>12} {theirs or '-':>12} {difference or '-':>12}  {told}"
