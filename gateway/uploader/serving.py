@@ -46,7 +46,8 @@ PRUNE_S, STATUS_S, EXPIRY_S = 3_600.0, 60.0, 60.0
 CLAIM_S: Final = 5.0
 #: no message is due so far ahead (s): a hub may ask for a day of patience at most
 FAR_S: Final = 2 * 86_400
-#: notes: the day of the last daily run, and of the last that was done; ends of certificates that were told; the status
+#: notes: the day of the last daily run, and of the last that was done with how many messages the hub had got by then;
+#: ends of certificates that were told; the status
 RUN, DONE, TOLD, STATUS = "uploader.run", "uploader.done", "uploader.told", "status"
 
 #: what is due every so often
@@ -408,15 +409,18 @@ class Serving:
     def _tell_done(self, now: int) -> None:
         """Once for each daily run: everything that was due has reached the hub."""
         run, counts = self._store.note(self._hub.name, RUN), self._store.counts(self._hub.name)
-        if run is None or run == self._store.note(self._hub.name, DONE):
+        done, _, before = (self._store.note(self._hub.name, DONE) or b"").partition(b" ")
+        if run is None or run == done:
             return
         if counts["new"] + counts["sending"] + counts["unknown"] == 0:
             waiting, refused = counts["accepted"], counts["rejected"]
-            said = f"{waiting} messages wait for the hub's word, {refused} are parked as refused"
-            text = f"the daily run of {run.decode()} is done: {said}"
+            there = waiting + refused + counts["confirmed"]
+            went = max(0, there - int(before)) if before.isdigit() else there
+            said = f"{went} went to the hub, {waiting} wait for its word, {refused} are parked as refused"
+            text = f"the daily run of {run.decode()} is done; messages: {said}"
             self._world.tell(Event("run_done", self._hub.name, "info", text, now, run.decode()))
             self._world.book.flush()
-            self._store.remember(self._hub.name, DONE, run)
+            self._store.remember(self._hub.name, DONE, b"%b %d" % (run, there))
 
     def _tell_status(self, *, force: bool = False) -> None:
         if not (self._is_due("status", TICK_S) or force):

@@ -163,6 +163,9 @@ def test_each_day_goes_once_it_is_released_and_is_confirmed_by_silence(house: An
         assert store.counts("dk")["confirmed"] == 2
         assert sum(store.counts("dk").values()) == 2
     assert [event.key for event in one.runs] == ["2026-03-03", "2026-03-04"], "each daily run is told once"
+    said = [event.text.partition("; messages: ")[2] for event in one.runs]
+    parked = "wait for its word, 0 are parked as refused"
+    assert said == [f"1 went to the hub, {waiting} {parked}" for waiting in (1, 2)]
 
 
 def test_the_days_of_summer_time_have_92_and_100_quarter_hours(house: Any) -> None:
