@@ -97,11 +97,18 @@ def month_of(start: int, end: int) -> date:
     return datetime.fromtimestamp((start + end) // 2, UTC).date().replace(day=1)
 
 
-def own_sum(series: Iterable[tuple[SeriesKey, int]], intervals: Intervals, resolution: Resolution, span: Span) -> Own:
+def own_sum(
+    series: Iterable[tuple[SeriesKey, int]],
+    intervals: Intervals,
+    resolution: Resolution,
+    span: Span,
+    alive: Callable[[], None] = lambda: None,
+) -> Own:
     """Validated energy of series, each with the exponent of its unit of Wh, in since <= start < until."""
     total = points = lacking = 0
     step = calendar.FIXED[resolution]
     for key, exponent in series:
+        alive()
         points += 1
         found = [one for one in intervals.current(key, resolution, *span) if one.is_item_e]
         total += sum((one.quantity or 0) * 10**exponent for one in found)
@@ -122,7 +129,7 @@ class MonthSums:
         flush: Callable[[], None],
         alive: Callable[[], None],
     ) -> None:
-        """`flush` waits until what was told outlives the process; `alive` is called for each page that is read."""
+        """`flush` waits until what was told outlives the process; `alive` is called for each page and series that is read."""
         self._hub, self._adapter, self._store = hub, adapter, store
         self._tell, self._flush, self._alive = tell, flush, alive
 
@@ -195,7 +202,7 @@ class MonthSums:
         own: dict[tuple[Span, str], Own] = {}
         for span in dict.fromkeys(span for fact in facts if (span := _span(fact)) is not None):
             for of, direction in TYPES.items():
-                own[span, of] = own_sum(ours.get(direction, ()), reader, self._hub.resolution, span)
+                own[span, of] = own_sum(ours.get(direction, ()), reader, self._hub.resolution, span, self._alive)
         for (span, of, price), told in parts.items():
             known = [wh for wh in told if wh is not None]
             yield Beside(*span, of, price, sum(known) if len(known) == len(told) else None, own[span, of])
