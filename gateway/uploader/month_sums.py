@@ -129,7 +129,7 @@ class MonthSums:
         flush: Callable[[], None],
         alive: Callable[[], None],
     ) -> None:
-        """`flush` waits until what was told outlives the process; `alive` is called for each page and series that is read."""
+        """`flush` waits until what was told outlives the process; `alive` is called for each page and series."""
         self._hub, self._adapter, self._store = hub, adapter, store
         self._tell, self._flush, self._alive = tell, flush, alive
 
