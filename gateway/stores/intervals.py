@@ -31,6 +31,8 @@ from gateway.stores.rows import Corrupt, seal, unseal
 
 #: rows that are read at once
 PAGE: Final = 500
+#: a span up to the longest day is read in one statement (s): the versions of a day that a hub gets are of one moment
+AT_ONCE_S: Final = 26 * 3_600
 #: edits that are looked at together; those beyond wait until others are judged
 MOST_ASKED: Final = 10_000
 #: evidence is kept for so long (s): late readings of a month that is over change it still
@@ -41,6 +43,8 @@ KEPT_S: Final = 1_110 * 86_400
 LONGEST_S: Final = {"PT15M": 900, "PT1H": 3_600, "P1D": 90_000, "P1M": 32 * 86_400}
 #: rows that one transaction removes
 PRUNED_AT_ONCE: Final = 2_000
+#: LIMIT of SQLite: none
+_ALL: Final = -1
 _LAST_SLOT: Final = (1 << rows.SLOT_BITS) - 1
 
 
@@ -140,8 +144,9 @@ class _Versions:
         chain = rows.chain(number, resolution)
         last = rows.version_id(chain, _ceiling(since), 0) - 1
         end = rows.version_id(chain, _ceiling(until), 0)
+        most = PAGE if until - since > AT_ONCE_S else _ALL
         while page := self._query(
-            "SELECT id, data FROM interval WHERE id > ? AND id < ? ORDER BY id LIMIT ?", (last, end, PAGE)
+            "SELECT id, data FROM interval WHERE id > ? AND id < ? ORDER BY id LIMIT ?", (last, end, most)
         ):
             last = page[-1][0]
             for row, data in page:
@@ -149,6 +154,8 @@ class _Versions:
                     yield rows.unpack(row, data)
                 except Corrupt:
                     self.damaged += 1
+            if len(page) != most:  # what another process commits by now is not of the moment of this page
+                return
 
     def _number(self, key: SeriesKey) -> int | None:
         raise NotImplementedError

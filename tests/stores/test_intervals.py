@@ -208,6 +208,31 @@ def test_a_series_keeps_its_unit(store):
     assert list(store.series()) == [KEY]
 
 
+@pytest.mark.parametrize("revisions", [1, 6], ids=["a page", "more than a page"])
+def test_a_day_is_read_as_it_was_at_one_moment(store, path, revisions, monkeypatch):
+    """Another process commits a revision of the whole day behind each statement of the reader."""
+    day = put(store, *map(interval, range(96)))
+
+    def revise():
+        day[:] = store.add(KEY, "PT15M", [revised(one, quantity=one.quantity + 1) for one in day])
+
+    for _ in range(revisions - 1):
+        revise()
+    reader, query = IntervalReader(path), IntervalReader._query
+
+    def interrupted(self, statement, parameters=()):
+        found = query(self, statement, parameters)
+        if "FROM interval " in statement:
+            revise()
+        return found
+
+    monkeypatch.setattr(IntervalReader, "_query", interrupted)
+    found = list(reader.current(KEY, "PT15M", START, START + 86_400))
+    reader.close()
+    assert [one.version for one in found] == [revisions] * 96
+    assert day[0].version == revisions + 1
+
+
 def test_what_is_too_old_goes(store):
     old = interval(0, start=START - KEPT_S - 90_000, end=START - KEPT_S - 89_100)
     young = interval(0)
