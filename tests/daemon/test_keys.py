@@ -87,6 +87,7 @@ def state_of(running, port, meter, wanted, **how):
     while (found := running.meter())["state"] != wanted:
         assert time.monotonic() < end, f"{found['state']}: {found['evidence']}, wanted {wanted}"
         port.send(meter.next(**how))
+        time.sleep(0.2)  # each push is a second later: sent without a pause, the meter's clock would run ahead
     return found
 
 
